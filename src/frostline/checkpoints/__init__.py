@@ -1,0 +1,7 @@
+"""Weight files of every common format, opened without running anything from them."""
+
+from frostline.checkpoints.names import strip_prefixes
+from frostline.checkpoints.opening import Checkpoint, open_checkpoint
+from frostline.checkpoints.tensors import TensorRef
+
+__all__ = ["Checkpoint", "TensorRef", "open_checkpoint", "strip_prefixes"]

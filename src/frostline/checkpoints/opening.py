@@ -1,0 +1,154 @@
+"""Opening a weight file: which format it is, and an immutable view of its tensors."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from frostline.checkpoints.blobs import OpenFile
+from frostline.checkpoints.safetensors_files import looks_like_safetensors, read_safetensors
+from frostline.checkpoints.sections import collect_tensors, find_section
+from frostline.checkpoints.tensors import TensorRef
+from frostline.checkpoints.torch_files import (
+    LEGACY_MAGIC,
+    find_pickle,
+    read_torch_legacy,
+    read_torch_zip,
+)
+from frostline.checkpoints.zips import is_zip, read_directory
+from frostline.errors import CheckpointError
+
+__all__ = ["Checkpoint", "open_checkpoint"]
+
+
+class Checkpoint(Mapping[str, TensorRef]):
+    """The tensors of one weight file (or one sharded set of files), by name, in file order.
+
+    Nothing is read but names and places until a tensor's ``read`` is called.
+
+    Attributes:
+        path: the file or folder that was opened.
+        files: the files that hold the tensors, in order.
+        format: ``torch-zip``, ``torch-legacy``, ``safetensors``, ``pickle`` or ``npz``.
+        section: the part of the file that the tensors are from (``"model"``), or ``""``.
+        sections: all parts of the file that hold tensors.
+    """
+
+    __slots__ = ("_tensors", "files", "format", "path", "section", "sections")
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+    section: str
+    sections: tuple[str, ...]
+
+    def __init__(
+        self,
+        path: Path,
+        format: str,  # noqa: A002  (the word users know)
+        tensors: Iterable[TensorRef],
+        *,
+        files: tuple[Path, ...] = (),
+        section: str = "",
+        sections: tuple[str, ...] = (),
+    ) -> None:
+        by_name: dict[str, TensorRef] = {}
+        for tensor in tensors:
+            if tensor.name in by_name:
+                raise CheckpointError(
+                    f"{path.name}: expected each tensor once, got {tensor.name!r} twice; "
+                    "the file is corrupt"
+                )
+            by_name[tensor.name] = tensor
+        values = (path, files or (path,), format, section, sections, by_name)
+        names = ("path", "files", "format", "section", "sections", "_tensors")
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Checkpoint cannot be changed (setting {name!r})")
+
+    def __getitem__(self, name: str) -> TensorRef:
+        tensors: dict[str, TensorRef] = self._tensors  # type: ignore[attr-defined]
+        return tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self._tensors)  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.path.name}: {self.format}, {len(self)} tensors>"
+
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes, in hex; of several files, that of their joined hashes."""
+        import hashlib
+
+        digests = []
+        for path in self.files:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def open_checkpoint(path: str | Path, *, section: str | None = None) -> Checkpoint:
+    """Open a weight file without running anything from it and without loading torch.
+
+    Args:
+        path: a file of ``torch.save`` (any age) or a ``.safetensors`` file. What a file is, is
+            read from its first bytes; its name does not matter.
+        section: the key to take where a file holds several state dicts (``model``, ``ema`` ...);
+            by default the usual ones in order.
+
+    Returns:
+        The tensors by their names as in the file.
+
+    Raises:
+        UnsafeCheckpointError: reading it would mean running code from it.
+        CheckpointError: missing, truncated, corrupt, hostile, or of an unknown format.
+
+    Example:
+        >>> checkpoint = open_checkpoint("resnet50.pth")  # doctest: +SKIP
+        >>> checkpoint["conv1.weight"].read().shape  # doctest: +SKIP
+        (64, 3, 7, 7)
+    """
+    path = Path(path)
+    file = OpenFile(path)
+    head = file.read(0, min(16, file.size))
+    if is_zip(head):
+        return _open_zip(file, section)
+    if head.startswith(LEGACY_MAGIC):
+        root, big = read_torch_legacy(file)
+        return _from_pickle(path, "torch-legacy", root, section, big_endian=big)
+    if looks_like_safetensors(head):
+        return Checkpoint(path, "safetensors", read_safetensors(file))
+    raise _unknown(path, file.size)
+
+
+def _open_zip(file: OpenFile, section: str | None) -> Checkpoint:
+    entries = read_directory(file)
+    if find_pickle(entries) is not None:
+        root, big = read_torch_zip(file.path.name, entries)
+        return _from_pickle(file.path, "torch-zip", root, section, big_endian=big)
+    raise _unknown(file.path, file.size)
+
+
+def _unknown(path: Path, size: int) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name}: expected a weight file (.pth, .pt, .bin, .ckpt, .safetensors, .npz or .pkl)"
+        f", got {size} bytes of something else; check the path"
+    )
+
+
+def _from_pickle(
+    path: Path, format_name: str, root: Any, section: str | None, *, big_endian: bool
+) -> Checkpoint:
+    name, part, parts = find_section(path.name, root, section)
+    tensors = tuple(collect_tensors(path.name, part, big_endian=big_endian))
+    if not tensors:
+        raise CheckpointError(
+            f"{path.name}: expected tensors, got a saved object without any; "
+            "save the state dict (model.state_dict())"
+        )
+    return Checkpoint(path, format_name, tensors, section=name, sections=parts)

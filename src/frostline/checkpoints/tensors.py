@@ -1,0 +1,188 @@
+"""One tensor in a weight file: what it is, where it lies, and its values on demand."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from frostline.checkpoints.blobs import Blob
+from frostline.errors import CheckpointError
+
+__all__ = ["ITEMSIZE", "TensorRef", "make_tensor"]
+
+# Name of each storage type (torch's spelling) -> the numpy type of its raw elements.
+_RAW: Final = {
+    "float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": "u2",
+    "float8_e4m3fn": "u1", "float8_e5m2": "u1",
+    "int64": "i8", "int32": "i4", "int16": "i2", "int8": "i1",
+    "uint64": "u8", "uint32": "u4", "uint16": "u2", "uint8": "u1",
+    "bool": "?", "complex64": "c8", "complex128": "c16",
+}  # fmt: skip
+ITEMSIZE: Final = {name: np.dtype(raw).itemsize for name, raw in _RAW.items()}
+_MAX_DIMENSIONS = 32  # numpy 1.26's limit; torch models stay below 8
+_FREE_EXPANSION = 1 << 20  # elements that a view may have beyond those stored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorRef:
+    """A tensor that stays in its file until it is read.
+
+    Attributes:
+        name: full name as in the file.
+        dtype: storage type in torch's spelling: ``float32``, ``bfloat16``, ``int64`` ...
+        shape: sizes; ``()`` for a scalar.
+        blob: the bytes of the storage, which other tensors may share.
+        start: first element of this tensor within the storage, in elements.
+        stride: steps between neighbours in elements, or None when dense in C order.
+        big_endian: byte order of the stored elements.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    blob: Blob
+    start: int = 0
+    stride: tuple[int, ...] | None = None
+    big_endian: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements as stored."""
+        return self.size * ITEMSIZE[self.dtype]
+
+    def read(self) -> npt.NDArray[np.generic]:
+        """The values as a new C-ordered array of ``shape``.
+
+        float8 and bfloat16, which numpy lacks, come as float32 (exact); every other type as is.
+
+        Raises:
+            CheckpointError: the file ends early or cannot be read.
+        """
+        raw = self._raw_dense() if self.stride is None else self._raw_strided()
+        return decode(raw, self.dtype).reshape(self.shape)
+
+    def read_raw(self, target: memoryview, first: int) -> None:
+        """Fill ``target`` with stored bytes from element ``first`` on (dense tensors only)."""
+        itemsize = ITEMSIZE[self.dtype]
+        self.blob.read_into(target, (self.start + first) * itemsize)
+
+    def _raw_dtype(self) -> "np.dtype[np.generic]":
+        return np.dtype((">" if self.big_endian else "<") + _RAW[self.dtype])
+
+    def _raw_dense(self) -> npt.NDArray[np.generic]:
+        raw = np.empty(self.size, self._raw_dtype())
+        if raw.size:
+            self.read_raw(memoryview(raw.view(np.uint8)), 0)
+        return raw
+
+    def _raw_strided(self) -> npt.NDArray[np.generic]:
+        stride = self.stride or ()
+        span = 1 + sum((n - 1) * step for n, step in zip(self.shape, stride, strict=True))
+        raw = np.empty(span, self._raw_dtype())
+        self.read_raw(memoryview(raw.view(np.uint8)), 0)
+        steps = tuple(step * raw.itemsize for step in stride)
+        view = np.lib.stride_tricks.as_strided(raw, self.shape, steps, writeable=False)
+        return np.ascontiguousarray(view).reshape(-1)
+
+
+def decode(raw: npt.NDArray[np.generic], dtype: str) -> npt.NDArray[np.generic]:
+    """Stored elements as numbers in native byte order; bfloat16 and float8 become float32."""
+    if dtype == "bfloat16":
+        return (raw.astype(np.uint32) << 16).view(np.float32)
+    if dtype.startswith("float8"):
+        return _float8_table(dtype)[raw]
+    return raw.astype(raw.dtype.newbyteorder("="), copy=False)
+
+
+def _float8_table(dtype: str) -> npt.NDArray[np.float32]:
+    """All 256 values of a float8 type (OCP 8-bit floating point, tables 1 and 2)."""
+    mantissa_bits, bias = (3, 7) if dtype == "float8_e4m3fn" else (2, 15)
+    code = np.arange(256)
+    exponent = (code & 0x7F) >> mantissa_bits
+    fraction = (code & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
+    value = np.where(
+        exponent == 0,
+        np.ldexp(fraction, 1 - bias),
+        np.ldexp(1 + fraction, exponent - bias),
+    )
+    if dtype == "float8_e4m3fn":
+        value[(code & 0x7F) == 0x7F] = np.nan
+    else:
+        value[exponent == 31] = np.where(fraction[exponent == 31] == 0, np.inf, np.nan)
+    return np.where(code & 0x80, -value, value).astype(np.float32)
+
+
+def make_tensor(
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    blob: Blob,
+    start: int = 0,
+    stride: tuple[int, ...] | None = None,
+    *,
+    big_endian: bool = False,
+    where: str = "",
+) -> TensorRef:
+    """A checked :class:`TensorRef`: the declared elements exist in the storage.
+
+    Raises:
+        CheckpointError: unknown type, impossible shape or stride, or elements beyond the storage.
+    """
+    label = f"{where}: tensor {name!r}" if where else f"tensor {name!r}"
+    if dtype not in ITEMSIZE:
+        raise CheckpointError(
+            f"{label}: expected one of the types {', '.join(ITEMSIZE)}, got {dtype!r}; "
+            "save it in one of these"
+        )
+    _check_numbers(label, shape, start, stride)
+    if stride is not None and _is_dense(shape, stride):
+        stride = None
+    size = math.prod(shape)
+    stored = blob.nbytes // ITEMSIZE[dtype]
+    span = size if stride is None or size == 0 else _span(shape, stride)
+    if start + span > stored or size > max(stored, _FREE_EXPANSION):
+        raise CheckpointError(
+            f"{label}: shape {list(shape)} needs {max(start + span, size)} elements, but "
+            f"its storage holds {stored}; the file is corrupt or hostile"
+        )
+    if size == 0:
+        stride = None
+    return TensorRef(name, dtype, shape, blob, start, stride, big_endian)
+
+
+def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether the elements lie in C order without gaps (the step along a size of 1 is free)."""
+    step = 1
+    for n, given in zip(reversed(shape), reversed(stride), strict=True):
+        if n != 1 and given != step:
+            return False
+        step *= n
+    return True
+
+
+def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    return 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+
+
+def _check_numbers(
+    label: str, shape: tuple[int, ...], start: int, stride: tuple[int, ...] | None
+) -> None:
+    numbers = (*shape, start, *(stride or ()))
+    whole = all(type(n) is int and 0 <= n < 1 << 48 for n in numbers)
+    if not whole or len(shape) > _MAX_DIMENSIONS:
+        raise CheckpointError(
+            f"{label}: expected at most {_MAX_DIMENSIONS} non-negative whole sizes, got "
+            f"another shape, offset or stride; the file is corrupt or hostile"
+        )
+    if stride is not None and len(stride) != len(shape):
+        raise CheckpointError(
+            f"{label}: expected one stride for each of {len(shape)} sizes, got "
+            f"{len(stride)}; the file is corrupt"
+        )

@@ -1,0 +1,188 @@
+"""Files of ``torch.save``: the zip format (torch >= 1.6) and the older one."""
+
+import io
+from collections.abc import Callable
+from typing import IO, Any
+
+from frostline.checkpoints.blobs import Blob, FileBlob, OpenFile, Window
+from frostline.checkpoints.known_calls import KnownCalls, Storage
+from frostline.checkpoints.pickles import Global, Span, load_pickle
+from frostline.checkpoints.tensors import ITEMSIZE
+from frostline.checkpoints.zips import ZipEntry
+from frostline.errors import CheckpointError
+
+__all__ = ["LEGACY_MAGIC", "find_pickle", "read_torch_legacy", "read_torch_zip"]
+
+# What an old file begins with: the pickled number 0x1950a86a20f9469cfc6c (protocol 2).
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+_STORAGE_TYPES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
+    "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+}  # fmt: skip
+_UNTYPED = {"torch.storage.UntypedStorage", "torch.UntypedStorage"}
+
+
+def find_pickle(entries: dict[str, ZipEntry]) -> ZipEntry | None:
+    """The entry ``<any folder>/data.pkl`` of a torch zip file, if it is one."""
+    names = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
+    return entries[names[0]] if len(names) == 1 else None
+
+
+def read_torch_zip(where: str, entries: dict[str, ZipEntry]) -> tuple[Any, bool]:
+    """What was saved (tensors as descriptions), and whether its bytes are big-endian.
+
+    Raises:
+        CheckpointError: a storage is missing or too short; the pickle is broken or unsafe.
+    """
+    pickle = find_pickle(entries)
+    assert pickle is not None, "the caller has looked"
+    root = pickle.name.removesuffix("data.pkl")
+    storages: dict[str, Storage] = {}
+
+    def persistent(pid: Any) -> Storage:
+        dtype, key, elements = _storage_id(where, pid)
+        if key not in storages:
+            entry = entries.get(f"{root}data/{key}")
+            needed = elements * ITEMSIZE.get(dtype or "uint8", 1)
+            if entry is None or entry.size < needed:
+                raise CheckpointError(
+                    f"{where}: expected {needed} bytes in entry 'data/{key}', got "
+                    f"{entry.size if entry else 'no such entry'}; the file is corrupt"
+                )
+            storages[key] = Storage(dtype, entry.blob())
+        stored = storages[key]
+        return stored if stored.dtype == dtype else Storage(dtype, stored.blob)
+
+    stream = pickle.stream()
+    calls = KnownCalls(where, lambda span: _placed(pickle, span))
+    value = load_pickle(
+        stream, where, reduce=calls.reduce, persistent=persistent, build=calls.build
+    )
+    return value, _big_endian(where, entries, root)
+
+
+def _placed(pickle: ZipEntry, span: Span) -> Blob:
+    if pickle.deflated:
+        blob = pickle.blob(span.start)
+        blob.nbytes = span.length  # type: ignore[misc]
+        return blob
+    return FileBlob(pickle.file, pickle.offset + span.start, span.length)
+
+
+def _big_endian(where: str, entries: dict[str, ZipEntry], root: str) -> bool:
+    entry = entries.get(f"{root}byteorder")
+    if entry is None:
+        return False
+    order = entry.stream().read(16)
+    if order not in {b"little", b"big"}:
+        raise CheckpointError(f"{where}: expected byteorder little or big, got {order!r}; corrupt")
+    return order == b"big"
+
+
+def _storage_id(where: str, pid: Any) -> tuple[str | None, str, int]:
+    """(dtype, key, elements) of torch's persistent id ('storage', type, key, device, numel)."""
+    try:
+        kind, cls, key, _device, elements, *_ = pid
+    except (TypeError, ValueError):
+        kind = cls = key = elements = None
+    if kind != "storage" or type(key) is not str or type(elements) is not int or elements < 0:
+        raise CheckpointError(
+            f"{where}: expected a torch storage reference, got another; the file is corrupt"
+        )
+    return _storage_dtype(where, cls), key, elements
+
+
+def _storage_dtype(where: str, cls: Any) -> str | None:
+    name = cls.name if isinstance(cls, Global) else "no class"
+    if name in _UNTYPED:
+        return None
+    dtype = _STORAGE_TYPES.get(name.removeprefix("torch."))
+    if dtype is None or not name.startswith("torch."):
+        raise CheckpointError(
+            f"{where}: expected a storage of a known type, got {name}; "
+            "save the tensors as float32, float16 or bfloat16"
+        )
+    return dtype
+
+
+def read_torch_legacy(file: OpenFile) -> tuple[Any, bool]:
+    """What was saved in the format before torch 1.6, and whether it is big-endian.
+
+    The layout: magic number, protocol, system info, the object, a list of storage keys (five
+    pickles), then for each key the number of elements (8 bytes) and the elements.
+
+    Raises:
+        CheckpointError: truncated, corrupt or unsafe.
+    """
+    where = file.path.name
+    stream = io.BufferedReader(Window(file, 0, file.size), 1 << 16)
+    calls = KnownCalls(where, lambda span: FileBlob(file, span.start, span.length))
+    storages: dict[str, Storage] = {}
+    views: list[tuple[Storage, Storage, int]] = []
+    load = _loader(stream, where, calls, lambda pid: _legacy_storage(where, pid, storages, views))
+    load(), load()
+    system = load()
+    value = load()
+    keys = load()
+    big = isinstance(system, dict) and system.get("little_endian") is False
+    _place_storages(file, stream.tell(), keys, storages, big=big)
+    for view, base, shift in views:
+        view.blob, view.shift = base.blob, shift
+    return value, big
+
+
+def _loader(
+    stream: IO[bytes], where: str, calls: KnownCalls, persistent: Callable[[Any], Any]
+) -> Callable[[], Any]:
+    return lambda: load_pickle(
+        stream, where, reduce=calls.reduce, persistent=persistent, build=calls.build
+    )
+
+
+def _legacy_storage(
+    where: str,
+    pid: Any,
+    storages: dict[str, Storage],
+    views: list[tuple[Storage, Storage, int]],
+) -> Storage:
+    dtype, key, _elements = _storage_id(where, pid)
+    base = storages.setdefault(key, Storage(dtype, None))
+    if base.dtype != dtype:
+        raise CheckpointError(f"{where}: storage {key!r} has two types; the file is corrupt")
+    view = pid[5] if len(pid) > 5 else None
+    if view is None:
+        return base
+    part = Storage(dtype, None)
+    shift = view[1] if type(view) is tuple and len(view) == 3 else None
+    if type(shift) is not int or shift < 0:
+        raise CheckpointError(f"{where}: storage {key!r} is a damaged view; the file is corrupt")
+    views.append((part, base, shift))
+    return part
+
+
+def _place_storages(
+    file: OpenFile, at: int, keys: Any, storages: dict[str, Storage], *, big: bool
+) -> None:
+    """Give each storage its bytes, which follow the pickles in the order of ``keys``."""
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise CheckpointError(f"{file.path.name}: its list of storages is damaged; fetch it again")
+    for key in keys:
+        storage = storages.get(key)
+        if storage is None or storage.blob is not None:
+            raise CheckpointError(
+                f"{file.path.name}: expected a storage for key {key!r} once, got none or two; "
+                "the file is corrupt"
+            )
+        elements = int.from_bytes(file.read(at, 8), "big" if big else "little")
+        nbytes = elements * ITEMSIZE[storage.dtype or "uint8"]
+        if at + 8 + nbytes > file.size:
+            raise CheckpointError(
+                f"{file.path.name}: expected {nbytes} bytes for storage {key!r}, but the file "
+                "ends before; it is truncated or corrupt, so fetch it again"
+            )
+        storage.blob = FileBlob(file, at + 8, nbytes)
+        at += 8 + nbytes

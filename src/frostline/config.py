@@ -1,0 +1,325 @@
+"""A study as its ``study.yaml`` describes it: typed, frozen, and checked before anything runs."""
+
+import difflib
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from frostline.errors import ConfigError
+
+__all__ = [
+    "AugmentConfig",
+    "BackboneName",
+    "DataConfig",
+    "Depth",
+    "InitConfig",
+    "ModelConfig",
+    "OptimizerName",
+    "Part",
+    "ScheduleConfig",
+    "SplitConfig",
+    "StudyConfig",
+    "load_study",
+    "parse_study",
+    "save_study",
+]
+
+BackboneName = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"
+]
+Part = Literal["backbone", "neck", "rpn", "head", "all"]
+OptimizerName = Literal["sgd", "adamw"]
+Depth = Annotated[int, Field(ge=0)] | Literal["all"]
+
+_MAX_BYTES = 1_000_000
+_SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SplitConfig(_Model):
+    """How one annotation file becomes training and validation data: exactly one of the two ways.
+
+    Attributes:
+        fraction: share of images that go to validation, in (0, 1), chosen by seeded file name.
+        seed: seed of that choice.
+        val_groups: groups (``source`` or ``domain``) that are the validation data.
+    """
+
+    fraction: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    val_groups: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.fraction is None) == (self.val_groups is None):
+            raise ValueError("give exactly one of 'fraction' and 'val_groups'")
+        return self
+
+
+class DataConfig(_Model):
+    """Images and boxes. Paths are relative to the study's file.
+
+    Attributes:
+        layout: annotation layout; ``auto`` recognises it.
+        images: folder of images, the data root: nothing outside it is read.
+        train: annotation file of the training images.
+        val: annotation file of the validation images, on which AP is measured.
+        test: optional annotation file, scored with what was chosen on ``val``.
+        annotations: one annotation file for both, with ``split``.
+        split: how ``annotations`` is divided.
+        on_problem: ``raise`` stops at the first bad box or row; ``drop`` leaves it out and counts it.
+    """
+
+    layout: Literal["auto", "coco", "kaggle", "gwhd2021", "voc", "yolo"] = "auto"
+    images: str
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+    annotations: str | None = None
+    split: SplitConfig | None = None
+    on_problem: Literal["raise", "drop"] = "raise"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        by_file = self.train is not None and self.val is not None
+        by_split = self.annotations is not None and self.split is not None
+        if by_file == by_split or (by_split and (self.train or self.val)):
+            raise ValueError("give either 'train' and 'val', or 'annotations' and 'split'")
+        return self
+
+
+class ModelConfig(_Model):
+    """The detector that every arm of the study shares.
+
+    Attributes:
+        backbone: torchvision backbone under the FPN.
+        preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` is a smaller neck and head for CPUs.
+        batch_norm: ``frozen`` (affine and statistics fixed everywhere), ``follow`` (fixed exactly
+            where the convolution is), ``live``.
+        image_size: longest side after resizing, px, on a canvas that is fixed for the study.
+        width_mult: channel multiplier of ``mobilenet_v2``, > 0.
+        norm_eps: eps of BatchNorm; None is the value the backbone's published weights use.
+        max_detections: boxes kept per image, >= 1 (wheat images reach 116 boxes).
+    """
+
+    backbone: BackboneName = "resnet50"
+    preset: Literal["stock", "slim"] = "stock"
+    batch_norm: Literal["frozen", "follow", "live"] = "frozen"
+    image_size: int = Field(default=320, ge=64, le=4096)
+    width_mult: float = Field(default=1.0, gt=0, le=4)
+    norm_eps: float | None = Field(default=None, ge=0, le=0.1)
+    max_detections: int = Field(default=300, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _width_of_mobilenet(self) -> Self:
+        if self.width_mult != 1.0 and self.backbone != "mobilenet_v2":
+            raise ValueError("'width_mult' is defined for backbone mobilenet_v2 only")
+        return self
+
+
+class AugmentConfig(_Model):
+    """Training-time transforms, each off by its switch; validation images are only resized.
+
+    Attributes:
+        flip: horizontal flip with probability 0.5.
+        colour: mild brightness, contrast, saturation and hue jitter.
+        scale_jitter: the image is scaled by 0.8 to 1.25 and cropped or padded to the canvas.
+    """
+
+    flip: bool = True
+    colour: bool = True
+    scale_jitter: bool = True
+
+
+class ScheduleConfig(_Model):
+    """How one trial trains. Every field can be overridden per init.
+
+    Attributes:
+        epochs: passes over the training images, >= 1.
+        batch_size: images a step, >= 1.
+        optimizer: ``sgd`` (with ``momentum``) or ``adamw``.
+        lr: peak learning rate, > 0.
+        momentum: of SGD, in [0, 1).
+        weight_decay: >= 0, on trainable parameters only.
+        lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of training), ``constant``.
+        warmup_epochs: linear warm-up from lr/100, in epochs, may be a fraction; 0 for none.
+        clip_norm: largest L2 norm of all gradients together; None for no clipping.
+        precision: ``fp32``, or ``bf16`` autocast (heads and evaluation stay in float32).
+        augment: training-time transforms.
+        eval_every: evaluate every so many epochs; None evaluates at the end only.
+        checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
+    """
+
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    optimizer: OptimizerName = "adamw"
+    lr: float = Field(default=3e-4, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    clip_norm: float | None = Field(default=10.0, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    augment: AugmentConfig = AugmentConfig()
+    eval_every: int | None = Field(default=None, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+
+class InitConfig(_Model):
+    """A named source of starting weights.
+
+    Attributes:
+        source: ``random``, ``torchvision:<WeightsEnum>.<MEMBER>``, or a weight file's path.
+        parts: what is taken from it; the default makes two starts differ in the backbone only.
+        allow_missing: shell-style patterns of tensor names that may stay at their seeded values.
+        schedule: fields of the schedule that this init overrides (a learning rate that suits it).
+    """
+
+    source: str = Field(min_length=1)
+    parts: tuple[Part, ...] = ("backbone",)
+    allow_missing: tuple[str, ...] = ()
+    schedule: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether this is the unranked reference that starts from no weights at all."""
+        return self.source == "random"
+
+
+class StudyConfig(_Model):
+    """Everything ``frostline run`` needs: inits x depths x seeds over one data set and one model."""
+
+    version: Literal[1] = 1
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    inits: dict[str, InitConfig] = Field(min_length=1)
+    depths: tuple[Depth, ...] = Field(default=(0,), min_length=1)
+    numbering: Literal["all", "paper"] = "all"
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.inits:
+            if not _SLUG.fullmatch(name):
+                raise ValueError(f"init name '{name}': use letters, digits, '_', '-', '.', '+'")
+        for what, values in (("depths", self.depths), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"'{what}' repeats a value: {list(values)}")
+        if len({name.lower() for name in self.inits}) != len(self.inits):
+            raise ValueError("two init names differ only in case: folders would collide")
+        for name in self.inits:
+            self.schedule_of(name)
+        return self
+
+    def schedule_of(self, init: str) -> ScheduleConfig:
+        """The schedule with the overrides of one init applied."""
+        overrides = self.inits[init].schedule
+        if not overrides:
+            return self.schedule
+        return ScheduleConfig.model_validate({**self.schedule.model_dump(), **overrides})
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without tags, anchors or repeated keys, each refused with its line."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ConfigError(f"line {mark.line + 1}: aliases are not supported; write it out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"line {line}: '{key.value}' is given twice; names must differ")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read and check a ``study.yaml``.
+
+    Raises:
+        ConfigError: missing, too large, not YAML, an unknown key (with the nearest known one), or
+            a value out of its range; names file and line or key.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path.name}: over {_MAX_BYTES} bytes; is it a study file?")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}; `frostline init DATA` writes one"
+        ) from None
+    try:
+        raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader, made stricter)
+    except ConfigError as error:
+        raise ConfigError(f"{path.name}: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path.name}: not valid YAML: {_one_line(error)}") from None
+    return parse_study(raw, path.name)
+
+
+def parse_study(raw: object, name: str = "study") -> StudyConfig:
+    """Check a study given as plain Python data; ``name`` stands in error messages.
+
+    Raises:
+        ConfigError: as ``load_study``.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{name}: expected a mapping with 'data', 'inits', …, got {_kind(raw)}")
+    try:
+        return StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_explain(error)}") from None
+
+
+def save_study(config: StudyConfig) -> str:
+    """The study as YAML text that ``load_study`` reads back to an equal value."""
+    data = config.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump({"version": config.version, **data}, sort_keys=False)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line: where, what was expected, what came, the nearest key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "function-after") or "study"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, _all_keys(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{where}'{hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}; got {_shown(first['input'])}{more}"
+
+
+def _all_keys() -> list[str]:
+    models = (
+        *(StudyConfig, DataConfig, SplitConfig, ModelConfig),
+        *(InitConfig, ScheduleConfig, AugmentConfig),
+    )
+    return [key for model in models for key in model.model_fields]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else _kind(value)
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,130 @@
+"""What was noticed while reading a data set, and the rule that stops or goes on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from frostline.errors import DatasetError
+
+__all__ = ["Finding", "OnProblem", "Place", "Problems", "Severity", "shown"]
+
+Severity = Literal["error", "warning", "note"]
+OnProblem = Literal["raise", "drop"]
+
+_MAX_SHOWN = 120
+
+
+def shown(text: object) -> str:
+    """Text from a data file, made safe for one line of output.
+
+    Line ends, terminal escapes and other characters that do not print are written as Python
+    escapes, and long text is cut: an annotation must not be able to draw on the terminal.
+    """
+    plain = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
+    return plain if len(plain) <= _MAX_SHOWN else plain[: _MAX_SHOWN - 3] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a data set something stands.
+
+    Attributes:
+        file: Annotation or image file, relative to its data set; never an absolute path.
+        line: 1-based line of a text file, or None.
+        entry: Position in a structured file, such as ``annotations[12]``, or None.
+    """
+
+    file: str
+    line: int | None = None
+    entry: str | None = None
+
+    def __str__(self) -> str:
+        if self.line is not None:
+            return f"{shown(self.file)}, line {self.line}"
+        return f"{shown(self.file)}, {shown(self.entry)}" if self.entry else shown(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was noticed in a data set.
+
+    Attributes:
+        severity: ``error`` (the data cannot be used as it stands; the item was left out),
+            ``warning`` (probably not what was meant; the item was kept or repaired), or
+            ``note`` (worth knowing).
+        code: Stable slug of the kind of finding, such as ``box-outside``.
+        file: See `Place`.
+        message: What was expected and what came.
+        line: See `Place`.
+        entry: See `Place`.
+    """
+
+    severity: Severity
+    code: str
+    file: str
+    message: str
+    line: int | None = None
+    entry: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warning", "note"):
+            raise ValueError(f"expected severity error, warning or note, got {self.severity!r}")
+
+    @property
+    def place(self) -> Place:
+        """File with line or entry."""
+        return Place(self.file, self.line, self.entry)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Plain values for JSON."""
+        return {
+            "severity": self.severity,
+            "code": self.code,
+            "file": self.file,
+            "line": self.line,
+            "entry": self.entry,
+            "message": self.message,
+        }
+
+
+class Problems:
+    """Collects findings; the first error stops the reading, unless asked to drop and go on."""
+
+    def __init__(self, on_problem: OnProblem = "raise") -> None:
+        if on_problem not in ("raise", "drop"):
+            raise DatasetError(f"expected on_problem 'raise' or 'drop', got {on_problem!r}")
+        self._stops = on_problem == "raise"
+        self._found: list[Finding] = []
+
+    @property
+    def found(self) -> tuple[Finding, ...]:
+        """Everything noticed so far, in order."""
+        return tuple(self._found)
+
+    def error(self, code: str, place: Place, message: str) -> None:
+        """Note data that cannot be used; the caller leaves the item out.
+
+        Raises:
+            DatasetError: If problems are to stop the reading.
+        """
+        if self._stops:
+            raise DatasetError(
+                f"{place}: {message}; correct it, or allow problems to be dropped and counted "
+                f"(on_problem: drop)"
+            )
+        self._add("error", code, place, message)
+
+    def warning(self, code: str, place: Place, message: str) -> None:
+        """Note data that was repaired, or that is probably not meant."""
+        self._add("warning", code, place, message)
+
+    def note(self, code: str, place: Place, message: str) -> None:
+        """Note something worth knowing."""
+        self._add("note", code, place, message)
+
+    def _add(self, severity: Severity, code: str, place: Place, message: str) -> None:
+        self._found.append(Finding(severity, code, place.file, message, place.line, place.entry))

@@ -1,0 +1,101 @@
+"""Opening images that annotations name: inside the root only, and never larger than allowed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from frostline.datasets.files import open_tree
+from frostline.datasets.findings import shown
+from frostline.errors import DatasetError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["MAX_IMAGE_BYTES", "MAX_PIXELS", "image_size", "load_image"]
+
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded, in pixels: 256 MiB of RGB, as Pillow's own warning limit."""
+
+MAX_IMAGE_BYTES = 1 << 28
+"""Largest image file that is opened, in bytes."""
+
+_MAX_16_BIT = 0xFFFF
+
+# Only these decoders run. Pillow knows more, some of which start other programs (EPS).
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+
+
+def image_size(root: Path, file: str) -> tuple[int, int]:
+    """Width and height in pixels as stored, from the header alone (EXIF rotation is ignored).
+
+    Raises:
+        DatasetError: If the file is absent, unreadable, or outside the root.
+    """
+    with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
+        image = _header(stream, file)
+        return image.width, image.height
+
+
+def load_image(root: Path, file: str, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode one image.
+
+    The EXIF orientation is *not* applied: boxes of COCO and of most other layouts refer to the
+    pixels as stored. Grey and palette images become RGB; transparency is dropped, not blended
+    (as OpenCV and torchvision do); of 16-bit images the upper eight bits are kept.
+
+    Args:
+        root: Folder of the data set, see `resolve_inside`.
+        file: Relative POSIX path.
+        max_pixels: Refuse images with more pixels than this, before decoding.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        DatasetError: If the file is absent, truncated, unreadable, too large or outside the root.
+    """
+    with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
+        image = _header(stream, file)
+        if image.width * image.height > max_pixels:
+            raise DatasetError(
+                f"{shown(file)}: expected at most {max_pixels} pixels, "
+                f"got {image.width}x{image.height}; make the image smaller or cut it into tiles"
+            )
+        try:
+            return _to_rgb(image)
+        except Exception as error:  # decoders raise anything from SyntaxError to struct.error
+            raise _unreadable(file, error) from error
+
+
+def _header(stream: BinaryIO, file: str) -> "Image":
+    from PIL import Image  # noqa: PLC0415 - commands that open no image do not pay for it
+
+    try:
+        return Image.open(stream, formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(f"{shown(file)}: image too large to open: {shown(error)}") from error
+    except Exception as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{shown(file)}: expected a readable image ({', '.join(_FORMATS)}), "
+        f"got {type(error).__name__}: {shown(error)}"
+    )
+
+
+def _to_rgb(image: Any) -> npt.NDArray[np.uint8]:
+    """Decoded pixels as uint8 (H, W, 3)."""
+    if image.mode.startswith("I"):  # 16-bit grey: I;16, I;16B, or I with 16-bit values
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > _MAX_16_BIT:
+            raise ValueError(f"32-bit values from {grey.min()} to {grey.max()}")
+        return np.repeat((grey >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bit")
+    if image.mode in ("P", "PA"):  # through RGBA, or Pillow guesses about transparent entries
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"), dtype=np.uint8)

@@ -1,0 +1,222 @@
+"""The one form that every data layout is read into."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frostline.datasets.findings import Finding, shown
+from frostline.errors import DatasetError
+
+__all__ = ["DatasetCounts", "DatasetIndex", "ImageRecord"]
+
+
+def _checked(array: object, dtype: type[np.generic], shape: tuple[int, ...], name: str) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+        came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array)
+        raise ValueError(f"expected {name} {dtype.__name__} {shape}, got {came}")
+    array.setflags(write=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRecord:
+    """One image and its boxes. The arrays are made read-only.
+
+    Attributes:
+        file: POSIX path relative to the root of the data set.
+        width: Stored width in pixels, >= 1 (before any EXIF rotation).
+        height: Stored height in pixels, >= 1.
+        boxes: float64 (N, 4), ``x0 y0 x1 y1`` in pixels, 0 <= x0 < x1 <= width, likewise y.
+        labels: int64 (N,), 1-based index into the classes of the data set; 0 is background.
+        crowd: bool (N,), True where a box stands for a group of objects (COCO ``iscrowd``).
+        group: Origin of the image, such as a field or a camera, by which sets can be split.
+    """
+
+    file: str
+    width: int
+    height: int
+    boxes: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.file or self.width < 1 or self.height < 1:
+            raise ValueError(
+                f"expected a file name and a size >= 1, "
+                f"got {self.file!r} {self.width}x{self.height}"
+            )
+        n = len(self.labels)
+        _checked(self.boxes, np.float64, (n, 4), "boxes")
+        _checked(self.labels, np.int64, (n,), "labels")
+        _checked(self.crowd, np.bool_, (n,), "crowd")
+        if n:
+            self._check_values()
+
+    def _check_values(self) -> None:
+        low, high = self.boxes[:, :2], self.boxes[:, 2:]
+        inside = (low >= 0).all() and (high <= (self.width, self.height)).all()
+        if not (inside and (high > low).all()):  # NaN compares false, so it fails here too
+            raise ValueError(f"{self.file}: a box is empty, inverted, NaN or outside the image")
+        if self.labels.min() < 1:
+            raise ValueError(f"{self.file}: expected labels >= 1, got {self.labels.min()}")
+
+
+@dataclass(frozen=True)
+class DatasetCounts:
+    """How much is in a data set.
+
+    Attributes:
+        images: All images.
+        empty_images: Images without boxes.
+        boxes: All boxes, crowds included.
+        crowd_boxes: Boxes that stand for a group of objects.
+        boxes_per_class: Class name to number of boxes, in the order of the classes.
+        images_per_group: Group to number of images, sorted; images without a group are left out.
+    """
+
+    images: int
+    empty_images: int
+    boxes: int
+    crowd_boxes: int
+    boxes_per_class: dict[str, int]
+    images_per_group: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetIndex:
+    """A data set: images, boxes and classes, with what was noticed while reading.
+
+    Attributes:
+        root: Folder (or zip file, or folder inside a zip file) that the image files are in.
+        classes: Class names; label 1 is the first.
+        images: Records in the order of the annotation file.
+        findings: Problems dropped, boxes clipped, and so on.
+
+    Example:
+        >>> index = DatasetIndex(Path("."), ("ear",), (), ())
+        >>> index.counts().images
+        0
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[ImageRecord, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"expected class names to differ, got {self.classes}")
+        files = Counter(image.file for image in self.images)
+        if len(files) != len(self.images):
+            raise ValueError(
+                f"expected file names to differ, {files.most_common(1)[0][0]!r} does not"
+            )
+        for image in self.images:
+            if len(image.labels) and image.labels.max() > len(self.classes):
+                raise ValueError(
+                    f"{image.file}: label {image.labels.max()} of {len(self.classes)} classes"
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(self.images)
+
+    def digest(self) -> str:
+        """SHA-256 over classes and images in their order; neither root nor findings count.
+
+        Returns:
+            64 hexadecimal digits. Equal for the same content on every platform.
+        """
+        sha = hashlib.sha256()
+        sha.update(_framed(["frostline-dataset-1", *self.classes]))
+        for image in self.images:
+            sha.update(_framed([image.file, str(image.width), str(image.height)]))
+            sha.update(_framed([image.group] if image.group is not None else []))
+            for array in (image.boxes.astype("<f8") + 0.0, image.labels.astype("<i8"), image.crowd):
+                sha.update(len(array).to_bytes(8, "little") + array.tobytes())
+        return sha.hexdigest()
+
+    def counts(self) -> DatasetCounts:
+        """How many images, boxes, and boxes per class there are."""
+        labels = np.concatenate([np.zeros(0, np.int64), *(i.labels for i in self.images)])
+        per_class = np.bincount(labels, minlength=len(self.classes) + 1)[1:].tolist()
+        groups = Counter(i.group for i in self.images if i.group is not None)
+        return DatasetCounts(
+            images=len(self.images),
+            empty_images=sum(len(i.labels) == 0 for i in self.images),
+            boxes=len(labels),
+            crowd_boxes=sum(int(i.crowd.sum()) for i in self.images),
+            boxes_per_class=dict(zip(self.classes, per_class, strict=True)),
+            images_per_group=dict(sorted(groups.items())),
+        )
+
+    def to_coco(self) -> dict[str, Any]:
+        """The data set as a COCO dictionary.
+
+        Image and annotation ids count from 1 (an annotation id of 0 reads as "no match" in COCO
+        evaluation); category ids are the labels. ``area`` is that of the box, in square pixels.
+        A group goes into the image entry as ``group``.
+        """
+        annotations: list[dict[str, Any]] = []
+        for image_id, image in enumerate(self.images, 1):
+            annotations.extend(_coco_boxes(image, image_id, first_id=len(annotations) + 1))
+        return {
+            "images": [_coco_image(image, n) for n, image in enumerate(self.images, 1)],
+            "annotations": annotations,
+            "categories": [{"id": n, "name": name} for n, name in enumerate(self.classes, 1)],
+        }
+
+    def select(self, files: Iterable[str]) -> "DatasetIndex":
+        """The images with these file names, in the order of this index.
+
+        Raises:
+            DatasetError: If a name is not in the index.
+        """
+        wanted = set(files)
+        missing = wanted.difference(image.file for image in self.images)
+        if missing:
+            raise DatasetError(
+                f"expected names of images of the data set, got {shown(min(missing))!r}"
+                f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''} that are not in it"
+            )
+        kept = tuple(image for image in self.images if image.file in wanted)
+        return DatasetIndex(self.root, self.classes, kept, self.findings)
+
+
+def _framed(texts: list[str]) -> bytes:
+    """Texts with their lengths, so that no two lists give the same bytes."""
+    parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(len(part).to_bytes(8, "little") + part for part in [b"%d" % len(parts), *parts])
+
+
+def _coco_image(image: ImageRecord, image_id: int) -> dict[str, Any]:
+    entry = {"id": image_id, "file_name": image.file, "width": image.width, "height": image.height}
+    return entry if image.group is None else {**entry, "group": image.group}
+
+
+def _coco_boxes(image: ImageRecord, image_id: int, first_id: int) -> list[dict[str, Any]]:
+    size = image.boxes[:, 2:] - image.boxes[:, :2]
+    xywh = np.concatenate([image.boxes[:, :2], size], axis=1).tolist()  # (N, 4)
+    return [
+        {
+            "id": first_id + n,
+            "image_id": image_id,
+            "category_id": int(image.labels[n]),
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": int(image.crowd[n]),
+        }
+        for n, box in enumerate(xywh)
+    ]

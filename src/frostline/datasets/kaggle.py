@@ -1,0 +1,147 @@
+"""The csv of Kaggle's Global Wheat Detection: ``image_id,width,height,bbox,source``.
+
+One row a box, ``bbox`` as ``"[x, y, width, height]"``. Images without wheat have no row.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from frostline.datasets.files import image_files, stems
+from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions
+from frostline.datasets.text import CsvRow, csv_rows, read_text
+from frostline.errors import DatasetError
+
+__all__ = ["KAGGLE_COLUMNS", "WHEAT_CLASS", "read_kaggle"]
+
+KAGGLE_COLUMNS = ("image_id", "width", "height", "bbox")
+"""Columns that must be there; ``source``, the group, may be absent."""
+
+WHEAT_CLASS = "wheat_head"
+"""Class name of layouts that have one class and do not name it."""
+
+
+def read_kaggle(images: Path, annotations: Path, options: ReadOptions) -> RawDataset:
+    """Read the csv, and the list of images in the folder.
+
+    An image is ``<image_id>.jpg``, or whatever image of that name the folder has. Images of the
+    folder without a row are images without boxes (``options.unlisted_empty``), as in the
+    published set. The group is ``source``. The one class is ``options.classes`` or `WHEAT_CLASS`.
+
+    Raises:
+        DatasetError: If the file is not this csv, or at the first problem (see `ReadOptions`).
+    """
+    name, problems = annotations.name, options.problems
+    rows = _Rows(name, problems, stems(image_files(images)))
+    for row in csv_rows(read_text(annotations), name, KAGGLE_COLUMNS, problems):
+        rows.add(row)
+    listed = {image.file for image in rows.images}
+    others = [file for file in image_files(images) if file not in listed]
+    _mention_unlisted(others, name, options)
+    unlisted = [RawImage(file, None, None, Place(file)) for file in others]
+    found = [*rows.images, *(unlisted if options.unlisted_empty else [])]
+    return RawDataset(single_class(options), found, rows.boxes())
+
+
+def single_class(options: ReadOptions) -> tuple[str, ...]:
+    """The class of a layout that names none.
+
+    Raises:
+        DatasetError: If another number of classes than one is asked for.
+    """
+    classes = options.classes or (WHEAT_CLASS,)
+    if len(classes) != 1:
+        raise DatasetError(f"expected one class for this layout, got {shown(', '.join(classes))}")
+    return classes
+
+
+def _mention_unlisted(files: list[str], name: str, options: ReadOptions) -> None:
+    if files:
+        what = "kept as images without boxes" if options.unlisted_empty else "left out"
+        message = (
+            f"{len(files)} images of the folder have no row, such as {shown(files[0])}: {what}"
+        )
+        options.problems.note("image-unlisted", Place(name), message)
+
+
+@dataclass
+class _Rows:
+    """Images and boxes as the rows come in."""
+
+    name: str
+    problems: Problems
+    on_disk: dict[str, list[str]]
+    images: list[RawImage] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
+    table: list[tuple[float, ...]] = field(default_factory=list)
+
+    def add(self, row: CsvRow) -> None:
+        place, values = Place(self.name, row.line), row.values
+        position = self._image(values, place)
+        if position is None or not values["bbox"].strip():  # without a box: an empty image
+            return
+        box = four_numbers(values["bbox"])
+        if box is None:
+            message = f"expected bbox [x, y, width, height], got {shown(values['bbox'])!r}"
+            self.problems.error("box-entry", place, message)
+            return
+        self.table.append((position, *box, row.line))
+
+    def _image(self, values: dict[str, str], place: Place) -> int | None:
+        """Position of the row's image, a new one if need be; None if the row cannot be used."""
+        image_id, size = values["image_id"].strip(), (values["width"], values["height"])
+        if not image_id or not all(v.strip().isdecimal() for v in size):
+            message = f"expected image_id and whole numbers width and height, got {image_id} {size}"
+            self.problems.error("row-values", place, shown(message))
+            return None
+        image = self._raw_image(image_id, size, values.get("source"), place)
+        if image_id not in self.positions:
+            self.positions[image_id] = len(self.images)
+            self.images.append(image)
+            return self.positions[image_id]
+        known = self.images[self.positions[image_id]]
+        if (known.size, known.group) != (image.size, image.group):
+            came = shown(", ".join(values.values()))
+            message = f"expected size and source as on line {known.place.line}, got {came}"
+            self.problems.error("row-conflict", place, message)
+            return None
+        return self.positions[image_id]
+
+    def _raw_image(
+        self, image_id: str, size: tuple[str, str], source: str | None, place: Place
+    ) -> RawImage:
+        files = self.on_disk.get(image_id) or [f"{image_id}.jpg"]
+        if len(files) > 1 and image_id not in self.positions:
+            message = f"{len(files)} files have the name {shown(image_id)}: used {shown(files[0])}"
+            self.problems.warning("image-ambiguous", place, message)
+        width, height = (int(v) for v in size)
+        return RawImage(files[0], (width, height), (source or "").strip() or None, place)
+
+    def boxes(self) -> RawBoxes:
+        table = np.array(self.table, dtype=np.float64).reshape(-1, 6)
+        xyxy = table[:, 1:5].copy()
+        xyxy[:, 2:] += xyxy[:, :2]
+        return RawBoxes(
+            image=table[:, 0].astype(np.int64),
+            xyxy=xyxy,
+            labels=np.ones(len(table), np.int64),
+            crowd=np.zeros(len(table), np.bool_),
+            place=lambda n: Place(self.name, int(table[n, 5])),
+        )
+
+
+def four_numbers(text: str) -> tuple[float, ...] | None:
+    """Four numbers in square brackets, or None; NaN and infinity come out as such.
+
+    Example:
+        >>> four_numbers("[0.0, 654.0, 37.0, 111.0]")
+        (0.0, 654.0, 37.0, 111.0)
+    """
+    parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except ValueError:
+        return None
+    return numbers if len(numbers) == 4 else None  # noqa: PLR2004 - x, y, width, height

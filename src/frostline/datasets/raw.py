@@ -1,0 +1,228 @@
+"""From what a layout says to a checked index: the same rules for every layout."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from frostline.datasets.findings import Finding, Place, Problems, shown
+from frostline.datasets.images import image_size, resolve_inside
+from frostline.datasets.index import DatasetIndex, ImageRecord
+from frostline.errors import DatasetError
+
+__all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "build_index"]
+
+_ROUNDING = 0.01
+"""Pixels that a box may stick out without mention: layouts with relative numbers round."""
+
+_MIN_INSIDE = 0.5
+"""Smallest part of a box's area inside the image for which the box is clipped, not refused."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a data set is read; see `frostline.datasets.read_dataset`."""
+
+    problems: Problems
+    classes: tuple[str, ...] | None = None
+    check_files: bool = True
+    unlisted_empty: bool = True
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image as the annotations have it; size None where they do not say it."""
+
+    file: str
+    size: tuple[int, int] | None  # width, height
+    group: str | None
+    place: Place
+
+
+@dataclass(frozen=True)
+class RawBoxes:
+    """All boxes of a data set, unchecked.
+
+    Attributes:
+        image: int64 (M,), position in the list of images.
+        xyxy: float64 (M, 4) in pixels; may hold NaN, infinity, or anything else.
+        labels: int64 (M,), 1-based into the classes of the data set.
+        crowd: bool (M,).
+        place: From the position of a box to where it stands.
+    """
+
+    image: npt.NDArray[np.int64]
+    xyxy: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    place: Callable[[int], Place]
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> "RawBoxes":
+        """The boxes where ``keep`` bool (M,) is True."""
+        original = np.flatnonzero(keep)
+        place = self.place
+        return RawBoxes(
+            self.image[keep],
+            self.xyxy[keep],
+            self.labels[keep],
+            self.crowd[keep],
+            lambda n: place(int(original[n])),
+        )
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """What a layout's reader found."""
+
+    classes: tuple[str, ...]
+    images: Sequence[RawImage]
+    boxes: RawBoxes
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def build_index(root: Path, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
+    """Check files and boxes, and make the index.
+
+    Args:
+        root: Folder of the images.
+        raw: Result of a layout's reader.
+        options: ``problems`` collects what is dropped; ``check_files`` opens the header of every
+            image; ``classes`` gives other class names or another order.
+
+    Raises:
+        DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
+    """
+    sizes = [_image_size(root, image, options) for image in raw.images]
+    boxes = _relabelled(raw, options)
+    boxes = _finite_and_upright(boxes, options.problems)
+    known = np.array([size is not None for size in sizes], dtype=bool)
+    boxes = boxes.take(known[boxes.image]) if sizes else boxes
+    boxes = _inside(boxes, np.array([s or (1, 1) for s in sizes], np.float64), options.problems)
+    records = _records(raw.images, sizes, boxes)
+    if not records:
+        first = next((f"; first problem: {f}" for f in options.problems.found), "")
+        raise DatasetError(
+            f"expected at least one usable image in {shown(root)}, found none{first}"
+        )
+    classes = options.classes or raw.classes
+    return DatasetIndex(root, classes, tuple(records), options.problems.found)
+
+
+def _image_size(root: Path, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
+    """Width and height of an image that can be used, or None for one to leave out."""
+    problems = options.problems
+    try:
+        resolve_inside(root, image.file)
+    except DatasetError as error:
+        problems.error("path-outside", image.place, str(error))
+        return None
+    size = image.size
+    if size is not None and min(size) < 1:
+        problems.error("image-size", image.place, f"expected an image size >= 1, got {size}")
+        return None
+    if not options.check_files and size is not None:
+        return size
+    try:
+        stored = image_size(root, image.file)
+    except DatasetError as error:
+        code = "image-unreadable" if (root / image.file).exists() else "image-missing"
+        problems.error(code, image.place, str(error))
+        return None
+    if size is not None and stored != size:
+        problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
+        return None
+    return stored
+
+
+def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
+    message = (
+        f"{shown(file)}: expected {size[0]}x{size[1]} as annotated, the file has "
+        f"{stored[0]}x{stored[1]} pixels"
+    )
+    return (
+        f"{message} (turned by a quarter? see its EXIF orientation)"
+        if size == stored[::-1]
+        else message
+    )
+
+
+def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
+    """Boxes with labels into ``options.classes``; those of other classes are problems."""
+    if options.classes is None or options.classes == raw.classes:
+        return raw.boxes
+    new = {name: n for n, name in enumerate(options.classes, 1)}
+    table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
+    labels = table[raw.boxes.labels]
+    for n in np.flatnonzero(labels == 0):
+        name = shown(raw.classes[raw.boxes.labels[n] - 1])
+        options.problems.error(
+            "class-unknown",
+            raw.boxes.place(int(n)),
+            f"expected one of the classes {shown(', '.join(options.classes))}, got {name!r}",
+        )
+    boxes = RawBoxes(raw.boxes.image, raw.boxes.xyxy, labels, raw.boxes.crowd, raw.boxes.place)
+    return boxes.take(labels > 0)
+
+
+def _finite_and_upright(boxes: RawBoxes, problems: Problems) -> RawBoxes:
+    """Boxes without NaN, infinity, and with a positive width and height."""
+    finite = np.asarray(np.isfinite(boxes.xyxy).all(axis=1))
+    with np.errstate(invalid="ignore"):
+        extent = boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]  # (M, 2) width, height
+        upright = np.asarray((extent > 0).all(axis=1))
+    for n in np.flatnonzero(~(finite & upright)):
+        place, box = boxes.place(int(n)), _box_text(boxes.xyxy[n])
+        if not finite[n]:
+            problems.error("box-not-finite", place, f"expected four finite numbers, got box {box}")
+        elif (extent[n] < 0).any():
+            problems.error("box-inverted", place, f"expected x0 < x1 and y0 < y1, got box {box}")
+        else:
+            problems.error("box-empty", place, f"expected a box with an area, got {box}")
+    return boxes.take(finite & upright)
+
+
+def _inside(boxes: RawBoxes, sizes: npt.NDArray[np.float64], problems: Problems) -> RawBoxes:
+    """Boxes clipped to their images (``sizes`` float64 (I, 2)); mostly outside is a problem."""
+    limit = np.tile(sizes[boxes.image], 2) if len(sizes) else np.zeros((0, 4))  # (M, 4)
+    clipped = np.clip(boxes.xyxy, 0.0, limit)
+    out = np.abs(boxes.xyxy - clipped).max(axis=1, initial=0.0)  # (M,) pixels
+    part = _area(clipped) / _area(boxes.xyxy)
+    whole = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(axis=1)
+    keep = whole & (part >= _MIN_INSIDE)
+    for n in np.flatnonzero((out > _ROUNDING) | ~keep):
+        width, height = limit[n, :2]
+        text = f"box {_box_text(boxes.xyxy[n])} of an image of {width:g}x{height:g} pixels"
+        if keep[n]:
+            problems.warning("box-clipped", boxes.place(int(n)), f"clipped by {out[n]:.4g}: {text}")
+        else:
+            problems.error(
+                "box-outside",
+                boxes.place(int(n)),
+                f"expected a box at least half inside the image, got {text}",
+            )
+    return RawBoxes(boxes.image, clipped, boxes.labels, boxes.crowd, boxes.place).take(keep)
+
+
+def _area(xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
+
+
+def _box_text(xyxy: npt.NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in xyxy) + ")"
+
+
+def _records(
+    images: Sequence[RawImage], sizes: Sequence[tuple[int, int] | None], boxes: RawBoxes
+) -> list[ImageRecord]:
+    order = np.argsort(boxes.image, kind="stable")
+    ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
+    records = []
+    for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
+        if size is not None:
+            rows = order[ends[n] : ends[n + 1]]
+            part = boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows]
+            records.append(ImageRecord(image.file, size[0], size[1], *part, group=image.group))
+    return records

@@ -1,0 +1,166 @@
+"""Trials on this machine: in this process, or side by side in several.
+
+A worker ends when the process that started it ends, however that ended, and a lock keeps two
+workers out of one folder: whatever is killed, a trial is written by one process at a time.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from frostline.engines.events import Event, Outcome
+from frostline.errors import FrostlineError, RecordError
+from frostline.records import append_line, write_json
+from frostline.training import Progress
+from frostline.trial import FILES, TrialSpec, run_trial
+
+__all__ = ["run_local"]
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+_queue: "Queue[Event] | None" = None
+
+
+def run_local(
+    trials: Mapping[Path, TrialSpec],
+    *,
+    workers: int = 1,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> list[Outcome]:
+    """Run trials, each in its own folder, and go on after one has failed.
+
+    Args:
+        trials: trial folder to cell, in the order in which they start.
+        workers: how many run side by side, >= 1; with 1 they run in this process.
+        on_event: called in this process for everything that happens.
+
+    Returns:
+        One outcome per trial, in the order in which they ended.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; finished trials keep their records, the others their checkpoints.
+    """
+    if workers == 1:
+        return [_run_one(folder, spec, on_event) for folder, spec in trials.items()]
+    return _run_in_processes(trials, workers, on_event)
+
+
+def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -> Outcome:
+    """One trial to its end; an expected error becomes a failure file and an outcome."""
+    on_event(Event("started", spec.key))
+
+    def on_step(progress: Progress) -> None:
+        on_event(Event("step", spec.key, progress=progress))
+
+    try:
+        with _locked(folder):
+            append_line(folder / FILES.log, {"event": "started"})
+            record = run_trial(spec, folder, on_step=on_step)
+        overall = record.metrics["val"]["coco"]["overall"]
+        flags = "".join(f" [{flag}]" for flag in record.flags)
+        outcome = Outcome(spec.key, True, f"AP {_shown(overall['ap'])}{flags}")
+    except FrostlineError as error:
+        with contextlib.suppress(RecordError):  # the disk may be what is full
+            write_json(folder / FILES.failure, {"error": type(error).__name__, "text": str(error)})
+        outcome = Outcome(spec.key, False, str(error))
+    on_event(Event("ended", spec.key, outcome=outcome))
+    return outcome
+
+
+def _shown(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _run_in_processes(
+    trials: Mapping[Path, TrialSpec], workers: int, on_event: Callable[[Event], None]
+) -> list[Outcome]:
+    context = multiprocessing.get_context("spawn")  # forking a threaded torch can deadlock
+    events: Queue[Event] = context.Queue()
+    pool = ProcessPoolExecutor(workers, context, initializer=_enter_worker, initargs=(events,))
+    try:
+        futures = {pool.submit(_in_worker, folder, spec): spec for folder, spec in trials.items()}
+        return list(_collect(futures, events, on_event))
+    except BaseException:
+        _stop(pool)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(
+    futures: Mapping["Future[Outcome]", TrialSpec],
+    events: "Queue[Event]",
+    on_event: Callable[[Event], None],
+) -> Iterator[Outcome]:
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
+        _forward(events, on_event)
+        for future in done:
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                text = "the worker died (out of memory, or killed); run again to resume"
+                yield Outcome(futures[future].key, False, text)
+
+
+def _forward(events: "Queue[Event]", on_event: Callable[[Event], None]) -> None:
+    while not events.empty():
+        on_event(events.get())
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers now: every trial has its checkpoint, nothing waits for an epoch's end."""
+    processes: Sequence[Any] = list((getattr(pool, "_processes", None) or {}).values())
+    for process in processes:
+        process.terminate()
+
+
+def _enter_worker(events: "Queue[Event]") -> None:
+    global _queue  # noqa: PLW0603  (one per process, set when the process starts)
+    _queue = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only called in a worker"
+    parent.join()
+    os._exit(1)
+
+
+def _in_worker(folder: Path, spec: TrialSpec) -> Outcome:
+    assert _queue is not None, "set when the worker starts"
+    return _run_one(folder, spec, _queue.put)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the trial's folder; the operating system lets go of it when the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        if not _try_lock(file.fileno()):
+            raise RecordError(f"{folder.name} is being written by another process; wait for it")
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: no advisory locks; nothing is lost but this check
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,229 @@
+"""One constructor for every arm of a comparison: torchvision's Faster R-CNN with FPN.
+
+torchvision's own builders change the normalisation layer, its eps and what is trainable with the
+weights they are given. Here none of that depends on where the weights come from, and every new
+tensor is drawn from a generator seeded by its name, so all arms share the same random head.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, mobilenet_v3_large, resnet
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+from frostline.config import ModelConfig
+from frostline.depth import LayerTable, layer_table
+from frostline.errors import FrostlineError
+
+__all__ = ["anchor_sizes", "build_detector", "load_tensors", "model_layers", "norm_eps", "observe_layers"]
+
+_SLIM_CHANNELS = 128
+_SLIM_ANCHORS = ((16, 23), (32, 45), (64, 91), (128, 181))
+_STOCK_ANCHORS = ((32,), (64,), (128,), (256,), (512,))
+_MOBILE_STOCK_ANCHORS = (32, 64, 128, 256, 512)
+_RATIOS = (0.5, 1.0, 2.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Taps:
+    """Where the FPN is attached: module names of the body and their channel counts."""
+
+    names: tuple[str, ...]
+    channels: tuple[int, ...]
+
+
+def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> FasterRCNN:
+    """Build the detector; all weights are random, seeded per tensor name.
+
+    Input of the model: a list of float32 (3, H, W) RGB images in [0, 1], already on the study's
+    canvas: the model normalises but does not resize. State-dict names are torchvision's.
+
+    Args:
+        config: backbone, preset, BatchNorm policy and sizes.
+        num_classes: number of object classes, without background, >= 1.
+        seed: seed of the random tensors.
+
+    Raises:
+        FrostlineError: no classes.
+    """
+    if num_classes < 1:
+        raise FrostlineError("expected at least one object class, got none")
+    body, taps = _body(config)
+    backbone = _with_fpn(body, taps, config)
+    model = FasterRCNN(backbone, **_head_arguments(config, taps, num_classes))
+    _keep_outputs_float32(model)
+    _initialise(model, seed)
+    return model
+
+
+def model_layers(config: ModelConfig) -> LayerTable:
+    """The backbone's convolutions in forward order, for the configured width."""
+    return layer_table(config.backbone, width_mult=config.width_mult)
+
+
+def norm_eps(config: ModelConfig) -> float:
+    """Eps of every BatchNorm of the model: as configured, or the backbone's published value."""
+    if config.norm_eps is not None:
+        return config.norm_eps
+    return 1e-3 if config.backbone == "mobilenet_v3_large" else 1e-5
+
+
+def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
+    """Anchor side lengths in px of the canvas, per pyramid level."""
+    if config.preset == "slim":
+        return _SLIM_ANCHORS
+    if config.backbone.startswith("mobilenet"):
+        return (_MOBILE_STOCK_ANCHORS,) * (len(_mobile_taps(config)) + 1)
+    return _STOCK_ANCHORS
+
+
+@torch.no_grad()
+def observe_layers(body: nn.Module, image_size: int = 64) -> list[str]:
+    """Names of the convolutions of ``body`` in the order in which one forward pass meets them."""
+    order: list[str] = []
+    names = {module: name for name, module in body.named_modules()}
+    hooks = [
+        module.register_forward_pre_hook(lambda m, _: order.append(names[m]))
+        for module in names
+        if isinstance(module, nn.Conv2d)
+    ]
+    was_training = body.training
+    body.eval()(torch.zeros(1, 3, image_size, image_size))
+    body.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return order
+
+
+def _norm_layer(config: ModelConfig) -> Callable[..., nn.Module]:
+    kind = FrozenBatchNorm2d if config.batch_norm == "frozen" else nn.BatchNorm2d
+    return functools.partial(kind, eps=norm_eps(config))
+
+
+def _body(config: ModelConfig) -> tuple[nn.Module, _Taps]:
+    norm = _norm_layer(config)
+    if config.backbone == "mobilenet_v2":
+        body = mobilenet_v2(width_mult=config.width_mult, norm_layer=norm).features
+    elif config.backbone == "mobilenet_v3_large":
+        body = mobilenet_v3_large(norm_layer=norm).features
+    else:
+        net = getattr(resnet, config.backbone)(norm_layer=norm)
+        stages = (2, 3, 4) if config.preset == "slim" else (1, 2, 3, 4)
+        width = net.inplanes // 8
+        channels = tuple(width * 2 ** (stage - 1) for stage in stages)
+        return net, _Taps(tuple(f"layer{stage}" for stage in stages), channels)
+    names = _mobile_taps(config)
+    return body, _Taps(names, tuple(_out_channels(body[int(name)]) for name in names))
+
+
+def _mobile_taps(config: ModelConfig) -> tuple[str, ...]:
+    """Strides 8, 16, 32; torchvision's stock MobileNetV3 detector taps its last two stages."""
+    if config.backbone == "mobilenet_v2":
+        return ("6", "13", "18")
+    return ("6", "12", "16") if config.preset == "slim" else ("13", "16")
+
+
+def _out_channels(block: nn.Module) -> int:
+    return int([m for m in block.modules() if isinstance(m, nn.Conv2d)][-1].out_channels)
+
+
+def _with_fpn(body: nn.Module, taps: _Taps, config: ModelConfig) -> BackboneWithFPN:
+    return BackboneWithFPN(
+        body,
+        return_layers={name: str(level) for level, name in enumerate(taps.names)},
+        in_channels_list=list(taps.channels),
+        out_channels=_SLIM_CHANNELS if config.preset == "slim" else 256,
+    )
+
+
+def _head_arguments(config: ModelConfig, taps: _Taps, num_classes: int) -> dict[str, Any]:
+    sizes = anchor_sizes(config)
+    arguments: dict[str, Any] = {
+        "rpn_anchor_generator": AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),
+        "min_size": config.image_size,
+        "max_size": config.image_size,
+        "_skip_resize": True,
+        "box_detections_per_img": config.max_detections,
+    }
+    if config.preset == "stock":
+        if config.backbone == "mobilenet_v3_large":
+            arguments["rpn_score_thresh"] = 0.05  # as torchvision's builder
+        return arguments | {"num_classes": num_classes + 1}
+    levels = [str(level) for level in range(len(taps.names))]
+    return arguments | {
+        "box_roi_pool": MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=1),
+        "box_head": TwoMLPHead(_SLIM_CHANNELS * 7 * 7, 256),
+        "box_predictor": FastRCNNPredictor(256, num_classes + 1),
+        "box_batch_size_per_image": 64,
+        "rpn_batch_size_per_image": 128,
+        "rpn_pre_nms_top_n_train": 400,
+        "rpn_post_nms_top_n_train": 200,
+        "rpn_pre_nms_top_n_test": 500,
+        "rpn_post_nms_top_n_test": 300,
+    }
+
+
+def _keep_outputs_float32(model: FasterRCNN) -> None:
+    """BoxCoder decodes in the dtype of the deltas: bfloat16 would move boxes by up to 2 px."""
+    for module in (model.rpn.head, model.roi_heads.box_predictor):
+        module.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
+
+
+def _float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(_float32(item) for item in outputs)
+
+
+@torch.no_grad()
+def _initialise(model: nn.Module, seed: int) -> None:
+    """Draw every parameter again from a generator seeded by (seed, name)."""
+    for name, parameter in model.named_parameters():
+        generator = torch.Generator().manual_seed(_name_seed(seed, name))
+        module = model.get_submodule(name.rpartition(".")[0])
+        _draw(name, parameter, module, generator)
+
+
+def _name_seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _draw(name: str, parameter: Tensor, module: nn.Module, generator: torch.Generator) -> None:
+    """The distributions that torchvision's modules use, tensor by tensor."""
+    if isinstance(module, nn.BatchNorm2d):
+        parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+    elif isinstance(module, nn.Linear):
+        bound = 1 / math.sqrt(module.in_features)
+        parameter.uniform_(-bound, bound, generator=generator)
+    elif name.endswith("bias"):
+        parameter.zero_()
+    elif name.startswith("rpn."):
+        parameter.normal_(std=0.01, generator=generator)
+    elif ".fpn." in name:
+        nn.init.kaiming_uniform_(parameter, a=1, generator=generator)
+    else:
+        nn.init.kaiming_normal_(
+            parameter, mode="fan_out", nonlinearity="relu", generator=generator
+        )
+
+
+@torch.no_grad()
+def load_tensors(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Copy arrays into the parameters and buffers of the same names; shapes must be equal."""
+    state = model.state_dict(keep_vars=True)
+    for name, array in tensors.items():
+        assert state[name].shape == array.shape, f"{name} was matched by shape"
+        state[name].copy_(torch.from_numpy(np.array(array)))

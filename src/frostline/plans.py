@@ -1,0 +1,143 @@
+"""Freeze plans: the full list of tensors that training must not change.
+
+Models, audit, records and caches consume a plan, never a bare number of layers: two plans made in
+different ways are the same experiment exactly when they name the same tensors.
+"""
+
+import dataclasses
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from frostline.depth import ConvLayer, LayerTable, Numbering
+from frostline.errors import PlanError
+
+__all__ = ["BACKBONE_PREFIX", "BatchNormPolicy", "FreezePlan"]
+
+BatchNormPolicy = Literal["frozen", "follow", "live"]
+
+BACKBONE_PREFIX = "backbone.body."
+_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FreezePlan:
+    """Tensor names (parameters and buffers) that are not updated, and how the list was made.
+
+    Attributes:
+        label: one phrase for tables (``k=11``, ``layer1``, ``patterns``).
+        tensors: state-dict names, sorted, without repetition.
+        batch_norm: the BatchNorm policy that the list already includes.
+        depth: k, where the plan was made from a depth; else None.
+        numbering: the numbering of ``depth``.
+    """
+
+    label: str
+    tensors: tuple[str, ...]
+    batch_norm: BatchNormPolicy
+    depth: int | None = None
+    numbering: Numbering = "all"
+
+    def __post_init__(self) -> None:
+        assert list(self.tensors) == sorted(set(self.tensors)), "sorted, without repetition"
+
+    @classmethod
+    def at_depth(
+        cls,
+        table: LayerTable,
+        k: int,
+        *,
+        batch_norm: BatchNormPolicy = "frozen",
+        numbering: Numbering = "all",
+        prefix: str = BACKBONE_PREFIX,
+    ) -> "FreezePlan":
+        """Freeze the first ``k`` convolutions and the BatchNorm that the policy adds to them.
+
+        Args:
+            table: the backbone's layers in forward order.
+            k: number of convolutions counted from the input, 0 to ``table.max_depth(numbering)``.
+            batch_norm: ``frozen`` adds every BatchNorm of the backbone, ``follow`` those of the
+                frozen convolutions, ``live`` none.
+            numbering: how ``k`` counts.
+            prefix: what stands before the backbone's names in the model's state dict.
+
+        Raises:
+            PlanError: k is beyond the model or the numbering is not defined for it.
+        """
+        frozen = table.frozen_layers(k, numbering)
+        names = {prefix + name for layer in frozen for name in _conv_tensors(layer)}
+        with_norm = {"frozen": table.layers, "follow": frozen, "live": ()}[batch_norm]
+        tracked = batch_norm != "frozen"  # FrozenBatchNorm2d counts no batches
+        names |= {prefix + name for layer in with_norm for name in _norm_tensors(layer, tracked)}
+        label = f"k={k}" if numbering == "all" else f"k={k} ({numbering})"
+        return cls(label, tuple(sorted(names)), batch_norm, k, numbering)
+
+    @classmethod
+    def at_stage(
+        cls,
+        table: LayerTable,
+        stage: str,
+        *,
+        batch_norm: BatchNormPolicy = "frozen",
+        prefix: str = BACKBONE_PREFIX,
+    ) -> "FreezePlan":
+        """Freeze everything from the input up to and including ``stage``.
+
+        Raises:
+            PlanError: the backbone has no such stage.
+        """
+        ends = table.stage_ends()
+        if stage not in ends:
+            raise PlanError(
+                f"{table.architecture} has no stage '{stage}': expected one of {', '.join(ends)}"
+            )
+        plan = cls.at_depth(table, ends[stage], batch_norm=batch_norm, prefix=prefix)
+        return dataclasses.replace(plan, label=stage)
+
+    @classmethod
+    def matching(
+        cls,
+        names: Iterable[str],
+        patterns: Sequence[str],
+        *,
+        batch_norm: BatchNormPolicy = "frozen",
+    ) -> "FreezePlan":
+        """Freeze the tensors whose names match any shell-style pattern (``backbone.body.0.*``).
+
+        Raises:
+            PlanError: a pattern matches nothing, which is a typing error more often than a wish.
+        """
+        known = sorted(set(names))
+        hits = {pattern: fnmatch.filter(known, pattern) for pattern in patterns}
+        for pattern, found in hits.items():
+            if not found:
+                raise PlanError(f"pattern '{pattern}' matches none of {len(known)} tensor names")
+        tensors = tuple(sorted({name for found in hits.values() for name in found}))
+        return cls("patterns: " + " ".join(patterns), tensors, batch_norm)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over the names and the policy: equal plans are equal experiments."""
+        text = "\n".join((self.batch_norm, *self.tensors))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __contains__(self, name: object) -> bool:
+        return name in frozenset(self.tensors)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+
+def _conv_tensors(layer: ConvLayer) -> Iterator[str]:
+    yield f"{layer.name}.weight"
+    if layer.bias:
+        yield f"{layer.name}.bias"
+
+
+def _norm_tensors(layer: ConvLayer, tracked: bool) -> Iterator[str]:
+    if layer.norm is None:
+        return
+    for tensor in _NORM_TENSORS:
+        yield f"{layer.norm}.{tensor}"
+    if tracked:
+        yield f"{layer.norm}.num_batches_tracked"

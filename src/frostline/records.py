@@ -1,0 +1,266 @@
+"""What a trial leaves behind: records with a schema version, written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from frostline.errors import RecordError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AuditRecord",
+    "DataRecord",
+    "EpochRecord",
+    "InitRecord",
+    "PlanRecord",
+    "TrialKey",
+    "TrialRecord",
+    "append_line",
+    "atomic_write",
+    "environment",
+    "file_digest",
+    "read_lines",
+    "write_json",
+]
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("frostline", "torch", "torchvision", "lightning-fabric", "hotcoco", "numpy", "pillow")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrialKey(_Record):
+    """Which cell of the grid a trial is: init x depth x seed."""
+
+    init: str
+    depth: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+    @property
+    def slug(self) -> str:
+        """Folder name, legal on every platform."""
+        return f"{self.init}-k{self.depth:02d}-s{self.seed}"
+
+
+class InitRecord(_Record):
+    """Where the starting weights came from, and the four lists that say what was filled.
+
+    Attributes:
+        source: as given, a file by its name only.
+        sha256: of the file, or of the tensors where there is no file; None for ``random``.
+        matched: tensors filled from the source (count); the three lists below name the others.
+        missing: tensors of the asked parts that the source does not have.
+        unexpected: tensors of the source that no asked part has.
+        mismatched: tensors whose shapes differ, as ``name: expected, got``.
+    """
+
+    source: str
+    parts: tuple[str, ...]
+    sha256: str | None = None
+    matched: int = Field(ge=0)
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+class PlanRecord(_Record):
+    """The freeze plan in force, in full."""
+
+    label: str
+    depth: int | None
+    numbering: str
+    batch_norm: str
+    digest: str
+    tensors: tuple[str, ...]
+    frozen_parameters: int = Field(ge=0)
+    trainable_parameters: int = Field(ge=0)
+
+
+class AuditRecord(_Record):
+    """Result of the freeze audit: what was hashed before and after training.
+
+    Attributes:
+        frozen: number of tensors that had to stay, byte for byte.
+        changed: frozen tensors that changed all the same; a trial with any has failed.
+        unmoved: tensors outside the plan that training did not change.
+    """
+
+    frozen: int = Field(ge=0)
+    changed: tuple[str, ...] = ()
+    unmoved: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tensor of the plan is byte-identical."""
+        return not self.changed
+
+
+class DataRecord(_Record):
+    """Summary of one split: counts, what was dropped, and a hash of names, sizes and boxes."""
+
+    digest: str
+    images: int
+    empty_images: int
+    boxes: int
+    classes: tuple[str, ...]
+    groups: dict[str, int] = Field(default_factory=dict)
+    findings: dict[str, int] = Field(default_factory=dict)
+
+
+class EpochRecord(_Record):
+    """Means over one epoch; ``losses`` by torchvision's names, ``metrics`` where evaluated."""
+
+    epoch: int = Field(ge=1)
+    step: int = Field(ge=0)
+    lr: float
+    losses: dict[str, float]
+    seconds: float
+    images_per_second: float
+    metrics: dict[str, float | None] | None = None
+
+
+class TrialRecord(_Record):
+    """Everything known about one finished trial. No absolute path, host or user name.
+
+    Attributes:
+        spec: what defines the trial (model, schedule, weights and data by hash): equal specs mean
+            equal experiments, and a differing one on an existing folder is explained.
+        metrics: by split (``val``, ``test``): ``Evaluation.to_dict()``.
+        differences: per convolution in forward order: ``LayerDifference.to_dict()``.
+        flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
+        ranked: False for the random reference.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: TrialKey
+    ranked: bool
+    spec: dict[str, Any]
+    init: InitRecord
+    plan: PlanRecord
+    audit: AuditRecord
+    data: dict[str, DataRecord]
+    history: tuple[EpochRecord, ...]
+    metrics: dict[str, dict[str, Any]]
+    differences: tuple[dict[str, Any], ...]
+    flags: tuple[str, ...] = ()
+    environment: dict[str, str]
+    seconds: dict[str, float]
+    resumed_at_steps: tuple[int, ...] = ()
+    finished_at: str
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            RecordError: the disk is full or the folder cannot be written.
+        """
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record back.
+
+        Raises:
+            RecordError: the file is missing, not JSON, or of another schema version.
+        """
+        try:
+            raw = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RecordError(f"cannot read record {path}: {error}") from None
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: expected schema version {SCHEMA_VERSION}, got {version}; "
+                "use the version of frostline that wrote it, or run the trial again"
+            )
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RecordError(f"{path}: not a trial record: {where}: {first['msg']}") from None
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it takes its place in one step.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written; ``path`` is as it was.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RecordError(f"cannot write {path}: {reason}; free space or use --out") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write ``data`` as JSON (NaN is refused: absent quantities are null), atomically."""
+    text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def append_line(path: Path, data: Mapping[str, object]) -> None:
+    """Append one JSON line. A line cut short by a crash is skipped by ``read_lines``.
+
+    Raises:
+        RecordError: the line cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(data, allow_nan=False) + "\n")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RecordError(f"cannot write {path}: {reason}; free space or use --out") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole JSON lines of a log; an empty list where there is no log."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Versions and platform: what a reader needs to repeat a run, and nothing that names its owner."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {"python": platform.python_version(), "platform": platform.system(), **versions}

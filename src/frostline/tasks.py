@@ -1,0 +1,204 @@
+"""What a trial needs to know about its task, as a dataclass of functions; detection comes first.
+
+A task answers six questions (build, place, augment, loss, predict, evaluate), so that the training
+loop, the trial and everything above them never mention boxes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from frostline.config import AugmentConfig, ModelConfig
+from frostline.datasets import DatasetIndex, ImageRecord, load_image
+from frostline.evaluation import Detections, Evaluation, evaluate
+from frostline.models import build_detector
+
+__all__ = ["DETECTION", "Canvas", "PlacedImages", "Sample", "Task", "common_canvas"]
+
+_DIVISOR = 32
+_FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
+_CACHE_BYTES = 2 * 2**30
+_SMALLEST_BOX = 2.0  # px on the canvas; what a crop leaves of a box below this is dropped
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Canvas:
+    """The size in px, multiples of 32, that every image of a study is placed on."""
+
+    height: int
+    width: int
+    image_size: int
+
+    def placed_size(self, image: ImageRecord) -> tuple[int, int]:
+        """Height and width of an image after resizing its longest side to ``image_size``."""
+        scale = self.image_size / max(image.height, image.width)
+        return max(1, round(image.height * scale)), max(1, round(image.width * scale))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One training image on the canvas.
+
+    Attributes:
+        image: uint8 (3, H, W) RGB.
+        boxes: float32 (N, 4), ``xyxy`` in px of the canvas.
+        labels: int64 (N,), 1-based.
+        name: the image's file name, for error messages.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """Functions of one task.
+
+    Attributes:
+        name: as it stands in records.
+        build: model configuration, number of classes, seed -> model.
+        augment: sample, switches -> sample, drawing from torch's global generator.
+        loss: model in train mode, samples, device -> named losses.
+        predict: model, images, device, batch size -> one detection set per image.
+        evaluate: index and detections -> scores.
+    """
+
+    name: str
+    build: Callable[[ModelConfig, int, int], nn.Module]
+    augment: Callable[[Sample, AugmentConfig], Sample]
+    loss: Callable[[nn.Module, Sequence[Sample], torch.device], dict[str, Tensor]]
+    predict: Callable[[nn.Module, "PlacedImages", torch.device, int], list[Detections]]
+    evaluate: Callable[..., Evaluation]
+
+
+def common_canvas(indexes: Sequence[DatasetIndex], image_size: int) -> Canvas:
+    """The smallest canvas that holds every image of a study once resized."""
+    square = Canvas(image_size, image_size, image_size)
+    sizes = [square.placed_size(image) for index in indexes for image in index.images]
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    return Canvas(_up(height), _up(width), image_size)
+
+
+class PlacedImages(Sequence[Sample]):
+    """The images of an index, decoded, resized and placed top left on the canvas.
+
+    Decoded images are kept in memory as uint8 up to 2 GiB; beyond that they are decoded each time.
+    Crowd boxes are regions to ignore, not objects to learn, and are left out.
+    """
+
+    def __init__(self, index: DatasetIndex, canvas: Canvas) -> None:
+        self.index = index
+        self.canvas = canvas
+        self._cache: dict[int, Tensor] = {}
+        self._capacity = _CACHE_BYTES // (3 * canvas.height * canvas.width)
+
+    def __len__(self) -> int:
+        return len(self.index.images)
+
+    def __getitem__(self, i: int) -> Sample:  # type: ignore[override]
+        record = self.index.images[i]
+        keep = ~record.crowd
+        boxes = torch.from_numpy(record.boxes[keep] * np.tile(self.scale(i), 2))
+        labels = torch.from_numpy(record.labels[keep].copy())
+        return Sample(self._image(i), boxes.float().reshape(-1, 4), labels, record.file)
+
+    def scale(self, i: int) -> tuple[float, float]:
+        """Factors from original to canvas pixels, along x and along y."""
+        record = self.index.images[i]
+        height, width = self.canvas.placed_size(record)
+        return width / record.width, height / record.height
+
+    def _image(self, i: int) -> Tensor:
+        if i in self._cache:
+            return self._cache[i]
+        record = self.index.images[i]
+        pixels = torch.from_numpy(load_image(self.index.root, record.file).copy()).permute(2, 0, 1)
+        height, width = self.canvas.placed_size(record)
+        small = v2.functional.resize(pixels, [height, width], antialias=True)
+        padding = [0, 0, self.canvas.width - width, self.canvas.height - height]
+        placed = v2.functional.pad(small, padding, fill=list(_FILL)).contiguous()
+        if len(self._cache) < self._capacity:
+            self._cache[i] = placed
+        return placed
+
+
+def _up(side: int) -> int:
+    return -(-side // _DIVISOR) * _DIVISOR
+
+
+def _build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+    return build_detector(config, num_classes, seed=seed)
+
+
+def _augment(sample: Sample, switches: AugmentConfig) -> Sample:
+    """Flip, colour and scale jitter, in that order; boxes follow the image."""
+    size = sample.image.shape[-2], sample.image.shape[-1]
+    target = {
+        "boxes": tv_tensors.BoundingBoxes(sample.boxes, format="XYXY", canvas_size=size),
+        "labels": sample.labels,
+    }
+    transform = v2.Compose(list(_transforms(switches, size)))
+    image, target = transform(tv_tensors.Image(sample.image), target)
+    boxes = target["boxes"].as_subclass(Tensor)
+    return Sample(image.as_subclass(Tensor), boxes, target["labels"], sample.name)
+
+
+def _transforms(switches: AugmentConfig, size: tuple[int, int]) -> Iterator[nn.Module]:
+    if switches.flip:
+        yield v2.RandomHorizontalFlip(0.5)
+    if switches.colour:
+        yield v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
+    if switches.scale_jitter:
+        yield v2.ScaleJitter(size, scale_range=(0.8, 1.25), antialias=True)
+        yield v2.RandomCrop(size, pad_if_needed=True, fill=list(_FILL))
+    yield v2.ClampBoundingBoxes()
+    yield v2.SanitizeBoundingBoxes(min_size=_SMALLEST_BOX)
+
+
+def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+    images = [_float_image(sample.image, device) for sample in samples]
+    targets = [
+        {"boxes": sample.boxes.to(device), "labels": sample.labels.to(device)}
+        for sample in samples
+    ]
+    losses: dict[str, Tensor] = model(images, targets)
+    return losses
+
+
+@torch.no_grad()
+def _predict(
+    model: nn.Module, images: PlacedImages, device: torch.device, batch_size: int
+) -> list[Detections]:
+    """Detections in pixels of the original images, in float32 whatever training used."""
+    model.eval()
+    results: list[Detections] = []
+    for start in range(0, len(images), batch_size):
+        numbers = range(start, min(start + batch_size, len(images)))
+        outputs = model([_float_image(images[i].image, device) for i in numbers])
+        results += [_on_original(output, images, i) for i, output in zip(numbers, outputs, strict=True)]
+    return results
+
+
+def _on_original(output: dict[str, Tensor], images: PlacedImages, i: int) -> Detections:
+    """Undo the placement: clip to the image's own area, drop what lay on the padding."""
+    record = images.index.images[i]
+    boxes = output["boxes"].cpu().double().numpy() / np.tile(images.scale(i), 2)
+    boxes = boxes.clip(0, np.tile([record.width, record.height], 2))
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    scores = output["scores"].cpu().double().numpy()
+    labels = output["labels"].cpu().numpy()
+    return Detections(boxes[kept], scores[kept], labels[kept])
+
+
+def _float_image(image: Tensor, device: torch.device) -> Tensor:
+    return image.to(device, non_blocking=True).float().div_(255)
+
+
+DETECTION = Task("detection", _build, _augment, _loss, _predict, evaluate)

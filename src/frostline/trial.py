@@ -1,0 +1,420 @@
+"""One cell of the grid: init + plan + seed -> record. The contract other trainers also meet."""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from torch import nn
+
+from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.datasets import (
+    DatasetIndex,
+    read_dataset,
+    read_splits,
+    split_by_fraction,
+    split_by_group,
+)
+from frostline.depth import Numbering
+from frostline.difference import profile
+from frostline.errors import RecordError
+from frostline.evaluation import Evaluation, to_coco_results
+from frostline.freezing import apply_plan, audit, fingerprint, require_passed
+from frostline.inits import match_source, open_source
+from frostline.models import load_tensors, model_layers, norm_eps
+from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.records import (
+    AuditRecord,
+    DataRecord,
+    EpochRecord,
+    InitRecord,
+    PlanRecord,
+    TrialKey,
+    TrialRecord,
+    append_line,
+    atomic_write,
+    environment,
+    write_json,
+)
+from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
+from frostline.training import Progress, TrainingResult, make_fabric, train
+
+__all__ = ["FILES", "Start", "TrialSpec", "load_data", "prepare", "run_trial", "trial_identity"]
+
+_log = logging.getLogger(__name__)
+
+_AP50_NEAR_ZERO = 0.02
+_LOG_EVERY_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Files:
+    """Names of the files in a trial's folder."""
+
+    record: str = "record.json"
+    spec: str = "spec.json"
+    log: str = "log.jsonl"
+    checkpoint: str = "checkpoint.pt"
+    weights: str = "weights.safetensors"
+    detections: str = "detections.json"
+    failure: str = "failure.json"
+
+
+FILES = _Files()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialSpec:
+    """Everything that one trial needs, ready to be sent to another process.
+
+    Attributes:
+        key: the cell.
+        init: source and parts of the starting weights.
+        model: the detector; of a random reference with BatchNorm ``live``.
+        schedule: with the init's overrides applied.
+        data: images and boxes.
+        base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
+        numbering: how ``key.depth`` counts.
+        threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    key: TrialKey
+    init: InitConfig
+    model: ModelConfig
+    schedule: ScheduleConfig
+    data: DataConfig
+    base: Path
+    numbering: Numbering = "all"
+    threads: int = 1
+    device: str = "auto"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """A model with its starting weights, and what must be remembered about them."""
+
+    model: nn.Module
+    init: InitRecord
+    plan: FreezePlan
+    plan_record: PlanRecord
+    fingerprint: dict[str, str]
+    backbone: dict[str, npt.NDArray[Any]]
+
+
+def run_trial(
+    spec: TrialSpec,
+    folder: Path,
+    *,
+    task: Task = DETECTION,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+) -> TrialRecord:
+    """Train, audit, evaluate and compare one cell; resume if the folder holds a checkpoint.
+
+    Args:
+        spec: the cell.
+        folder: the trial's own folder; made if it does not exist.
+        task: the task's functions.
+        on_step: called after each training step.
+
+    Returns:
+        The record, which is also written to ``folder``.
+
+    Raises:
+        FrostlineError: unusable data or weights, a non-finite loss, a failed audit, a full disk.
+    """
+    clock = _Clock()
+    torch.set_num_threads(spec.threads)
+    with clock.measure("load"):
+        data = load_data(spec.data, spec.base)
+        start = prepare(spec, len(data["train"].classes), task=task)
+        canvas = common_canvas(tuple(data.values()), spec.model.image_size)
+        placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
+    identity = trial_identity(spec, start.init, start.plan, data)
+    _claim(folder, identity)
+    fabric = make_fabric(spec.schedule, spec.device)
+
+    def score(model: nn.Module) -> dict[str, float | None]:
+        images = placed["val"]
+        found = task.predict(model, images, fabric.device, spec.schedule.batch_size)
+        return _headline(task.evaluate(images.index, found))
+
+    with clock.measure("train"):
+        training = train(
+            start.model,
+            placed["train"],
+            task=task,
+            plan=start.plan,
+            schedule=spec.schedule,
+            seed=spec.key.seed,
+            fabric=fabric,
+            checkpoint=folder / FILES.checkpoint,
+            identity=_digest(identity),
+            score=score,
+            on_step=_logged(folder / FILES.log, on_step),
+        )
+    audited = audit(start.fingerprint, start.model, start.plan)
+    require_passed(audited)
+    with clock.measure("evaluate"):
+        metrics = _evaluate(start.model, placed, task, spec, fabric.device, folder)
+    with clock.measure("difference"):
+        differences = _differences(start, spec.model)
+    _save_weights(start.model, folder / FILES.weights)
+    record = TrialRecord(
+        key=spec.key,
+        ranked=not spec.init.is_random,
+        spec=identity,
+        init=start.init,
+        plan=start.plan_record,
+        audit=audited,
+        data={split: _data_record(index) for split, index in data.items()},
+        history=training.history,
+        metrics=metrics,
+        differences=differences,
+        flags=_flags(training, metrics["val"], audited),
+        environment=environment() | _hardware(fabric.device, spec.threads),
+        seconds=clock.seconds | {"steps": training.seconds},
+        resumed_at_steps=training.resumed_at,
+        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    record.write(folder / FILES.record)
+    (folder / FILES.checkpoint).unlink(missing_ok=True)
+    (folder / FILES.failure).unlink(missing_ok=True)
+    return record
+
+
+def trial_identity(
+    spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
+) -> dict[str, Any]:
+    """What defines a trial: equal identities mean equal experiments.
+
+    Weights and data stand as hashes, so a renamed file is the same experiment and a changed one
+    is not.
+    """
+    schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
+    return {
+        "key": spec.key.model_dump(mode="json"),
+        "model": spec.model.model_dump(mode="json") | {"norm_eps": norm_eps(spec.model)},
+        "schedule": schedule,
+        "weights": init.sha256,
+        "parts": list(init.parts),
+        "plan": plan.digest(),
+        "numbering": spec.numbering,
+        "data": {split: index.digest() for split, index in data.items()},
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
+    """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
+
+    Args:
+        config: the ``data`` section of a study.
+        base: folder against which its paths resolve.
+
+    Raises:
+        DatasetError: unreadable or unusable data; names file and line.
+    """
+    images = base / config.images
+    if config.annotations is not None and config.split is not None:
+        index = read_dataset(
+            images,
+            base / config.annotations,
+            layout=config.layout,
+            on_problem=config.on_problem,
+        )
+        if config.split.fraction is not None:
+            rest, drawn = split_by_fraction(index, config.split.fraction, config.split.seed)
+        else:
+            rest, drawn = split_by_group(index, config.split.val_groups or ())
+        return {"train": rest, "val": drawn}
+    named = {"train": config.train, "val": config.val, "test": config.test}
+    files = {split: base / file for split, file in named.items() if file is not None}
+    return read_splits(images, files, layout=config.layout, on_problem=config.on_problem)
+
+
+def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
+    """Build a cell's model with its starting weights and apply its plan.
+
+    Args:
+        spec: the cell.
+        classes: number of object classes, without background.
+        task: the task's functions.
+
+    Raises:
+        CheckpointError: the weights cannot be opened.
+        InitError: they do not fill what they are asked to fill.
+        PlanError: the depth is beyond the model.
+    """
+    model = task.build(spec.model, classes, spec.key.seed)
+    source = open_source(spec.init.source, spec.base)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors, init = match_source(source, shapes, spec.init)
+    load_tensors(model, tensors)
+    plan = FreezePlan.at_depth(
+        model_layers(spec.model),
+        spec.key.depth,
+        batch_norm=spec.model.batch_norm,
+        numbering=spec.numbering,
+    )
+    frozen, trainable = apply_plan(model, plan)
+    plan_record = PlanRecord(
+        label=plan.label,
+        depth=plan.depth,
+        numbering=plan.numbering,
+        batch_norm=plan.batch_norm,
+        digest=plan.digest(),
+        tensors=plan.tensors,
+        frozen_parameters=frozen,
+        trainable_parameters=trainable,
+    )
+    return Start(model, init, plan, plan_record, fingerprint(model), _backbone(model))
+
+
+def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
+    return {
+        name: np.array(tensor.detach().cpu().numpy())
+        for name, tensor in model.state_dict().items()
+        if name.startswith(BACKBONE_PREFIX)
+    }
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Write the identity beside the trial, or refuse a folder that holds another trial."""
+    path = folder / FILES.spec
+    if path.exists():
+        try:
+            same = json.loads(path.read_bytes()) == identity
+        except ValueError:
+            same = False
+        if not same:
+            raise RecordError(f"{folder.name} holds another trial; use --out for a new folder")
+        return
+    write_json(path, identity)
+
+
+def _logged(
+    path: Path, on_step: Callable[[Progress], None]
+) -> Callable[[Progress], None]:
+    """Also append to the trial's log: the first step after a start or resume, then every 5 s."""
+    last = -math.inf
+
+    def log(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY_SECONDS or progress.step == progress.steps:
+            append_line(path, {"event": "step"} | dataclasses.asdict(progress))
+            last = now
+        on_step(progress)
+
+    return log
+
+
+def _evaluate(
+    model: nn.Module,
+    placed: Mapping[str, PlacedImages],
+    task: Task,
+    spec: TrialSpec,
+    device: torch.device,
+    folder: Path,
+) -> dict[str, dict[str, Any]]:
+    """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
+    metrics, detections, threshold = {}, {}, None
+    for split in ("val", "test"):
+        if split not in placed:
+            continue
+        images = placed[split]
+        found = task.predict(model, images, device, spec.schedule.batch_size)
+        result = task.evaluate(images.index, found, wheat_threshold=threshold)
+        threshold = result.wheat.overall.threshold if threshold is None else threshold
+        metrics[split] = result.to_dict()
+        detections[split] = to_coco_results(images.index, found)
+    write_json(folder / FILES.detections, detections)
+    return metrics
+
+
+def _headline(result: Evaluation) -> dict[str, float | None]:
+    scores = {"ap": result.ap, "ap50": result.ap50, "wheat": result.wheat_score}
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
+
+
+def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...]:
+    rows = profile(
+        start.backbone, _backbone(start.model), model_layers(config), eps=norm_eps(config)
+    )
+    return tuple(row.to_dict() for row in rows)
+
+
+def _save_weights(model: nn.Module, path: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
+
+
+def _flags(
+    training: TrainingResult, val: Mapping[str, Any], audited: AuditRecord
+) -> tuple[str, ...]:
+    """``collapsed``: the loss did not fall, or AP50 is near 0. ``unmoved``: trained, yet unchanged."""
+    flags = []
+    ap50 = val["coco"]["overall"]["ap50"]
+    if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
+        flags.append("collapsed: loss did not fall")
+    if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
+        flags.append("collapsed: AP50 near 0")
+    return tuple(flags)
+
+
+def _total(epoch: EpochRecord) -> float:
+    return sum(epoch.losses.values())
+
+
+def _data_record(index: DatasetIndex) -> DataRecord:
+    counts = index.counts()
+    findings: dict[str, int] = {}
+    for finding in index.findings:
+        findings[finding.code] = findings.get(finding.code, 0) + 1
+    return DataRecord(
+        digest=index.digest(),
+        images=counts.images,
+        empty_images=counts.empty_images,
+        boxes=counts.boxes,
+        classes=index.classes,
+        groups=dict(counts.images_per_group),
+        findings=findings,
+    )
+
+
+def _hardware(device: torch.device, threads: int) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"device": name, "cpu_capability": capability, "threads": str(threads)}
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+class _Clock:
+    """Wall-clock seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, phase: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[phase] = time.monotonic() - started
