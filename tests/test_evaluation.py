@@ -23,7 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import frostline.evaluation
-from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.datasets import DatasetIndex, ImageRecord, read_dataset
 from frostline.errors import DatasetError
 from frostline.evaluation import (
     WHEAT_IOU_THRESHOLDS,
@@ -173,7 +173,7 @@ def test_ap_equals_pycocotools_when_all_scores_are_equal() -> None:
 
 
 def test_ap_equals_pycocotools_on_crowded_images() -> None:
-    index, detections = random_case(1, images=6, most=400, classes=2, crowds=0.02)
+    index, detections = random_case(1, images=3, most=260, classes=2, crowds=0.02)
     assert detection_limit(index) == 300
     assert max(len(d) for d in detections) > 300
     assert_equals_pycocotools(index, detections)
@@ -254,35 +254,13 @@ def assert_same_scores(a: CocoScores, b: CocoScores) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("annotations", ["bccd/test.json", "pear640/val.json", "wheat29/all.json"])
 def test_ap_equals_pycocotools_on_real_boxes(real_data: Path, annotations: str) -> None:
-    index = real_index(real_data / annotations)
+    file = real_data / annotations
+    index = read_dataset(file.parent / "images", file, on_problem="drop", check_files=False)
     rng = np.random.default_rng(0)
     detections = [perturbed(rng, i, len(index.classes), ties=False) for i in index.images]
     scores = coco_scores(index, detections)
     assert 0.05 < scores.ap < 0.95
     assert_equals_pycocotools(index, detections)
-
-
-def real_index(annotations: Path) -> DatasetIndex:
-    data = json.loads(annotations.read_text())
-    ids = sorted(category["id"] for category in data["categories"])
-    names = {category["id"]: category["name"] for category in data["categories"]}
-    boxes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
-    for annotation in data["annotations"]:
-        boxes[annotation["image_id"]].append(annotation)
-    images = []
-    for image in data["images"]:
-        mine = boxes[image["id"]]
-        xywh = np.array([a["bbox"] for a in mine], np.float64).reshape(-1, 4)
-        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        size = (image["width"], image["height"])
-        xyxy = np.clip(xyxy, 0, np.tile(size, 2))
-        good = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        labels = np.array([ids.index(a["category_id"]) + 1 for a in mine], np.int64)
-        crowd = np.array([a.get("iscrowd", 0) for a in mine], bool)
-        images.append(
-            ImageRecord(image["file_name"], *size, xyxy[good], labels[good], crowd[good], None)
-        )
-    return index_of(*images, classes=[names[k] for k in ids])
 
 
 # --- the wheat metric --------------------------------------------------------------------------
@@ -506,6 +484,7 @@ def test_coco_results_are_one_dict_a_detection() -> None:
     assert to_coco_results(index, [found(), found([[10, 20, 40, 60]], [0.5], [2])]) == [
         {"image_id": 2, "category_id": 2, "bbox": [10.0, 20.0, 30.0, 40.0], "score": 0.5}
     ]
+    assert [len(d) for d in from_coco_results(index, [])] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -536,7 +515,7 @@ def test_evaluation_survives_json() -> None:
     assert math.isnan(result.coco.per_class["class 2"].ap)
     text = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(text)["coco"]["per_class"]["class 2"]["ap"] is None
-    assert "-1" not in text
+    assert ": -1" not in text
     again = Evaluation.from_dict(json.loads(text))
     assert again.to_dict() == result.to_dict()
     assert (again.ap, again.ap50, again.ap75) == (result.ap, result.ap50, result.ap75)

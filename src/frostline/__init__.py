@@ -1,1 +1,58 @@
-"""frostline."""
+"""frostline: which pretrained weights to start from, and how many layers to freeze.
+
+Public names are loaded when they are first used, so that importing the package, printing help and
+comparing two weight files cost no deep-learning framework.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frostline.checkpoints import open_checkpoint
+    from frostline.comparison import diff
+    from frostline.config import StudyConfig
+    from frostline.datasets import read_dataset
+    from frostline.depth import layer_table as layers
+    from frostline.errors import FrostlineError
+    from frostline.evaluation import evaluate
+    from frostline.plans import FreezePlan
+    from frostline.report import report
+    from frostline.study import Study
+
+__all__ = [
+    "FreezePlan",
+    "FrostlineError",
+    "Study",
+    "StudyConfig",
+    "diff",
+    "evaluate",
+    "layers",
+    "open_checkpoint",
+    "read_dataset",
+    "report",
+]
+
+# public name -> module and name there (PEP 562)
+_PLACES = {
+    "FreezePlan": ("plans", "FreezePlan"),
+    "FrostlineError": ("errors", "FrostlineError"),
+    "Study": ("study", "Study"),
+    "StudyConfig": ("config", "StudyConfig"),
+    "diff": ("comparison", "diff"),
+    "evaluate": ("evaluation", "evaluate"),
+    "layers": ("depth", "layer_table"),
+    "open_checkpoint": ("checkpoints", "open_checkpoint"),
+    "read_dataset": ("datasets", "read_dataset"),
+    "report": ("report", "report"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'frostline' has no attribute '{name}'")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f"frostline.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

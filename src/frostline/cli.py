@@ -1,64 +1,285 @@
-"""The command line: one function per command, heavy imports inside."""
+"""The command line: one function per command, heavy imports inside.
 
+Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 a check said no or a
+trial failed, 2 misuse or unreadable input, 130 interrupted.
+"""
+
+import csv
+import json
 import logging
+import os
 import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frostline.cli_data import data_app
+from frostline.cli_diff import diff
 from frostline.errors import FrostlineError
+
+if TYPE_CHECKING:
+    from frostline.records import TrialRecord
+    from frostline.study import Study
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which pretrained weights should a detector start from, and how many layers to freeze?",
+)
+app.add_typer(data_app, name="data")
+app.command()(diff)
+
+
+class Format(StrEnum):
+    """How a result is written to stdout."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class Device(StrEnum):
+    """Where trials run; ``auto`` takes a GPU if there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+StudyFile = Annotated[Path, typer.Argument(help="The study.yaml to run.", show_default=False)]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A study's output folder.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Output folder. [default: runs/<file stem> beside the file]"),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads of each trial. [default: cores / workers]"),
+]
+OutputFormat = Annotated[Format, typer.Option("--format", help="How the result is printed.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"frostline {version('frostline')}")
+        raise typer.Exit
+
 
 @app.callback()
-def _root() -> None:
-    """Which weights to start from, and how many layers to freeze."""
-
-
-Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Log more, and show tracebacks of errors.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
 
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="study.yaml")],
-    out: Annotated[Path | None, typer.Option(help="Output folder; default runs/<file stem>.")] = None,
-    workers: @app.callback()
-def _root() -> None:
-    """Which weights to start from, and how many layers to freeze."""
-
-
-Workers = 1,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
-    device: str = "auto",
+    study: StudyFile,
+    out: Out = None,
+    workers: Workers = 1,
+    threads: Threads = None,
+    device: Annotated[Device, typer.Option(help="Where trials run.")] = Device.auto,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything; print cells, time and disk.")
+    ] = False,
+    output: OutputFormat = Format.table,
 ) -> None:
-    """Fine-tune inits x depths x seeds; finished trials are kept, interrupted ones resume."""
-    import os
-
+    """Fine-tune inits x depths x seeds. Finished trials are kept, interrupted ones resume."""
+    from frostline.cli_progress import follow
     from frostline.study import Study
 
     plan = Study.from_yaml(study, out)
-    outcomes = plan.run(
-        workers=workers,
-        threads=threads or max(1, (os.cpu_count() or 1) // workers),
-        device=device,
-        on_event=lambda e: print(e, file=sys.stderr, flush=True) if e.kind != "step" or e.progress.step % 20 == 0 else None,
-    )
-    raise typer.Exit(0 if all(outcome.ok for outcome in outcomes) else 1)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    if dry_run:
+        estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
+        _print_rows([estimate.to_dict()], output)
+        return
+    with follow(len(plan.cells())) as on_event:
+        outcomes = plan.run(
+            workers=workers, threads=threads, device=device.value, on_event=on_event
+        )
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    _print_rows([_summary(record) for record in plan.records()], output)
+    for outcome in failed:
+        typer.echo(f"failed: {outcome.key.slug}: {outcome.message}", err=True)
+    typer.echo(f"next: frostline report {_shown_path(plan.folder)}", err=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def status(folder: Folder, output: OutputFormat = Format.table) -> None:
+    """Where a study stands: which trials are done, failed, started or waiting."""
+    from frostline.study import open_study
+
+    study = open_study(folder)
+    _print_rows([_state_row(study, state) for state in study.status()], output)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder against which the study's paths resolve, for example images."),
+    ] = None,
+) -> None:
+    """Write report.html, figures and tables of a study, finished or not."""
+    from frostline.report import report as write_report
+
+    paths = write_report(folder, base=data_root)
+    typer.echo(_shown_path(paths.html))
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="A backbone, such as resnet50 or mobilenet_v2.")],
+    output: OutputFormat = Format.table,
+) -> None:
+    """Print a backbone's convolutions in forward order: what each depth k freezes."""
+    from frostline.depth import layer_table
+
+    table = layer_table(model)
+    ends = {k: stage for stage, k in table.stage_ends().items()}
+    rows = []
+    for layer in table.layers:
+        paper = table.paper_index(layer) if model in ("resnet50", "resnet101") else None
+        rows.append(
+            {
+                "k": layer.index,
+                "paper": paper,
+                "convolution": layer.name,
+                "stage": layer.stage,
+                "role": layer.role,
+                "weight": "x".join(map(str, layer.shape)),
+                "batch norm": layer.norm,
+                "completes": ends.get(layer.index),
+            }
+        )
+    _print_rows(rows, output)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")] = Path("demo"),
+    workers: Workers = 2,
+) -> None:
+    """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
+    from frostline.cli_progress import follow
+    from frostline.demo import demo_trials, run_demo
+
+    with follow(demo_trials()) as on_event:
+        result = run_demo(folder, workers=workers, on_event=on_event)
+    for line in result.lines:
+        typer.echo(line)
+    typer.echo(_shown_path(result.report))
+
+
+@app.command()
+def doctor(output: OutputFormat = Format.table) -> None:
+    """Versions, devices and cache folders: what to paste into a bug report."""
+    import torch
+    import torch.hub
+
+    from frostline.records import environment
+
+    facts = environment() | {
+        "cpu cores": str(os.cpu_count()),
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "weights cache": str(Path(torch.hub.get_dir()) / "checkpoints"),
+    }
+    _print_rows([{"what": name, "value": value} for name, value in facts.items()], output)
+
+
+def _summary(record: "TrialRecord") -> dict[str, Any]:
+    overall = record.metrics["val"]["coco"]["overall"]
+    wheat = record.metrics["val"]["wheat"]["overall"]
+    return {
+        **record.key.model_dump(),
+        "AP": overall["ap"],
+        "AP50": overall["ap50"],
+        "wheat": wheat["score"],
+        "minutes": sum(record.seconds.get(x, 0.0) for x in ("load", "train", "evaluate")) / 60,
+        "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
+    }
+
+
+def _state_row(study: "Study", state: Any) -> dict[str, Any]:
+    return {**state.key.model_dump(), "state": state.state, "detail": state.detail}
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
+    if output is Format.json:
+        typer.echo(json.dumps(list(rows), indent=1))
+    elif output is Format.csv:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows({key: _safe_cell(value) for key, value in row.items()} for row in rows)
+    else:
+        _print_table(rows)
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0] if rows else ():
+        numeric = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _safe_cell(value: object) -> object:
+    """Spreadsheets run cells that begin like a formula."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return value
+
+
+def _shown_path(path: Path) -> str:
+    """Relative to where the user stands, if it lies below."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def main() -> None:
-    """Entry point: errors become one line and an exit code."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING)
+    """Entry point: an error becomes one line and its exit code; ``--debug`` shows its origin."""
     try:
         app()
     except FrostlineError as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command resumes", err=True)
+        sys.exit(130)

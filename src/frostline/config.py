@@ -36,6 +36,7 @@ OptimizerName = Literal["sgd", "adamw"]
 Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 
 _MAX_BYTES = 1_000_000
+_SHOWN_CHARACTERS = 60
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
 
 
@@ -74,7 +75,7 @@ class DataConfig(_Model):
         test: optional annotation file, scored with what was chosen on ``val``.
         annotations: one annotation file for both, with ``split``.
         split: how ``annotations`` is divided.
-        on_problem: ``raise`` stops at the first bad box or row; ``drop`` leaves it out and counts it.
+        on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
     """
 
     layout: Literal["auto", "coco", "kaggle", "gwhd2021", "voc", "yolo"] = "auto"
@@ -100,7 +101,7 @@ class ModelConfig(_Model):
 
     Attributes:
         backbone: torchvision backbone under the FPN.
-        preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` is a smaller neck and head for CPUs.
+        preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` has a smaller neck and head.
         batch_norm: ``frozen`` (affine and statistics fixed everywhere), ``follow`` (fixed exactly
             where the convolution is), ``live``.
         image_size: longest side after resizing, px, on a canvas that is fixed for the study.
@@ -129,7 +130,7 @@ class AugmentConfig(_Model):
 
     Attributes:
         flip: horizontal flip with probability 0.5.
-        colour: mild brightness, contrast, saturation and hue jitter.
+        colour: brightness, contrast and saturation jitter of 20 %.
         scale_jitter: the image is scaled by 0.8 to 1.25 and cropped or padded to the canvas.
     """
 
@@ -194,7 +195,7 @@ class InitConfig(_Model):
 
 
 class StudyConfig(_Model):
-    """Everything ``frostline run`` needs: inits x depths x seeds over one data set and one model."""
+    """What ``frostline run`` needs: inits x depths x seeds over one data set and one model."""
 
     version: Literal[1] = 1
     data: DataConfig
@@ -232,7 +233,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
             raise ConfigError(f"line {mark.line + 1}: aliases are not supported; write it out")
         return super().compose_node(parent, index)
 
@@ -314,7 +315,7 @@ def _all_keys() -> list[str]:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else _kind(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else _kind(value)
 
 
 def _kind(value: object) -> str:

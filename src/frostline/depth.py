@@ -172,7 +172,7 @@ def _conv(  # one row; the index is filled in when the table is put together
 
 
 def _resnet(architecture: str) -> Iterator[ConvLayer]:
-    """torchvision ResNet: the projection runs after the main path of its block."""
+    """Torchvision ResNet: the projection runs after the main path of its block."""
     bottleneck = architecture in _BOTTLENECK
     blocks = _BOTTLENECK[architecture] if bottleneck else _BASIC[architecture]
     yield _conv("conv1", "bn1", "stem", (3, 64), 7)
@@ -231,7 +231,7 @@ def _mobilenet_v2(width: float) -> Iterator[ConvLayer]:
     yield _conv(f"{feature}.0", f"{feature}.1", "last", (cin, last), 1)
 
 
-# Howard et al. 2019, table 1: kernel, expanded channels, output channels, squeeze-excitation, stage.
+# Howard et al. 2019, table 1: kernel, expanded, out channels, squeeze-excitation, stage.
 _V3_LARGE = (
     *((3, 16, 16, False, 1), (3, 64, 24, False, 2), (3, 72, 24, False, 2)),
     *((5, 72, 40, True, 3), (5, 120, 40, True, 3), (5, 120, 40, True, 3)),

@@ -1,7 +1,7 @@
 """Initialisations: where starting weights come from, and what of the model they fill.
 
 Nothing in a weight file is executed, nothing is loaded by halves in silence: what matched and what
-did not is a record, and a backbone that is not filled completely is an error unless allowed by name.
+did not is a record, and a backbone that is not completely filled is an error unless allowed.
 """
 
 import dataclasses
@@ -213,4 +213,3 @@ def _download(url: str, path: Path) -> None:
             f"could not download {url} ({error}); check the network or proxy, or put the file at "
             f"$TORCH_HOME/hub/checkpoints/{path.name}"
         ) from None
-

@@ -142,7 +142,7 @@ class TrialRecord(_Record):
         ranked: False for the random reference.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     key: TrialKey
     ranked: bool
     spec: dict[str, Any]
@@ -258,7 +258,7 @@ def file_digest(path: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions and platform: what a reader needs to repeat a run, and nothing that names its owner."""
+    """Versions and platform: what repeats a run, and nothing that names its owner."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

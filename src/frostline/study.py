@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 from frostline.config import ModelConfig, StudyConfig, load_study
 from frostline.engines import Event, Outcome, run_local
 from frostline.errors import RecordError, StudyChangedError
+from frostline.estimate import Estimate, estimate
 from frostline.models import model_layers
 from frostline.records import TrialKey, TrialRecord, write_json
 from frostline.trial import FILES, TrialSpec, load_data, prepare
 
-__all__ = ["Study", "TrialState", "read_records"]
+__all__ = ["Study", "TrialState", "open_study", "read_records"]
 
 _log = logging.getLogger(__name__)
 _STUDY_FILE = "study.json"
@@ -135,11 +136,25 @@ class Study:
         """
         self.check()
         write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
-        left = [s.key for s in self.status() if s.state != "done"]
         trials = {
-            self.trial_folder(key): self.spec(key, threads=threads, device=device) for key in left
+            self.trial_folder(key): self.spec(key, threads=threads, device=device)
+            for key in self.left()
         }
         return run_local(trials, workers=workers, on_event=on_event)
+
+    def estimate(self, *, workers: int = 1, threads: int = 1, device: str = "auto") -> Estimate:
+        """Check everything and measure what is left to run; writes nothing.
+
+        Raises:
+            FrostlineError: as ``check``.
+        """
+        self.check()
+        specs = [self.spec(key, threads=threads, device=device) for key in self.left()]
+        return estimate(specs, cells=len(self.cells()), workers=workers)
+
+    def left(self) -> tuple[TrialKey, ...]:
+        """Cells without a record."""
+        return tuple(state.key for state in self.status() if state.state != "done")
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Records of the finished cells, in the order of ``cells()``."""
@@ -158,10 +173,7 @@ class Study:
         path = self.folder / _STUDY_FILE
         if not path.exists():
             return
-        try:
-            before = StudyConfig.model_validate(json.loads(path.read_bytes()))
-        except ValueError as error:
-            raise RecordError(f"cannot read {path}: {error}; use --out for a new folder") from None
+        before = _read_config(path)
         changes = list(_changes(_frame(before), _frame(self.config)))
         for name in before.inits.keys() & self.config.inits.keys():
             old, new = (c.inits[name].model_dump(mode="json") for c in (before, self.config))
@@ -173,8 +185,10 @@ class Study:
             )
 
 
-def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
-    """A study's configuration and all finished records of its folder, without its study file.
+def open_study(folder: Path) -> Study:
+    """A study from its output folder alone, for looking at what is there.
+
+    Its data and weights are not looked for: ``base`` is the folder itself.
 
     Raises:
         RecordError: the folder does not hold a study.
@@ -184,11 +198,25 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
         raise RecordError(
             f"{folder} holds no study: expected {_STUDY_FILE}; `frostline run study.yaml` makes one"
         )
+    return Study(_read_config(path), folder, folder)
+
+
+def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
+    """A study's configuration and the records of its finished trials.
+
+    Raises:
+        RecordError: the folder does not hold a study.
+    """
+    study = open_study(folder)
+    return study.config, study.records()
+
+
+def _read_config(path: Path) -> StudyConfig:
     try:
-        config = StudyConfig.model_validate(json.loads(path.read_bytes()))
-    except ValueError as error:
-        raise RecordError(f"cannot read {path}: {error}") from None
-    return config, Study(config, folder, folder).records()
+        return StudyConfig.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:

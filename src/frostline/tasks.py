@@ -86,7 +86,7 @@ def common_canvas(indexes: Sequence[DatasetIndex], image_size: int) -> Canvas:
     return Canvas(_up(height), _up(width), image_size)
 
 
-class PlacedImages(Sequence[Sample]):
+class PlacedImages:
     """The images of an index, decoded, resized and placed top left on the canvas.
 
     Decoded images are kept in memory as uint8 up to 2 GiB; beyond that they are decoded each time.
@@ -94,16 +94,16 @@ class PlacedImages(Sequence[Sample]):
     """
 
     def __init__(self, index: DatasetIndex, canvas: Canvas) -> None:
-        self.index = index
+        self.dataset = index
         self.canvas = canvas
         self._cache: dict[int, Tensor] = {}
         self._capacity = _CACHE_BYTES // (3 * canvas.height * canvas.width)
 
     def __len__(self) -> int:
-        return len(self.index.images)
+        return len(self.dataset.images)
 
-    def __getitem__(self, i: int) -> Sample:  # type: ignore[override]
-        record = self.index.images[i]
+    def __getitem__(self, i: int) -> Sample:
+        record = self.dataset.images[i]
         keep = ~record.crowd
         boxes = torch.from_numpy(record.boxes[keep] * np.tile(self.scale(i), 2))
         labels = torch.from_numpy(record.labels[keep].copy())
@@ -111,19 +111,21 @@ class PlacedImages(Sequence[Sample]):
 
     def scale(self, i: int) -> tuple[float, float]:
         """Factors from original to canvas pixels, along x and along y."""
-        record = self.index.images[i]
+        record = self.dataset.images[i]
         height, width = self.canvas.placed_size(record)
         return width / record.width, height / record.height
 
     def _image(self, i: int) -> Tensor:
         if i in self._cache:
             return self._cache[i]
-        record = self.index.images[i]
-        pixels = torch.from_numpy(load_image(self.index.root, record.file).copy()).permute(2, 0, 1)
+        record = self.dataset.images[i]
+        pixels = torch.from_numpy(load_image(self.dataset.root, record.file).copy()).permute(
+            2, 0, 1
+        )
         height, width = self.canvas.placed_size(record)
         small = v2.functional.resize(pixels, [height, width], antialias=True)
         padding = [0, 0, self.canvas.width - width, self.canvas.height - height]
-        placed = v2.functional.pad(small, padding, fill=list(_FILL)).contiguous()
+        placed: Tensor = v2.functional.pad(small, padding, fill=list(_FILL)).contiguous()
         if len(self._cache) < self._capacity:
             self._cache[i] = placed
         return placed
@@ -134,7 +136,8 @@ def _up(side: int) -> int:
 
 
 def _build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
-    return build_detector(config, num_classes, seed=seed)
+    detector: nn.Module = build_detector(config, num_classes, seed=seed)
+    return detector
 
 
 def _augment(sample: Sample, switches: AugmentConfig) -> Sample:
@@ -165,8 +168,7 @@ def _transforms(switches: AugmentConfig, size: tuple[int, int]) -> Iterator[nn.M
 def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
     images = [_float_image(sample.image, device) for sample in samples]
     targets = [
-        {"boxes": sample.boxes.to(device), "labels": sample.labels.to(device)}
-        for sample in samples
+        {"boxes": sample.boxes.to(device), "labels": sample.labels.to(device)} for sample in samples
     ]
     losses: dict[str, Tensor] = model(images, targets)
     return losses
@@ -182,13 +184,15 @@ def _predict(
     for start in range(0, len(images), batch_size):
         numbers = range(start, min(start + batch_size, len(images)))
         outputs = model([_float_image(images[i].image, device) for i in numbers])
-        results += [_on_original(output, images, i) for i, output in zip(numbers, outputs, strict=True)]
+        results += [
+            _on_original(output, images, i) for i, output in zip(numbers, outputs, strict=True)
+        ]
     return results
 
 
 def _on_original(output: dict[str, Tensor], images: PlacedImages, i: int) -> Detections:
     """Undo the placement: clip to the image's own area, drop what lay on the padding."""
-    record = images.index.images[i]
+    record = images.dataset.images[i]
     boxes = output["boxes"].cpu().double().numpy() / np.tile(images.scale(i), 2)
     boxes = boxes.clip(0, np.tile([record.width, record.height], 2))
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

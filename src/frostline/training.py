@@ -106,6 +106,7 @@ def train(
         TrainingError: a loss is not finite; names epoch, step and images.
         RecordError: a checkpoint cannot be written, or belongs to another training.
     """
+    model.to(memory_format=torch.channels_last)  # 13 % of a step on a CPU
     parameters = [p for p in model.parameters() if p.requires_grad]
     wrapped, optimizer = fabric.setup(model, _optimizer(parameters, schedule))
     state = _resume(checkpoint, identity, model, optimizer)
@@ -134,7 +135,7 @@ def train(
 
         state.step += 1
         _count(state, losses, len(batch), time.monotonic() - started)
-        on_step(_progress(state, epoch, total, float(loss), len(batch)))
+        on_step(_progress(state, epoch, total, float(loss.detach()), len(batch)))
         epoch_ended = state.step % steps_per_epoch == 0
         if epoch_ended:
             _close_epoch(state, epoch + 1, lr, schedule, lambda: score(model))
@@ -146,7 +147,9 @@ def train(
     return TrainingResult(history, state.step, tuple(state.resumed_at), state.seconds)
 
 
-def _optimizer(parameters: Sequence[nn.Parameter], schedule: ScheduleConfig) -> torch.optim.Optimizer:
+def _optimizer(
+    parameters: Sequence[nn.Parameter], schedule: ScheduleConfig
+) -> torch.optim.Optimizer:
     """Weight decay on weights only: biases and normalisation have one dimension."""
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
@@ -155,7 +158,7 @@ def _optimizer(parameters: Sequence[nn.Parameter], schedule: ScheduleConfig) -> 
     groups = [group for group in groups if group["params"]]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum)
-    return torch.optim.AdamW(groups, lr=schedule.lr)
+    return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
@@ -202,7 +205,7 @@ def _require_finite(
 
 def _count(state: _State, losses: dict[str, Tensor], images: int, seconds: float) -> None:
     for name, value in losses.items():
-        state.sums[name] = state.sums.get(name, 0.0) + float(value) * images
+        state.sums[name] = state.sums.get(name, 0.0) + float(value.detach()) * images
     state.sums["images"] = state.sums.get("images", 0.0) + images
     state.epoch_seconds += seconds
     state.seconds += seconds
@@ -236,9 +239,7 @@ def _close_epoch(
     state.sums, state.epoch_seconds = {}, 0.0
 
 
-def _save(
-    path: Path, identity: str, model: nn.Module, optimizer: Any, state: _State
-) -> None:
+def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _State) -> None:
     payload = {
         "identity": identity,
         "state": dataclasses.asdict(state),
@@ -257,9 +258,13 @@ def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _Sta
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RecordError(f"cannot read checkpoint {path}: {error}; delete it to start over") from None
+        raise RecordError(
+            f"cannot read checkpoint {path}: {error}; delete it to start over"
+        ) from None
     if payload["identity"] != identity:
-        raise RecordError(f"{path} belongs to another trial; delete it or use --out for a new folder")
+        raise RecordError(
+            f"{path} belongs to another trial; delete it or use --out for a new folder"
+        )
     model.load_state_dict(payload["model"])
     optimizer.load_state_dict(payload["optimizer"])
     torch.set_rng_state(payload["rng"])
@@ -267,4 +272,3 @@ def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _Sta
     state.resumed_at.append(state.step)
     _log.info("resumed at step %d", state.step)
     return state
-

@@ -36,7 +36,6 @@ from frostline.inits import match_source, open_source
 from frostline.models import load_tensors, model_layers, norm_eps
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import (
-    AuditRecord,
     DataRecord,
     EpochRecord,
     InitRecord,
@@ -149,7 +148,7 @@ def run_trial(
     def score(model: nn.Module) -> dict[str, float | None]:
         images = placed["val"]
         found = task.predict(model, images, fabric.device, spec.schedule.batch_size)
-        return _headline(task.evaluate(images.index, found))
+        return _headline(task.evaluate(images.dataset, found))
 
     with clock.measure("train"):
         training = train(
@@ -183,7 +182,7 @@ def run_trial(
         history=training.history,
         metrics=metrics,
         differences=differences,
-        flags=_flags(training, metrics["val"], audited),
+        flags=_flags(training, metrics["val"]),
         environment=environment() | _hardware(fabric.device, spec.threads),
         seconds=clock.seconds | {"steps": training.seconds},
         resumed_at_steps=training.resumed_at,
@@ -306,9 +305,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
     write_json(path, identity)
 
 
-def _logged(
-    path: Path, on_step: Callable[[Progress], None]
-) -> Callable[[Progress], None]:
+def _logged(path: Path, on_step: Callable[[Progress], None]) -> Callable[[Progress], None]:
     """Also append to the trial's log: the first step after a start or resume, then every 5 s."""
     last = -math.inf
 
@@ -338,10 +335,10 @@ def _evaluate(
             continue
         images = placed[split]
         found = task.predict(model, images, device, spec.schedule.batch_size)
-        result = task.evaluate(images.index, found, wheat_threshold=threshold)
+        result = task.evaluate(images.dataset, found, wheat_threshold=threshold)
         threshold = result.wheat.overall.threshold if threshold is None else threshold
         metrics[split] = result.to_dict()
-        detections[split] = to_coco_results(images.index, found)
+        detections[split] = to_coco_results(images.dataset, found)
     write_json(folder / FILES.detections, detections)
     return metrics
 
@@ -364,10 +361,8 @@ def _save_weights(model: nn.Module, path: Path) -> None:
         safetensors.torch.save_file(tensors, temporary)
 
 
-def _flags(
-    training: TrainingResult, val: Mapping[str, Any], audited: AuditRecord
-) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall, or AP50 is near 0. ``unmoved``: trained, yet unchanged."""
+def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
+    """``collapsed``: the loss did not fall, or AP50 is near 0."""
     flags = []
     ap50 = val["coco"]["overall"]["ap50"]
     if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:

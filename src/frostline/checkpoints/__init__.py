@@ -1,7 +1,16 @@
 """Weight files of every common format, opened without running anything from them."""
 
+from frostline.checkpoints.alignment import Alignment, TensorPair, align
 from frostline.checkpoints.names import strip_prefixes
 from frostline.checkpoints.opening import Checkpoint, open_checkpoint
 from frostline.checkpoints.tensors import TensorRef
 
-__all__ = ["Checkpoint", "TensorRef", "open_checkpoint", "strip_prefixes"]
+__all__ = [
+    "Alignment",
+    "Checkpoint",
+    "TensorPair",
+    "TensorRef",
+    "align",
+    "open_checkpoint",
+    "strip_prefixes",
+]

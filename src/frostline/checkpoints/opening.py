@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from frostline.checkpoints.blobs import OpenFile
+from frostline.checkpoints.folders import is_index, shards
+from frostline.checkpoints.npz_files import is_npz, read_npz
 from frostline.checkpoints.safetensors_files import looks_like_safetensors, read_safetensors
 from frostline.checkpoints.sections import collect_tensors, find_section
 from frostline.checkpoints.tensors import TensorRef
-from frostline.checkpoints.torch_files import (
-    LEGACY_MAGIC,
-    find_pickle,
-    read_torch_legacy,
-    read_torch_zip,
-)
+from frostline.checkpoints.torch_files import find_pickle, read_pickled, read_torch_zip
 from frostline.checkpoints.zips import is_zip, read_directory
 from frostline.errors import CheckpointError
 
 __all__ = ["Checkpoint", "open_checkpoint"]
+
+_PICKLE = b"\x80"  # protocol 2 and later
 
 
 class Checkpoint(Mapping[str, TensorRef]):
@@ -96,8 +95,9 @@ def open_checkpoint(path: str | Path, *, section: str | None = None) -> Checkpoi
     """Open a weight file without running anything from it and without loading torch.
 
     Args:
-        path: a file of ``torch.save`` (any age) or a ``.safetensors`` file. What a file is, is
-            read from its first bytes; its name does not matter.
+        path: a file of ``torch.save`` (any age), ``.safetensors``, ``.npz``, detectron2's ``.pkl``;
+            a folder of one model, or its ``.index.json``. What a file is, is read from its first
+            bytes; its name does not matter.
         section: the key to take where a file holds several state dicts (``model``, ``ema`` ...);
             by default the usual ones in order.
 
@@ -114,13 +114,39 @@ def open_checkpoint(path: str | Path, *, section: str | None = None) -> Checkpoi
         (64, 3, 7, 7)
     """
     path = Path(path)
+    if path.is_dir() or is_index(path):
+        return _open_shards(path, section)
+    return _open_file(path, section)
+
+
+def _open_shards(path: Path, section: str | None) -> Checkpoint:
+    files, listed = shards(path)
+    parts = [_open_file(file, section) for file in files]
+    whole = Checkpoint(
+        path,
+        parts[0].format,
+        (tensor for part in parts for tensor in part.values()),
+        files=files,
+        section=parts[0].section,
+        sections=parts[0].sections,
+    )
+    missing = [name for name in listed if name not in whole]
+    if missing:
+        raise CheckpointError(
+            f"{path.name}: expected all {len(listed)} tensors of the index in its files, got none "
+            f"named {missing[0]!r} (and {len(missing) - 1} more); fetch the files again"
+        )
+    return whole
+
+
+def _open_file(path: Path, section: str | None) -> Checkpoint:
     file = OpenFile(path)
     head = file.read(0, min(16, file.size))
     if is_zip(head):
         return _open_zip(file, section)
-    if head.startswith(LEGACY_MAGIC):
-        root, big = read_torch_legacy(file)
-        return _from_pickle(path, "torch-legacy", root, section, big_endian=big)
+    if head[:1] == _PICKLE:
+        name, root, big = read_pickled(file)
+        return _from_pickle(path, name, root, section, big_endian=big)
     if looks_like_safetensors(head):
         return Checkpoint(path, "safetensors", read_safetensors(file))
     raise _unknown(path, file.size)
@@ -131,6 +157,8 @@ def _open_zip(file: OpenFile, section: str | None) -> Checkpoint:
     if find_pickle(entries) is not None:
         root, big = read_torch_zip(file.path.name, entries)
         return _from_pickle(file.path, "torch-zip", root, section, big_endian=big)
+    if is_npz(entries):
+        return Checkpoint(file.path, "npz", read_npz(file.path.name, entries))
     raise _unknown(file.path, file.size)
 
 

@@ -2,8 +2,9 @@
 
 It is a small machine for the pickle opcodes that builds plain containers, and records of what
 the stream *asks* to call. It holds no way to import or call: a class becomes an inert
-:class:`StandIn`, and a callable outside the short list of ``KnownCalls`` is refused by name. (``pickle.Unpickler`` with an own ``find_class`` is not enough: its C code takes memory as
-the stream tells it to, and hashes nested keys without bound.)
+:class:`StandIn`, and a callable outside the short list of ``KnownCalls`` is refused by name.
+(``pickle.Unpickler`` with an own ``find_class`` is not enough: its C code takes memory as the
+stream tells it to, and hashes nested keys without bound.)
 """
 
 import struct
@@ -19,6 +20,7 @@ MAX_OPCODES: Final = 4_000_000  # a Faster R-CNN has 12,000; bounds memory to so
 _LONG = 1024  # byte strings from this length on stay in the file
 _MAX_TEXT = 1 << 26
 _INT_LIMIT = 1 << 63
+_MAX_KEY_PARTS = 16
 
 
 class Global:
@@ -310,7 +312,7 @@ class _Machine:
 def _check_key(key: Any) -> None:
     """Only keys whose hash costs nothing: a nested tuple can be made to hash for years."""
     if type(key) is tuple:
-        if len(key) <= 16 and all(type(part) is not tuple for part in key):
+        if len(key) <= _MAX_KEY_PARTS and all(type(part) is not tuple for part in key):
             for part in key:
                 _check_key(part)
             return
@@ -333,7 +335,8 @@ def _text_int(line: bytes) -> int | bool:
 
 
 def _text_string(line: bytes) -> str:
-    if len(line) < 2 or line[:1] not in b"'\"" or line[-1:] != line[:1]:
+    quote = line[:1]
+    if quote not in {b"'", b'"'} or line[-1:] != quote or line == quote:
         raise ValueError
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd escape in old data is not the user's doing

@@ -7,8 +7,9 @@ from frostline.checkpoints.blobs import FileBlob, OpenFile
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
-__all__ = ["looks_like_safetensors", "read_safetensors"]
+__all__ = ["looks_like_safetensors", "parse_json", "read_safetensors"]
 
+_LENGTH = 8  # bytes of the header's length
 _MAX_HEADER = 25_000_000  # bytes: 200,000 tensors
 _TYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -21,7 +22,7 @@ _TYPES = {
 
 def looks_like_safetensors(head: bytes) -> bool:
     """Whether the first nine bytes are a length and the beginning of a JSON object."""
-    return len(head) >= 9 and head[8:9] == b"{" and head[6:8] == b"\0\0"
+    return head[8:9] == b"{" and head[6:8] == b"\0\0"
 
 
 def read_safetensors(file: OpenFile) -> tuple[TensorRef, ...]:
@@ -31,14 +32,15 @@ def read_safetensors(file: OpenFile) -> tuple[TensorRef, ...]:
         CheckpointError: the header is broken or too long, or the tensors overlap, leave gaps or
             reach beyond the file (the format allows none of these).
     """
-    if file.size < 8:
-        raise _corrupt(file, f"it has {file.size} bytes")
-    length = int.from_bytes(file.read(0, 8), "little")
+    length = int.from_bytes(file.read(0, _LENGTH), "little")
     if length > _MAX_HEADER:
         raise _corrupt(file, f"its header claims {length} bytes (the limit is {_MAX_HEADER})")
-    header = _parse(file, file.read(8, length))
+    try:
+        header = parse_json(file.read(_LENGTH, length))
+    except ValueError as error:
+        raise _corrupt(file, str(error)) from None
     header.pop("__metadata__", None)
-    start = 8 + length
+    start = _LENGTH + length
     tensors = [(_span(file, name, entry), name, entry) for name, entry in header.items()]
     tensors.sort(key=lambda item: item[0])
     _check_cover(file, [span for span, _, _ in tensors], file.size - start)
@@ -55,27 +57,35 @@ def _corrupt(file: OpenFile, why: str) -> CheckpointError:
     )
 
 
-def _parse(file: OpenFile, data: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise _corrupt(file, "its header gives a name twice")
-        return result
+def parse_json(data: bytes) -> dict[str, Any]:
+    """A JSON object in which no name is given twice.
 
+    Raises:
+        ValueError: it is something else; the message says what, to be put behind "but".
+    """
     try:
-        header = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError):
-        raise _corrupt(file, "its header is not valid JSON") from None
+        header = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError("its JSON is not valid") from None
     if type(header) is not dict:
-        raise _corrupt(file, "its header is not a JSON object")
+        raise ValueError("its JSON is not an object")
     return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("its JSON gives a name twice")
+    return result
 
 
 def _span(file: OpenFile, name: str, entry: Any) -> tuple[int, int]:
     span = entry.get("data_offsets") if type(entry) is dict else None
-    if type(span) is not list or len(span) != 2 or not all(type(n) is int for n in span):
-        raise _corrupt(file, f"tensor {name!r} has no pair of data_offsets")
-    begin, end = span
+    match span:
+        case [int(begin), int(end)] if type(begin) is type(end) is int:
+            pass
+        case _:
+            raise _corrupt(file, f"tensor {name!r} has no pair of data_offsets")
     if not 0 <= begin <= end:
         raise _corrupt(file, f"tensor {name!r} lies at {begin} to {end}")
     return begin, end

@@ -9,7 +9,7 @@ from frostline.checkpoints.pickles import StandIn
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
-__all__ = ["collect_tensors", "find_section"]
+__all__ = ["NUMPY_TYPES", "collect_tensors", "find_section", "fortran_stride"]
 
 # Keys under which training programs put the weights; the first that holds tensors is taken.
 _KNOWN: Final = (
@@ -18,7 +18,7 @@ _KNOWN: Final = (
 )  # fmt: skip
 _MAX_TENSORS: Final = 1_000_000
 _MAX_DEPTH: Final = 64
-_NUMPY_TYPES: Final = {
+NUMPY_TYPES: Final = {
     "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32",
     "i2": "int16", "i1": "int8", "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8",
     "b1": "bool", "c8": "complex64", "c16": "complex128",
@@ -157,9 +157,15 @@ def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | 
     if dtype is None or blob is None or type(leaf.start) is not int:
         raise CheckpointError(f"{where}: tensor {name!r} has no storage; the file is corrupt")
     return make_tensor(
-        name, dtype, _whole(leaf.shape), blob, leaf.start + storage.shift, _whole(leaf.stride),
-        big_endian=big_endian, where=where,
-    )  # fmt: skip
+        name,
+        dtype,
+        _whole(leaf.shape),
+        blob,
+        start=leaf.start + storage.shift,
+        stride=_whole(leaf.stride),
+        big_endian=big_endian,
+        where=where,
+    )
 
 
 def _whole(values: Any) -> tuple[int, ...]:
@@ -168,14 +174,16 @@ def _whole(values: Any) -> tuple[int, ...]:
 
 def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
     code = array.dtype.code if array.dtype else ""
-    dtype = _NUMPY_TYPES.get("b1" if code == "?" else code)
+    dtype = NUMPY_TYPES.get("b1" if code == "?" else code)
     blob: Blob | None = array.blob
     if dtype is None or blob is None:
         return None  # text or objects, which are no weights
     shape = _whole(array.shape)
-    stride = _fortran_stride(shape) if array.fortran else None
+    stride = fortran_stride(shape) if array.fortran else None
     big_endian = array.dtype is not None and array.dtype.order == ">"
-    tensor = make_tensor(name, dtype, shape, blob, 0, stride, big_endian=big_endian, where=where)
+    tensor = make_tensor(
+        name, dtype, shape, blob, stride=stride, big_endian=big_endian, where=where
+    )
     if tensor.size * ITEMSIZE[dtype] != blob.nbytes:
         raise CheckpointError(
             f"{where}: tensor {name!r} has {blob.nbytes} bytes for shape {list(shape)}; "
@@ -184,7 +192,8 @@ def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
     return tensor
 
 
-def _fortran_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+def fortran_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Steps in elements of an array in column order."""
     steps, step = [], 1
     for n in shape:
         steps.append(step)

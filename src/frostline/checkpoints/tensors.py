@@ -10,7 +10,7 @@ import numpy.typing as npt
 from frostline.checkpoints.blobs import Blob
 from frostline.errors import CheckpointError
 
-__all__ = ["ITEMSIZE", "TensorRef", "make_tensor"]
+__all__ = ["ITEMSIZE", "TensorRef", "decode", "make_tensor", "raw_dtype"]
 
 # Name of each storage type (torch's spelling) -> the numpy type of its raw elements.
 _RAW: Final = {
@@ -73,23 +73,25 @@ class TensorRef:
         itemsize = ITEMSIZE[self.dtype]
         self.blob.read_into(target, (self.start + first) * itemsize)
 
-    def _raw_dtype(self) -> "np.dtype[np.generic]":
-        return np.dtype((">" if self.big_endian else "<") + _RAW[self.dtype])
-
     def _raw_dense(self) -> npt.NDArray[np.generic]:
-        raw = np.empty(self.size, self._raw_dtype())
+        raw = np.empty(self.size, raw_dtype(self))
         if raw.size:
-            self.read_raw(memoryview(raw.view(np.uint8)), 0)
+            self.read_raw(raw.view(np.uint8).data, 0)
         return raw
 
     def _raw_strided(self) -> npt.NDArray[np.generic]:
         stride = self.stride or ()
         span = 1 + sum((n - 1) * step for n, step in zip(self.shape, stride, strict=True))
-        raw = np.empty(span, self._raw_dtype())
-        self.read_raw(memoryview(raw.view(np.uint8)), 0)
+        raw = np.empty(span, raw_dtype(self))
+        self.read_raw(raw.view(np.uint8).data, 0)
         steps = tuple(step * raw.itemsize for step in stride)
         view = np.lib.stride_tricks.as_strided(raw, self.shape, steps, writeable=False)
         return np.ascontiguousarray(view).reshape(-1)
+
+
+def raw_dtype(tensor: TensorRef) -> "np.dtype[np.generic]":
+    """The numpy type of a tensor's elements as they lie in the file."""
+    return np.dtype((">" if tensor.big_endian else "<") + _RAW[tensor.dtype])
 
 
 def decode(raw: npt.NDArray[np.generic], dtype: str) -> npt.NDArray[np.generic]:
@@ -97,7 +99,8 @@ def decode(raw: npt.NDArray[np.generic], dtype: str) -> npt.NDArray[np.generic]:
     if dtype == "bfloat16":
         return (raw.astype(np.uint32) << 16).view(np.float32)
     if dtype.startswith("float8"):
-        return _float8_table(dtype)[raw]
+        values: npt.NDArray[np.generic] = _float8_table(dtype)[raw.astype(np.intp)]
+        return values
     return raw.astype(raw.dtype.newbyteorder("="), copy=False)
 
 
@@ -105,17 +108,16 @@ def _float8_table(dtype: str) -> npt.NDArray[np.float32]:
     """All 256 values of a float8 type (OCP 8-bit floating point, tables 1 and 2)."""
     mantissa_bits, bias = (3, 7) if dtype == "float8_e4m3fn" else (2, 15)
     code = np.arange(256)
-    exponent = (code & 0x7F) >> mantissa_bits
-    fraction = (code & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
-    value = np.where(
-        exponent == 0,
-        np.ldexp(fraction, 1 - bias),
-        np.ldexp(1 + fraction, exponent - bias),
-    )
-    if dtype == "float8_e4m3fn":
-        value[(code & 0x7F) == 0x7F] = np.nan
+    magnitude = code & 0x7F
+    exponent, fraction = np.divmod(magnitude, 1 << mantissa_bits)
+    part = fraction / (1 << mantissa_bits)
+    normal = np.ldexp(1 + part, exponent - bias)
+    value = np.where(exponent == 0, np.ldexp(part, 1 - bias), normal)
+    if dtype == "float8_e4m3fn":  # no infinity, and one NaN
+        value[magnitude == magnitude.max()] = np.nan
     else:
-        value[exponent == 31] = np.where(fraction[exponent == 31] == 0, np.inf, np.nan)
+        top = exponent == exponent.max()
+        value[top] = np.where(fraction[top] == 0, np.inf, np.nan)
     return np.where(code & 0x80, -value, value).astype(np.float32)
 
 
@@ -124,9 +126,9 @@ def make_tensor(
     dtype: str,
     shape: tuple[int, ...],
     blob: Blob,
+    *,
     start: int = 0,
     stride: tuple[int, ...] | None = None,
-    *,
     big_endian: bool = False,
     where: str = "",
 ) -> TensorRef:

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: the zip format (torch >= 1.6) and the older one."""
+"""Files of ``torch.save``: the zip format (torch >= 1.6), and the older one or plain pickles."""
 
 import io
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
 from frostline.errors import CheckpointError
 
-__all__ = ["LEGACY_MAGIC", "find_pickle", "read_torch_legacy", "read_torch_zip"]
+__all__ = ["find_pickle", "read_pickled", "read_torch_zip"]
 
-# What an old file begins with: the pickled number 0x1950a86a20f9469cfc6c (protocol 2).
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first of an old file's pickles
 
 _STORAGE_TYPES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
@@ -109,11 +108,14 @@ def _storage_dtype(where: str, cls: Any) -> str | None:
     return dtype
 
 
-def read_torch_legacy(file: OpenFile) -> tuple[Any, bool]:
-    """What was saved in the format before torch 1.6, and whether it is big-endian.
+def read_pickled(file: OpenFile) -> tuple[str, Any, bool]:
+    """A file that begins with a pickle: of torch before 1.6, or any other.
 
-    The layout: magic number, protocol, system info, the object, a list of storage keys (five
-    pickles), then for each key the number of elements (8 bytes) and the elements.
+    The old torch layout: magic number, protocol, system info, the object, a list of storage keys
+    (five pickles), then for each key the number of elements (8 bytes) and the elements.
+
+    Returns:
+        (``torch-legacy`` or ``pickle``, what was saved, whether it is big-endian).
 
     Raises:
         CheckpointError: truncated, corrupt or unsafe.
@@ -124,15 +126,16 @@ def read_torch_legacy(file: OpenFile) -> tuple[Any, bool]:
     storages: dict[str, Storage] = {}
     views: list[tuple[Storage, Storage, int]] = []
     load = _loader(stream, where, calls, lambda pid: _legacy_storage(where, pid, storages, views))
-    load(), load()
-    system = load()
     value = load()
-    keys = load()
+    if type(value) is not int or value != _LEGACY_MAGIC:
+        return "pickle", value, False
+    load()
+    system, value, keys = load(), load(), load()
     big = isinstance(system, dict) and system.get("little_endian") is False
     _place_storages(file, stream.tell(), keys, storages, big=big)
     for view, base, shift in views:
         view.blob, view.shift = base.blob, shift
-    return value, big
+    return "torch-legacy", value, big
 
 
 def _loader(
@@ -153,13 +156,15 @@ def _legacy_storage(
     base = storages.setdefault(key, Storage(dtype, None))
     if base.dtype != dtype:
         raise CheckpointError(f"{where}: storage {key!r} has two types; the file is corrupt")
-    view = pid[5] if len(pid) > 5 else None
-    if view is None:
-        return base
-    part = Storage(dtype, None)
-    shift = view[1] if type(view) is tuple and len(view) == 3 else None
-    if type(shift) is not int or shift < 0:
-        raise CheckpointError(f"{where}: storage {key!r} is a damaged view; the file is corrupt")
+    match pid[5:]:
+        case () | (None, *_):
+            return base
+        case ((_, int(shift), _), *_) if shift >= 0:
+            part = Storage(dtype, None)
+        case _:
+            raise CheckpointError(
+                f"{where}: storage {key!r} is a damaged view; the file is corrupt"
+            )
     views.append((part, base, shift))
     return part
 

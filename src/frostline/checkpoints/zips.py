@@ -22,6 +22,8 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _MAX_DIRECTORY: Final = 1 << 27  # bytes; a million entries of some 100 bytes
 _FREE: Final = 1 << 26  # bytes an entry may inflate to, whatever its ratio
 _MAX_RATIO: Final = 64
+_STORED, _DEFLATED = 0, 8  # compression methods
+_OVERFLOW16, _OVERFLOW32 = 0xFFFF, 0xFFFFFFFF  # "see the zip64 record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ class ZipEntry:
             return DeflatedBlob(self.file, self.offset, self.packed, skip, self.size - skip)
         return FileBlob(self.file, self.offset + skip, self.size - skip)
 
-    def stream(self) -> IO[bytes]:
-        """The entry's bytes as a buffered stream."""
+    def stream(self, limit: int | None = None) -> IO[bytes]:
+        """The entry's bytes, or its first ``limit`` bytes, as a buffered stream."""
+        size = self.size if limit is None else min(self.size, limit)
         if not self.deflated:
-            return io.BufferedReader(Window(self.file, self.offset, self.size), 1 << 16)
-        data = bytearray(self.size)
+            return io.BufferedReader(Window(self.file, self.offset, size), 1 << 16)
+        data = bytearray(size)
         self.blob().read_into(memoryview(data), 0)
         return io.BytesIO(data)
 
@@ -86,13 +89,13 @@ def _corrupt(file: OpenFile, why: str) -> CheckpointError:
 
 def _find_directory(file: OpenFile) -> tuple[int, int, int]:
     """(offset, bytes, number of entries) of the central directory."""
-    tail_start = max(0, file.size - _END.size - 0xFFFF)
+    tail_start = max(0, file.size - _END.size - _OVERFLOW16)
     tail = file.read(tail_start, file.size - tail_start)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
         raise _corrupt(file, "it has no table of contents")
     *_, count, size, offset, _comment = _END.unpack_from(tail, at)
-    if 0xFFFFFFFF in (size, offset) or count == 0xFFFF:
+    if _OVERFLOW32 in {size, offset} or count == _OVERFLOW16:
         return _find_directory64(file, tail_start + at)
     return offset, size, count
 
@@ -124,39 +127,38 @@ def _next_entry(file: OpenFile, data: bytes, at: int) -> tuple[ZipEntry, int]:
     name = data[name_at:extra_at].decode("utf-8", "replace")
     extra = data[extra_at : extra_at + extra_length]
     size, packed, offset = _widen(file, extra, size, packed, offset)
-    if flags & 1 or method not in {0, 8}:
+    if flags & 1 or method not in {_STORED, _DEFLATED}:
         raise _corrupt(file, f"entry {name!r} is encrypted or of an unknown compression")
     _check_size(file, name, method, packed, size)
-    return ZipEntry(
-        file, name, _data_offset(file, name, offset), packed, size, method == 8
-    ), following
+    begin = _data_offset(file, name, offset)
+    return ZipEntry(file, name, begin, packed, size, method == _DEFLATED), following
 
 
 def _widen(file: OpenFile, extra: bytes, *fields: int) -> tuple[int, ...]:
     """Replace each 32-bit field that overflowed by its 64-bit value (extra field 1)."""
-    if all(field != 0xFFFFFFFF for field in fields):
+    if all(field != _OVERFLOW32 for field in fields):
         return fields
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
         if kind == 1:
             wide = iter(extra[i : i + 8] for i in range(at + 4, at + 4 + length, 8))
-            values = [f if f != 0xFFFFFFFF else _u64(file, next(wide, b"")) for f in fields]
+            values = [f if f != _OVERFLOW32 else _u64(file, next(wide, b"")) for f in fields]
             return tuple(values)
         at += 4 + length
     raise _corrupt(file, "a zip64 size is missing")
 
 
 def _u64(file: OpenFile, data: bytes) -> int:
-    if len(data) != 8:
+    if not data:
         raise _corrupt(file, "a zip64 size is missing")
     return int.from_bytes(data, "little")
 
 
 def _check_size(file: OpenFile, name: str, method: int, packed: int, size: int) -> None:
-    if method == 0 and packed != size:
+    if method == _STORED and packed != size:
         raise _corrupt(file, f"entry {name!r} has two different sizes")
-    if method == 8 and size > max(_FREE, _MAX_RATIO * packed):
+    if method == _DEFLATED and size > max(_FREE, _MAX_RATIO * packed):
         raise CheckpointError(
             f"{file.path.name}: entry {name!r} claims to inflate from {packed} to {size} bytes, "
             f"more than {_MAX_RATIO}-fold; refused as a zip bomb; save it uncompressed"

@@ -3,18 +3,29 @@
 Coordinates are pixels of the image as stored; see `DatasetIndex` and `ImageRecord`.
 """
 
+from frostline.datasets.checks import DataCheck, check_dataset, check_splits, suggest_image_size
+from frostline.datasets.cleaning import CleanCopy, clean_copy
+from frostline.datasets.files import resolve_inside
 from frostline.datasets.findings import Finding
-from frostline.datasets.images import image_size, load_image, resolve_inside
+from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
-from frostline.datasets.reading import LAYOUTS, read_dataset, read_splits
+from frostline.datasets.locations import LAYOUTS, DatasetLocation, find_dataset
+from frostline.datasets.reading import read_dataset, read_splits
 from frostline.datasets.splits import split_by_fraction, split_by_group
 
 __all__ = [
     "LAYOUTS",
+    "CleanCopy",
+    "DataCheck",
     "DatasetCounts",
     "DatasetIndex",
+    "DatasetLocation",
     "Finding",
     "ImageRecord",
+    "check_dataset",
+    "check_splits",
+    "clean_copy",
+    "find_dataset",
     "image_size",
     "load_image",
     "read_dataset",
@@ -22,4 +33,5 @@ __all__ = [
     "resolve_inside",
     "split_by_fraction",
     "split_by_group",
+    "suggest_image_size",
 ]

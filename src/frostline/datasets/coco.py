@@ -3,14 +3,15 @@
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from frostline.datasets.files import image_prefix, relative_name
 from frostline.datasets.findings import Place, Problems, shown
-from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions
-from frostline.datasets.text import read_text, relative_name
+from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 
 __all__ = ["read_coco"]
@@ -19,22 +20,24 @@ _GROUP_KEYS = ("group", "source", "domain")
 _HUGE = 1e15  # beyond this a number is no pixel, and an integer of JSON may not fit a float
 
 
-def read_coco(annotations: Path, options: ReadOptions) -> RawDataset:
+def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     """Read a COCO json.
 
     Classes are the categories in the order of their ids. An image's group is its ``group``,
     ``source`` or ``domain``, the first that is there. Boxes are ``x, y, width, height``;
-    segmentations are not read, so the size of an object is the size of its box.
+    segmentations are not read, so the size of an object is the size of its box. Where the images
+    are not at the root as named, they are looked for in one folder below it (``train/``).
 
     Raises:
         DatasetError: If the file is not COCO, or at the first problem (see `ReadOptions`).
     """
-    name = annotations.name
-    tables = _tables(read_text(annotations), name)
+    name = source.name
+    tables = _tables(read_text(source.annotations, name), name)
     labels, classes = _categories(tables["categories"], name)
     images, positions = _images(tables["images"], name, options.problems)
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
-    return RawDataset(classes, images, boxes)
+    prefix = image_prefix(source.images, [image.file for image in images])
+    return RawDataset(classes, [replace(i, file=prefix + i.file) for i in images], boxes)
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:

@@ -1,5 +1,9 @@
-"""Reading files of a data set, in a folder or in a zip file, and only inside of it."""
+"""Reading files of a data set, in a folder or in a zip file, and only inside of it.
 
+``os.path.isfile`` and ``isdir`` answer no to names that no file can have; those of ``pathlib`` raise.
+"""
+
+# ruff: noqa: PTH112, PTH113
 import io
 import os
 import stat
@@ -56,6 +60,9 @@ class Tree(Protocol):
     def names(self) -> tuple[str, ...]:
         """All files, sorted; linked folders are not entered."""
 
+    def has_folder(self, name: str) -> bool:
+        """Whether there is a folder of this name."""
+
     def state(self, name: str) -> FileState:
         """Whether a name is that of a file, of nothing, or of something outside the root."""
 
@@ -102,7 +109,7 @@ def resolve_inside(root: Path, file: str) -> Path:
     top = os.path.realpath(root)
     try:
         real = os.path.realpath(os.path.join(top, name))  # noqa: PTH118 - called for every image
-    except OSError as error:  # a name too long, or links in a circle
+    except (OSError, ValueError) as error:  # a name too long, links in a circle, no Unicode
         raise DatasetError(f"{shown(file)}: no usable file name: {shown(error)}") from error
     if not real.startswith(top.rstrip(os.sep) + os.sep):
         raise DatasetError(
@@ -129,17 +136,24 @@ class FolderTree:
                 raise DatasetError(f"expected at most {MAX_FILES} files in {shown(self.root)}")
         return tuple(sorted(found))
 
+    def has_folder(self, name: str) -> bool:
+        """See `Tree.has_folder`."""
+        try:
+            return os.path.isdir(resolve_inside(self.root, name))
+        except DatasetError:
+            return False
+
     def state(self, name: str) -> FileState:
         """See `Tree.state`. Only regular files count: a pipe would be waited for."""
         try:
-            return "file" if resolve_inside(self.root, name).is_file() else "missing"
+            return "file" if os.path.isfile(resolve_inside(self.root, name)) else "missing"
         except DatasetError:
             return "outside"
 
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """See `Tree.open`."""
         path = resolve_inside(self.root, name)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DatasetError(f"{shown(name)}: expected a file in the data root, found none")
         try:
             if path.stat().st_size > max_bytes:
@@ -165,6 +179,11 @@ class ZipTree:
         """See `Tree.names`. Entries whose names lead out of the archive are not among them."""
         members = _members(self.archive)[1]
         return tuple(sorted(n[len(self.inner) :] for n in members if n.startswith(self.inner)))
+
+    def has_folder(self, name: str) -> bool:
+        """See `Tree.has_folder`."""
+        start = f"{self.inner}{name}/"
+        return any(member.startswith(start) for member in _members(self.archive)[1])
 
     def state(self, name: str) -> FileState:
         """See `Tree.state`."""
@@ -209,7 +228,7 @@ def _members(archive: Path) -> _Members:
 
 
 @lru_cache(maxsize=8)
-def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Members:  # noqa: ARG001
+def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Members:
     opened = zipfile.ZipFile(archive)
     members = {}
     for info in opened.infolist()[:MAX_FILES]:
@@ -222,9 +241,9 @@ def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Member
 def _split_archive(path: Path) -> tuple[Path, str] | None:
     """Zip file and the name inside it, if the path is, or goes through, a zip file."""
     for candidate in (path, *path.parents):
-        if candidate.is_dir():
+        if os.path.isdir(candidate):
             return None
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             inner = path.relative_to(candidate).as_posix()
             return (candidate, "" if inner == "." else inner) if is_zip(candidate) else None
     return None
@@ -232,7 +251,7 @@ def _split_archive(path: Path) -> tuple[Path, str] | None:
 
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip file, by its content."""
-    return path.is_file() and zipfile.is_zipfile(path)
+    return os.path.isfile(path) and zipfile.is_zipfile(path)
 
 
 def is_archive_path(path: Path) -> bool:
@@ -280,22 +299,27 @@ def stems(files: Iterable[str]) -> dict[str, list[str]]:
     return dict(found)
 
 
-def image_prefix(tree: Tree, files: Sequence[str]) -> str:
+def image_prefix(tree: Tree, files: Sequence[str], *, by_stem: bool = False) -> str:
     """Folder under the root that holds the images of an annotation file, ``""`` or ``train/``.
 
     Exported sets often keep ``train/`` and ``valid/`` under one root while the annotations give
     bare names. If the first of ``files`` is there as named, there is no prefix; otherwise it is
     the folder that holds most of them.
 
+    Args:
+        tree: Files under the data root.
+        files: Names of images.
+        by_stem: Whether the names are without their endings.
+
     Raises:
         DatasetError: If two folders hold equally many.
     """
-    if not files or tree.state(files[0]) != "missing":
+    if not files or (not by_stem and tree.state(files[0]) != "missing"):
         return ""
     hits: Counter[str] = Counter()
     wanted = set(files)
-    for name in tree.names():
-        prefix, slash, rest = "", "/", name
+    for name in filter(is_image, tree.names()):
+        prefix, slash, rest = "", "/", name.rpartition(".")[0] if by_stem else name
         while slash:
             if rest in wanted:
                 hits[prefix] += 1

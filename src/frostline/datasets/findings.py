@@ -54,7 +54,7 @@ class Finding:
             ``warning`` (probably not what was meant; the item was kept or repaired), or
             ``note`` (worth knowing).
         code: Stable slug of the kind of finding, such as ``box-outside``.
-        file: See `Place`.
+        file: See `Place`; empty for what concerns a whole data set.
         message: What was expected and what came.
         line: See `Place`.
         entry: See `Place`.
@@ -77,7 +77,7 @@ class Finding:
         return Place(self.file, self.line, self.entry)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return f"{self.place}: {self.message}" if self.file else self.message
 
     def to_dict(self) -> dict[str, str | int | None]:
         """Plain values for JSON."""

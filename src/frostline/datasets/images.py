@@ -13,7 +13,7 @@ from frostline.errors import DatasetError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_PIXELS", "image_size", "load_image"]
+__all__ = ["MAX_IMAGE_BYTES", "MAX_PIXELS", "exif_orientation", "image_size", "load_image"]
 
 MAX_PIXELS = 89_478_485
 """Largest image that is decoded, in pixels: 256 MiB of RGB, as Pillow's own warning limit."""
@@ -22,6 +22,7 @@ MAX_IMAGE_BYTES = 1 << 28
 """Largest image file that is opened, in bytes."""
 
 _MAX_16_BIT = 0xFFFF
+_ORIENTATION = 0x0112  # EXIF tag
 
 # Only these decoders run. Pillow knows more, some of which start other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
@@ -36,6 +37,23 @@ def image_size(root: Path, file: str) -> tuple[int, int]:
     with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
         image = _header(stream, file)
         return image.width, image.height
+
+
+def exif_orientation(root: Path, file: str) -> int:
+    """EXIF orientation, 1 (as stored) to 8; 1 where there is none or it cannot be read.
+
+    5 to 8 mean that viewers show the image turned by a quarter.
+
+    Raises:
+        DatasetError: As `image_size`.
+    """
+    with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
+        image = _header(stream, file)
+        try:
+            value = image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # a broken EXIF block is no reason to refuse the pixels
+            return 1
+    return value if value in range(1, 9) else 1
 
 
 def load_image(root: Path, file: str, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -70,7 +88,7 @@ def load_image(root: Path, file: str, *, max_pixels: int = MAX_PIXELS) -> npt.ND
 
 
 def _header(stream: BinaryIO, file: str) -> "Image":
-    from PIL import Image  # noqa: PLC0415 - commands that open no image do not pay for it
+    from PIL import Image
 
     try:
         return Image.open(stream, formats=_FORMATS)

@@ -3,14 +3,14 @@
 One row a box, ``bbox`` as ``"[x, y, width, height]"``. Images without wheat have no row.
 """
 
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from frostline.datasets.files import image_files, stems
+from frostline.datasets.files import Tree, image_prefix, is_image, stems
 from frostline.datasets.findings import Place, Problems, shown
-from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions
+from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import CsvRow, csv_rows, read_text
 from frostline.errors import DatasetError
 
@@ -19,11 +19,13 @@ __all__ = ["KAGGLE_COLUMNS", "WHEAT_CLASS", "read_kaggle"]
 KAGGLE_COLUMNS = ("image_id", "width", "height", "bbox")
 """Columns that must be there; ``source``, the group, may be absent."""
 
+_WHOLE = re.compile(r"[0-9]{1,9}")
+
 WHEAT_CLASS = "wheat_head"
 """Class name of layouts that have one class and do not name it."""
 
 
-def read_kaggle(images: Path, annotations: Path, options: ReadOptions) -> RawDataset:
+def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     """Read the csv, and the list of images in the folder.
 
     An image is ``<image_id>.jpg``, or whatever image of that name the folder has. Images of the
@@ -33,16 +35,30 @@ def read_kaggle(images: Path, annotations: Path, options: ReadOptions) -> RawDat
     Raises:
         DatasetError: If the file is not this csv, or at the first problem (see `ReadOptions`).
     """
-    name, problems = annotations.name, options.problems
-    rows = _Rows(name, problems, stems(image_files(images)))
-    for row in csv_rows(read_text(annotations), name, KAGGLE_COLUMNS, problems):
+    name, problems = source.name, options.problems
+    text = read_text(source.annotations, name)
+    entries = list(csv_rows(text, name, KAGGLE_COLUMNS, problems))
+    files = _image_files(source.images, [row.values["image_id"].strip() for row in entries])
+    rows = _Rows(name, problems, files)
+    for row in entries:
         rows.add(row)
     listed = {image.file for image in rows.images}
-    others = [file for file in image_files(images) if file not in listed]
+    others = sorted(file for same in files.values() for file in same if file not in listed)
     _mention_unlisted(others, name, options)
     unlisted = [RawImage(file, None, None, Place(file)) for file in others]
     found = [*rows.images, *(unlisted if options.unlisted_empty else [])]
     return RawDataset(single_class(options), found, rows.boxes())
+
+
+def _image_files(images: Tree, ids: list[str]) -> dict[str, list[str]]:
+    """Images of the folder that the rows are about, by their name without ending."""
+    by_stem = stems(name for name in images.names() if is_image(name))
+    if any(image_id in by_stem for image_id in ids):
+        return {stem: files for stem, files in by_stem.items() if "/" not in stem}
+    named = [f"{image_id}.{ending}" for ending in ("jpg", "png") for image_id in dict.fromkeys(ids)]
+    prefix = image_prefix(images, named)
+    inside = {stem: files for stem, files in by_stem.items() if stem.startswith(prefix)}
+    return {s[len(prefix) :]: f for s, f in inside.items() if "/" not in s[len(prefix) :]}
 
 
 def single_class(options: ReadOptions) -> tuple[str, ...]:
@@ -92,7 +108,7 @@ class _Rows:
     def _image(self, values: dict[str, str], place: Place) -> int | None:
         """Position of the row's image, a new one if need be; None if the row cannot be used."""
         image_id, size = values["image_id"].strip(), (values["width"], values["height"])
-        if not image_id or not all(v.strip().isdecimal() for v in size):
+        if not image_id or not all(_WHOLE.fullmatch(v.strip()) for v in size):
             message = f"expected image_id and whole numbers width and height, got {image_id} {size}"
             self.problems.error("row-values", place, shown(message))
             return None

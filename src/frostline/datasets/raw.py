@@ -1,21 +1,24 @@
 """From what a layout says to a checked index: the same rules for every layout."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.findings import Finding, Place, Problems, shown
-from frostline.datasets.images import image_size, resolve_inside
+from frostline.datasets.files import Tree
+from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 
-__all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "build_index"]
+__all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "Source", "build_index"]
 
 _ROUNDING = 0.01
 """Pixels that a box may stick out without mention: layouts with relative numbers round."""
+
+_MAX_SIDE = 1_000_000
+"""Largest width or height of an image in pixels that is believed."""
 
 _MIN_INSIDE = 0.5
 """Smallest part of a box's area inside the image for which the box is clipped, not refused."""
@@ -30,6 +33,21 @@ class ReadOptions:
     check_files: bool = True
     unlisted_empty: bool = True
     split: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a layout's reader reads from.
+
+    Attributes:
+        images: Files under the data root.
+        annotations: Files beside the annotation file, or below the annotation folder.
+        name: Annotation file in ``annotations``; empty for a layout whose annotations are a folder.
+    """
+
+    images: Tree
+    annotations: Tree
+    name: str
 
 
 @dataclass(frozen=True)
@@ -75,19 +93,26 @@ class RawBoxes:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a layout's reader found."""
+    """What a layout's reader found.
+
+    Attributes:
+        classes: Class names; label 1 is the first.
+        images: In the order of the annotations.
+        boxes: Unchecked.
+        relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
+    """
 
     classes: tuple[str, ...]
     images: Sequence[RawImage]
     boxes: RawBoxes
-    findings: tuple[Finding, ...] = field(default=())
+    relative: bool = False
 
 
-def build_index(root: Path, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
+def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
     """Check files and boxes, and make the index.
 
     Args:
-        root: Folder of the images.
+        images: Files under the data root.
         raw: Result of a layout's reader.
         options: ``problems`` collects what is dropped; ``check_files`` opens the header of every
             image; ``classes`` gives other class names or another order.
@@ -95,40 +120,42 @@ def build_index(root: Path, raw: RawDataset, options: ReadOptions) -> DatasetInd
     Raises:
         DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
     """
-    sizes = [_image_size(root, image, options) for image in raw.images]
+    sizes = [_image_size(images, image, options) for image in raw.images]
+    known = np.array([size is not None for size in sizes], dtype=bool)  # (I,)
+    extent = np.array([s or (1, 1) for s in sizes], np.float64).reshape(-1, 2)  # (I, 2)
     boxes = _relabelled(raw, options)
+    boxes = boxes.take(known[boxes.image])  # those of images left out went with them
+    boxes = _in_pixels(boxes, extent) if raw.relative else boxes
     boxes = _finite_and_upright(boxes, options.problems)
-    known = np.array([size is not None for size in sizes], dtype=bool)
-    boxes = boxes.take(known[boxes.image]) if sizes else boxes
-    boxes = _inside(boxes, np.array([s or (1, 1) for s in sizes], np.float64), options.problems)
+    boxes = _inside(boxes, extent, options.problems)
     records = _records(raw.images, sizes, boxes)
     if not records:
         first = next((f"; first problem: {f}" for f in options.problems.found), "")
         raise DatasetError(
-            f"expected at least one usable image in {shown(root)}, found none{first}"
+            f"expected at least one usable image in {shown(images.root)}, found none{first}"
         )
     classes = options.classes or raw.classes
-    return DatasetIndex(root, classes, tuple(records), options.problems.found)
+    return DatasetIndex(images.root, classes, tuple(records), options.problems.found)
 
 
-def _image_size(root: Path, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
+def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
     """Width and height of an image that can be used, or None for one to leave out."""
-    problems = options.problems
-    try:
-        resolve_inside(root, image.file)
-    except DatasetError as error:
-        problems.error("path-outside", image.place, str(error))
+    problems, size = options.problems, image.size
+    state = images.state(image.file)
+    if state == "outside":
+        message = f"expected a file inside the data root, {shown(image.file)!r} leads out of it"
+        problems.error("path-outside", image.place, message)
         return None
-    size = image.size
-    if size is not None and min(size) < 1:
-        problems.error("image-size", image.place, f"expected an image size >= 1, got {size}")
+    if size is not None and not 1 <= min(size) <= max(size) <= _MAX_SIDE:
+        message = f"expected an image size from 1 to {_MAX_SIDE} pixels, got {shown(size)}"
+        problems.error("image-size", image.place, message)
         return None
     if not options.check_files and size is not None:
         return size
     try:
-        stored = image_size(root, image.file)
+        stored = image_size(images.root, image.file)
     except DatasetError as error:
-        code = "image-unreadable" if (root / image.file).exists() else "image-missing"
+        code = "image-missing" if state == "missing" else "image-unreadable"
         problems.error(code, image.place, str(error))
         return None
     if size is not None and stored != size:
@@ -163,8 +190,12 @@ def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
             raw.boxes.place(int(n)),
             f"expected one of the classes {shown(', '.join(options.classes))}, got {name!r}",
         )
-    boxes = RawBoxes(raw.boxes.image, raw.boxes.xyxy, labels, raw.boxes.crowd, raw.boxes.place)
-    return boxes.take(labels > 0)
+    return replace(raw.boxes, labels=labels).take(labels > 0)
+
+
+def _in_pixels(boxes: RawBoxes, sizes: npt.NDArray[np.float64]) -> RawBoxes:
+    """Boxes in pixels, from parts of the image sizes float64 (I, 2)."""
+    return replace(boxes, xyxy=boxes.xyxy * np.tile(sizes[boxes.image], 2))
 
 
 def _finite_and_upright(boxes: RawBoxes, problems: Problems) -> RawBoxes:
@@ -186,7 +217,7 @@ def _finite_and_upright(boxes: RawBoxes, problems: Problems) -> RawBoxes:
 
 def _inside(boxes: RawBoxes, sizes: npt.NDArray[np.float64], problems: Problems) -> RawBoxes:
     """Boxes clipped to their images (``sizes`` float64 (I, 2)); mostly outside is a problem."""
-    limit = np.tile(sizes[boxes.image], 2) if len(sizes) else np.zeros((0, 4))  # (M, 4)
+    limit = np.tile(sizes[boxes.image], 2)  # (M, 4)
     clipped = np.clip(boxes.xyxy, 0.0, limit)
     out = np.abs(boxes.xyxy - clipped).max(axis=1, initial=0.0)  # (M,) pixels
     part = _area(clipped) / _area(boxes.xyxy)
@@ -203,7 +234,7 @@ def _inside(boxes: RawBoxes, sizes: npt.NDArray[np.float64], problems: Problems)
                 boxes.place(int(n)),
                 f"expected a box at least half inside the image, got {text}",
             )
-    return RawBoxes(boxes.image, clipped, boxes.labels, boxes.crowd, boxes.place).take(keep)
+    return replace(boxes, xyxy=clipped).take(keep)
 
 
 def _area(xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

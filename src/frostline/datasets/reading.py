@@ -1,70 +1,97 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from frostline.datasets.coco import read_coco
+from frostline.datasets.files import open_tree
 from frostline.datasets.findings import OnProblem, Problems, shown
+from frostline.datasets.gwhd import read_gwhd
 from frostline.datasets.index import DatasetIndex
 from frostline.datasets.kaggle import read_kaggle
-from frostline.datasets.raw import RawDataset, ReadOptions, build_index
+from frostline.datasets.locations import LAYOUTS, find_dataset, is_folder, open_source, recognise
+from frostline.datasets.raw import RawDataset, ReadOptions, Source, build_index
+from frostline.datasets.voc import read_voc
+from frostline.datasets.yolo import read_yolo
 from frostline.errors import DatasetError
 
-__all__ = ["LAYOUTS", "read_dataset", "read_splits"]
+__all__ = ["Unlisted", "read_dataset", "read_splits"]
 
-LAYOUTS = ("coco", "kaggle")
-"""Names of the layouts, for ``layout``."""
+Unlisted = Literal["empty", "ignore"]
+
+_READERS: Mapping[str, Callable[[Source, ReadOptions], RawDataset]] = {
+    "coco": read_coco,
+    "kaggle": read_kaggle,
+    "gwhd2021": read_gwhd,
+    "voc": read_voc,
+    "yolo": read_yolo,
+}
 
 
 def read_dataset(
-    images: Path,
-    annotations: Path | None = None,
+    images: Path | str,
+    annotations: Path | str | None = None,
     *,
     layout: str = "auto",
     on_problem: OnProblem = "raise",
     classes: Sequence[str] | None = None,
     check_files: bool = True,
-    unlisted: str = "empty",
+    unlisted: Unlisted = "empty",
+    split: str | None = None,
 ) -> DatasetIndex:
-    """Read images and boxes of any layout.
+    """Read images and boxes of any layout, from folders or out of a zip file.
 
     Args:
-        images: Folder of the images; the root of the result.
-        annotations: Annotation file.
+        images: Folder of the images, the root of the result. It may be a zip file or a folder
+            inside one, as ``data.zip/images``. Without ``annotations``: the folder or zip file of
+            a whole data set, in which both are found.
+        annotations: Annotation file (json or csv, plain or gzip; ``data.yaml``; a list of images)
+            or folder (VOC xml, YOLO labels).
         layout: One of `LAYOUTS`, or ``auto`` to recognise it.
         on_problem: ``raise`` stops at the first problem; ``drop`` leaves the box or image out and
             keeps a finding.
         classes: Class names in the order of their labels, such as those of the training set.
             Boxes of other classes are problems. Without it: as in the annotations.
-        check_files: Whether the images must be there, readable, and of the annotated size.
+        check_files: Whether the images must be there, readable, and of the annotated size. Where
+            the annotations do not say the size (YOLO), they must be there in any case.
         unlisted: For layouts in which an image without boxes has no entry (kaggle), what the other
             images of the folder are: ``empty`` images, or to ``ignore``, as when two annotation
             files share one folder.
+        split: Which part to read where ``data.yaml``, or the data set found, has several.
 
     Raises:
         DatasetError: With file and line or entry, expected, came.
+
+    Example:
+        >>> from pathlib import Path
+        >>> read_dataset(Path("no such folder"))
+        Traceback (most recent call last):
+        ...
+        frostline.errors.DatasetError: expected a folder or zip file of images, found none at no \
+such folder
     """
-    images = Path(images)
-    if check_files and not images.is_dir():
-        raise DatasetError(f"expected a folder of images, found none at {images}")
-    if annotations is None:
-        raise DatasetError("expected an annotation file")
+    root = Path(images)
+    if (check_files or annotations is None) and not is_folder(root):
+        raise DatasetError(f"expected a folder or zip file of images, found none at {shown(root)}")
     if unlisted not in ("empty", "ignore"):
-        raise DatasetError(f"expected unlisted 'empty' or 'ignore', got {unlisted!r}")
+        raise DatasetError(f"expected unlisted 'empty' or 'ignore', got {shown(unlisted)!r}")
     options = ReadOptions(
         problems=Problems(on_problem),
         classes=tuple(classes) if classes else None,
         check_files=check_files,
         unlisted_empty=unlisted == "empty",
+        split=split,
     )
-    annotations = Path(annotations)
-    chosen = _recognise(annotations) if layout == "auto" else layout
-    return build_index(images, _read(chosen, images, annotations, options), options)
+    if annotations is None:
+        return _read_found(root, layout, options)
+    return _read(root, Path(annotations), layout, options)
 
 
 def read_splits(
-    images: Path,
-    annotations: Mapping[str, Path],
+    images: Path | str,
+    annotations: Mapping[str, Path] | None = None,
     *,
     layout: str = "auto",
     on_problem: OnProblem = "raise",
@@ -73,11 +100,13 @@ def read_splits(
 ) -> dict[str, DatasetIndex]:
     """Read several annotation files over one folder, all with the classes of the first.
 
-    With more than one file, images without an entry belong to none of them.
+    With more than one file, images without an entry belong to none of them. Of a ``data.yaml``
+    the part named like the split is read.
 
     Args:
         images: See `read_dataset`.
         annotations: Name of a split (``train``, ``val``) to its annotation file, training first.
+            Without it: the splits found in the folder or zip file.
         layout: See `read_dataset`.
         on_problem: See `read_dataset`.
         classes: See `read_dataset`; without it, those of the first split are used for all.
@@ -89,10 +118,12 @@ def read_splits(
     Raises:
         DatasetError: As `read_dataset`; or if an image is in two of the splits.
     """
-    found: dict[str, DatasetIndex] = {}
-    owner: dict[str, str] = {}
+    if annotations is None:
+        found = find_dataset(Path(images), layout)
+        images, layout, annotations = found.images, found.layout, found.splits
+    splits: dict[str, DatasetIndex] = {}
     for name, file in annotations.items():
-        index = read_dataset(
+        splits[name] = read_dataset(
             images,
             file,
             layout=layout,
@@ -100,32 +131,41 @@ def read_splits(
             classes=classes,
             check_files=check_files,
             unlisted="ignore" if len(annotations) > 1 else "empty",
+            split=name if str(file).endswith((".yaml", ".yml")) else None,
         )
+        classes = splits[name].classes
+    _require_disjoint(splits)
+    return splits
+
+
+def _require_disjoint(splits: Mapping[str, DatasetIndex]) -> None:
+    owner: dict[str, str] = {}
+    for name, index in splits.items():
         for image in index:
-            if owner.setdefault(image.file, name) != name:
+            other = owner.setdefault(image.file, name)
+            if other != name:
+                file = shown(image.file)
                 raise DatasetError(
-                    f"expected an image in one split, {shown(image.file)} is in "
-                    f"{owner[image.file]} and in {name}"
+                    f"expected an image in one split, {file} is in {other} and {name}"
                 )
-        classes, found[name] = index.classes, index
-    return found
 
 
-def _recognise(annotations: Path) -> str:
-    name = annotations.name.lower()
-    if name.endswith(".json"):
-        return "coco"
-    if name.endswith((".csv", ".csv.gz")):
-        return "kaggle"
-    raise DatasetError(
-        f"expected annotations in one of the layouts {', '.join(LAYOUTS)}, cannot recognise "
-        f"{shown(annotations)}; name the layout"
-    )
+def _read_found(data: Path, layout: str, options: ReadOptions) -> DatasetIndex:
+    found = find_dataset(data, layout)
+    split = options.split or (next(iter(found.splits)) if len(found.splits) == 1 else None)
+    if split not in found.splits:
+        raise DatasetError(
+            f"expected one of the splits {', '.join(found.splits)} of {shown(data)}, "
+            f"got {shown(split)}"
+        )
+    file = found.splits[split]
+    chosen = split if str(file).endswith((".yaml", ".yml")) else None
+    return _read(found.images, file, found.layout, replace(options, split=chosen))
 
 
-def _read(layout: str, images: Path, annotations: Path, options: ReadOptions) -> RawDataset:
-    if layout == "coco":
-        return read_coco(annotations, options)
-    if layout == "kaggle":
-        return read_kaggle(images, annotations, options)
-    raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
+def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
+    source = open_source(images, annotations)
+    chosen = recognise(source) if layout == "auto" else layout
+    if chosen not in _READERS:
+        raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
+    return build_index(open_tree(images), _READERS[chosen](source, options), options)

@@ -1,4 +1,4 @@
-"""Engines run trials: here on this machine, in other rooms elsewhere. All tell what they do by events."""
+"""Engines run trials, here or elsewhere, and tell what happens by events."""
 
 from frostline.engines.events import Event, Outcome
 from frostline.engines.local import run_local

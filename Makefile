@@ -1,0 +1,41 @@
+# `make demo` and `make test` each work alone on a fresh machine: they create .venv and install.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint test-all test-browser docs clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/frostline demo demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not browser and not gpu and not ray" --cov --cov-report=term --cov-fail-under=90
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+test-browser: $(VENV)/dev.stamp
+	$(BIN)/pytest -m browser
+
+test-all: $(VENV)/dev.stamp
+	$(BIN)/pytest
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,222 @@
+"""``frostline data``: what is in a data set, and what is wrong with it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from frostline.datasets import DataCheck, DatasetLocation, Finding
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
+
+
+class Format(StrEnum):
+    """How a check is written to stdout."""
+
+    table = "table"
+    json = "json"
+
+
+class Layout(StrEnum):
+    """Annotation layouts; ``auto`` recognises them."""
+
+    auto = "auto"
+    coco = "coco"
+    kaggle = "kaggle"
+    gwhd2021 = "gwhd2021"
+    voc = "voc"
+    yolo = "yolo"
+
+
+class Preset(StrEnum):
+    """Model presets, for their anchors."""
+
+    slim = "slim"
+    stock = "stock"
+
+
+@data_app.callback()
+def _data() -> None:
+    """Look at a data set before training on it."""
+
+
+@data_app.command()
+def check(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder or zip file of a data set, an annotation file, data.yaml or study.yaml.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images, where PATH is an annotation file."),
+    ] = None,
+    layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=64, max=4096, help="Longest side in training, px. [default: 320]"),
+    ] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Model preset, for its anchors. [default: slim]")
+    ] = None,
+    fix_to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a cleaned COCO copy and the list of what changed."),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=1, help="Findings of one kind shown in the table.")
+    ] = 5,
+    output: Annotated[
+        Format, typer.Option("--format", help="How the result is printed.")
+    ] = Format.table,
+) -> None:
+    """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
+    from frostline.datasets import check_dataset, clean_copy
+
+    location, model = _locate(path, images, layout.value)
+    size = image_size or model.get("image_size") or 320
+    with _progress(output is Format.table) as on_image:
+        result = check_dataset(
+            location,
+            image_size=size,
+            preset=preset.value if preset else model.get("preset", "slim"),
+            on_image=on_image,
+        )
+    if output is Format.json:
+        typer.echo(json.dumps({"layout": location.layout, **result.to_dict()}, indent=1))
+    else:
+        _print_check(location.layout, result, examples)
+    if fix_to is not None:
+        copy = clean_copy(result, fix_to)
+        typer.echo(
+            f"wrote {', '.join(f'{name}.json' for name in copy.splits)}, images and dropped.csv "
+            f"({len(copy.dropped)} lines) to {fix_to}",
+            err=True,
+        )
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def _locate(
+    path: Path, images: Path | None, layout: str
+) -> tuple["DatasetLocation", dict[str, Any]]:
+    """Where the data is, and the model of a study.yaml (empty without one)."""
+    from frostline.datasets import DatasetLocation, find_dataset
+
+    if path.suffix in (".yaml", ".yml") and _is_study(path):
+        return _location_of_study(path)
+    if images is None and not _is_annotations(path):
+        return find_dataset(path, layout), {}
+    root = images or next((p for p in (path.parent / "images",) if p.is_dir()), path.parent)
+    name = layout if layout != "auto" else _recognised(root, path)
+    return DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}), {}
+
+
+def _is_annotations(path: Path) -> bool:
+    return path.is_file() and path.name.endswith((".json", ".csv", ".json.gz", ".csv.gz", ".txt"))
+
+
+def _recognised(images: Path, annotations: Path) -> str:
+    from frostline.datasets.locations import open_source, recognise
+
+    return recognise(open_source(images, annotations))
+
+
+def _is_study(path: Path) -> bool:
+    """Whether a YAML file has a study's keys, and is not the data.yaml of a YOLO data set."""
+    try:
+        head = path.read_bytes()[: 1 << 20].decode("utf-8", "replace")
+    except OSError:
+        return False
+    return re.search(r"^inits\s*:", head, re.MULTILINE) is not None
+
+
+def _location_of_study(path: Path) -> tuple["DatasetLocation", dict[str, Any]]:
+    from frostline.config import load_study
+    from frostline.datasets import DatasetLocation
+
+    study = load_study(path)
+    data, base = study.data, path.parent
+    named = {"train": data.train, "val": data.val, "test": data.test, "all": data.annotations}
+    files = {name: base / file for name, file in named.items() if file is not None}
+    images = base / data.images
+    layout = data.layout
+    if layout == "auto":
+        layout = _recognised(images, next(iter(files.values())))  # type: ignore[assignment]
+    return DatasetLocation(layout, images, files), study.model.model_dump()
+
+
+@contextmanager
+def _progress(shown: bool) -> Iterator[Callable[[], None] | None]:
+    """A counter of images on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield None
+        return
+    columns = SpinnerColumn(), TextColumn("{task.completed:.0f} images"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("images", total=None)
+        yield lambda: progress.advance(task)
+
+
+def _print_check(layout: str, result: "DataCheck", examples: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"layout {layout}")
+    for name in ("split", "images", "without boxes", "boxes"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, counts in result.counts().items():
+        table.add_row(Text(split), str(counts.images), str(counts.empty_images), str(counts.boxes))
+    console.print(table)
+    if result.sizes is not None:
+        console.print(Text(_sizes_line(result)), soft_wrap=True)
+    for line in _finding_lines(result, examples):
+        console.print(Text(line), soft_wrap=True)
+    found = result.by_severity()
+    console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
+
+
+def _sizes_line(result: "DataCheck") -> str:
+    sizes = result.sizes
+    assert sizes is not None
+    low, middle, high = sizes.quantiles
+    return (
+        f"box sizes at image size {sizes.image_size}: 5 % below {low:.0f} px, half below "
+        f"{middle:.0f} px, 95 % below {high:.0f} px; {sizes.misfit_share:.0%} fit no anchor of "
+        f"preset {sizes.preset}"
+    )
+
+
+def _finding_lines(result: "DataCheck", examples: int) -> Iterator[str]:
+    """Findings by severity and kind, the first few of each."""
+    for severity in ("error", "warning", "note"):
+        for code in result.codes():
+            found = [
+                (split, finding)
+                for split, part in result.findings.items()
+                for finding in part
+                if finding.code == code and finding.severity == severity
+            ]
+            yield from (_line(split, finding) for split, finding in found[:examples])
+            if len(found) > examples:
+                yield f"{severity}: {code}: {len(found) - examples} more (--format json has all)"
+
+
+def _line(split: str, finding: "Finding") -> str:
+    return f"{finding.severity}: {finding.code}: {f'{split}: ' if split else ''}{finding}"

@@ -1,0 +1,91 @@
+"""How a run looks on stderr: bars on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from frostline.engines import Event
+
+__all__ = ["follow"]
+
+_LINE_EVERY_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def follow(trials: int) -> Iterator[Callable[[Event], None]]:
+    """A function to give to ``Study.run`` that shows what happens.
+
+    Args:
+        trials: number of cells of the whole study.
+    """
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield _Lines(trials)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Bars(progress, trials)
+
+
+class _Bars:
+    """One bar for the study, one for each trial that is running."""
+
+    def __init__(self, progress: Progress, trials: int) -> None:
+        self._progress = progress
+        self._all = progress.add_task("trials", total=trials, note="")
+        self._running: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        slug = event.key.slug
+        if event.kind == "started":
+            self._running[slug] = self._progress.add_task(escape(slug), total=None, note="loading")
+        elif event.kind == "step" and event.progress is not None:
+            now = event.progress
+            note = _note(now.loss, now.images_per_second, now.seconds_left)
+            self._progress.update(
+                self._running[slug], completed=now.step, total=now.steps, note=note
+            )
+        elif event.outcome is not None:
+            self._progress.remove_task(self._running.pop(slug))
+            self._progress.advance(self._all)
+            self._progress.console.print(f"{escape(slug)}: {escape(event.outcome.message)}")
+
+
+class _Lines:
+    """One line when a trial starts or ends, and one every half minute in between."""
+
+    def __init__(self, trials: int) -> None:
+        self._trials = trials
+        self._ended = 0
+        self._last: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        slug, now = event.key.slug, time.monotonic()
+        if event.kind == "step" and event.progress is not None:
+            if now - self._last.get(slug, now) < _LINE_EVERY_SECONDS:
+                self._last.setdefault(slug, now)
+                return
+            self._last[slug] = now
+            p = event.progress
+            note = _note(p.loss, p.images_per_second, p.seconds_left)
+            text = f"epoch {p.epoch}, step {p.step}/{p.steps}, {note}"
+        elif event.outcome is not None:
+            self._ended += 1
+            text = f"{event.outcome.message} ({self._ended} of {self._trials} ended)"
+        else:
+            text = "started"
+        print(f"{slug}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _note(loss: float, rate: float, left: float) -> str:
+    return f"loss {loss:.3f}, {rate:.1f} images/s, {left / 60:.1f} min left"

@@ -1,0 +1,178 @@
+"""Pascal VOC: an XML file an image (http://host.robots.ox.ac.uk/pascal/VOC/)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from frostline.datasets.files import (
+    Tree,
+    image_prefix,
+    is_image,
+    open_tree,
+    plain_name,
+    relative_name,
+    stems,
+)
+from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.text import read_bytes, read_text
+from frostline.datasets.xml_elements import Element, parse_xml
+from frostline.errors import DatasetError
+
+__all__ = ["VOC_FOLDER", "read_voc"]
+
+VOC_FOLDER = "Annotations"
+"""Folder that list files (``ImageSets/Main/train.txt``) refer to."""
+
+_MAX_XML_BYTES = 1 << 26
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = frozenset({"-1", "0", "1"})  # second column of lists that are made for one class
+
+
+def read_voc(source: Source, options: ReadOptions) -> RawDataset:
+    """Read a folder of XML files, or those that a list file names.
+
+    Classes are ``options.classes``, or the names in alphabetical order. The image is the one of
+    ``filename``, or else the one named like the XML file. Files of the Pascal VOC challenge itself
+    (``source/annotation`` starts with ``PASCAL VOC``) count pixels from 1 and include the last
+    one, so 1 is taken from their ``xmin`` and ``ymin``; other writers give coordinates as they
+    are. Objects marked ``difficult`` are kept, and counted in a note.
+
+    Raises:
+        DatasetError: If a file is not XML or has a DOCTYPE (entities are refused), or at the
+            first problem (see `ReadOptions`).
+    """
+    tree, names = _annotation_files(source)
+    if not names:
+        raise DatasetError(f"expected VOC XML files in {shown(tree.root)}, found none")
+    rows = _Rows(options.problems, tuple(n for n in source.images.names() if is_image(n)))
+    for name in names:
+        rows.add(tree, name)
+    _mention(rows, source, options.problems)
+    return rows.dataset(source.images)
+
+
+def _annotation_files(source: Source) -> tuple[Tree, list[str]]:
+    if not source.name:
+        return source.annotations, [n for n in source.annotations.names() if n.endswith(".xml")]
+    if source.name.endswith(".xml"):
+        return source.annotations, [source.name]
+    path = source.annotations.root / source.name
+    for parent in path.parents:
+        tree = open_tree(parent)
+        if tree.has_folder(VOC_FOLDER):
+            listed = _listed(read_text(source.annotations, source.name))
+            return open_tree(parent / VOC_FOLDER), [f"{name}.xml" for name in listed]
+    raise DatasetError(
+        f"{shown(source.name)}: expected a folder {VOC_FOLDER} beside or above the list, found none"
+    )
+
+
+def _listed(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        head, _, flag = line.strip().rpartition(" ")
+        if line.strip():
+            yield head.strip() if head and flag in _FLAGS else line.strip()
+
+
+def _mention(rows: "_Rows", source: Source, problems: Problems) -> None:
+    place = Place(source.name or source.annotations.root.name)
+    if rows.difficult:
+        message = f"{rows.difficult} boxes are marked difficult: kept as ordinary boxes"
+        problems.note("box-difficult", place, message)
+
+
+@dataclass
+class _Rows:
+    """Images and boxes as the files come in."""
+
+    problems: Problems
+    on_disk: tuple[str, ...]
+    images: dict[str, RawImage] = field(default_factory=dict)  # by file
+    boxes: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # class of each box
+    places: list[Place] = field(default_factory=list)  # of each box
+    difficult: int = 0
+
+    def __post_init__(self) -> None:
+        self._files = set(self.on_disk)
+        self._stems = stems(self.on_disk)
+
+    def add(self, tree: Tree, name: str) -> None:
+        """Read one XML file."""
+        try:
+            root = parse_xml(read_bytes(tree, name, max_bytes=_MAX_XML_BYTES), name)
+            if root.tag != "annotation":
+                raise DatasetError(f"{shown(name)}: expected <annotation>, got <{shown(root.tag)}>")
+        except DatasetError as error:
+            self.problems.error("annotation-unreadable", Place(name), str(error))
+            return
+        file, place = self._image_file(root, name), Place(name, root.line)
+        if file in self.images:
+            message = f"expected each image once, got {shown(file)} again"
+            self.problems.error("image-duplicate", place, message)
+            return
+        position = len(self.images)
+        self.images[file] = RawImage(file, _size(root), None, place)
+        # Files of the challenge itself count from 1 and include the last pixel.
+        first = 1.0 if (root.value("source/annotation") or "").startswith("PASCAL VOC") else 0.0
+        for element in root.all("object"):
+            self._object(element, Place(name, element.line), position, first)
+
+    def _image_file(self, root: Element, name: str) -> str:
+        """Image of an XML file: as it says, beside it, or of its name; else as it says."""
+        stem = name.rpartition(".")[0]
+        said = relative_name(root.value("filename") or "")
+        beside = stem.rpartition("/")[0] + "/" + said
+        if said and (plain_name(said) is None or said in self._files):
+            return said
+        if said and beside in self._files:
+            return beside
+        return next(iter(self._stems.get(stem, [])), said or f"{stem}.jpg")
+
+    def _object(self, element: Element, place: Place, position: int, first: float) -> None:
+        name = element.value("name")
+        corners = [_number(element.value(f"bndbox/{corner}")) for corner in _CORNERS]
+        x0, y0, x1, y1 = corners
+        if not name or x0 is None or y0 is None or x1 is None or y1 is None:
+            message = "expected an object with name and bndbox/xmin, ymin, xmax, ymax"
+            self.problems.error("box-entry", place, message)
+            return
+        self.boxes.append((position, x0 - first, y0 - first, x1, y1))
+        self.names.append(name)
+        self.places.append(place)
+        self.difficult += element.value("difficult") == "1"
+
+    def dataset(self, images: Tree) -> RawDataset:
+        """All that was added, with images looked for below the root if they are not at it."""
+        classes = tuple(sorted(set(self.names)))
+        label = {name: n for n, name in enumerate(classes, 1)}
+        table = np.array(self.boxes, dtype=np.float64).reshape(-1, 5)
+        boxes = RawBoxes(
+            image=table[:, 0].astype(np.int64),
+            xyxy=table[:, 1:],
+            labels=np.array([label[name] for name in self.names], dtype=np.int64),
+            crowd=np.zeros(len(table), np.bool_),
+            place=self.places.__getitem__,
+        )
+        prefix = image_prefix(images, list(self.images))
+        found = [replace(image, file=prefix + file) for file, image in self.images.items()]
+        return RawDataset(classes, found, boxes)
+
+
+def _size(root: Element) -> tuple[int, int] | None:
+    """Width and height, or None where the writer did not know them and put 0."""
+    width, height = _number(root.value("size/width")), _number(root.value("size/height"))
+    if not width or not height or not (math.isfinite(width) and math.isfinite(height)):
+        return None
+    return int(width), int(height)
+
+
+def _number(text: str | None) -> float | None:
+    """A number; NaN and infinity are judged with the other boxes."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

@@ -1,0 +1,112 @@
+"""What a study will cost, from a few measured steps instead of a guess."""
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
+from frostline.training import make_fabric, train
+from frostline.trial import TrialSpec, load_data, prepare
+
+__all__ = ["Estimate", "estimate"]
+
+_BATCHES = 4
+_STARTING_SECONDS = 5.0  # importing torch and reading data, once a worker
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """Cost of what is left of a study.
+
+    Attributes:
+        cells: trials of the whole study.
+        left: trials still to run.
+        minutes: wall-clock minutes for them, with the given workers.
+        disk_mb: megabytes they will leave on disk.
+    """
+
+    cells: int
+    left: int
+    minutes: float
+    disk_mb: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for tables and JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Cost:
+    seconds: float
+    megabytes: float
+
+
+def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate:
+    """Time a few steps of the shallowest and the deepest cell; the others lie between.
+
+    Args:
+        left: the cells still to run.
+        cells: number of cells of the study.
+        workers: trials side by side, >= 1. They are assumed not to slow each other down.
+    """
+    if not left:
+        return Estimate(cells, 0, 0.0, 0.0)
+    ends = min(left, key=_depth), max(left, key=_depth)
+    costs = {spec.key.depth: _measure(spec) for spec in {_depth(s): s for s in ends}.values()}
+    seconds = sum(_between(costs, _depth(spec)) for spec in left)
+    minutes = (seconds / workers + _STARTING_SECONDS) / 60
+    megabytes = len(left) * costs[ends[0].key.depth].megabytes
+    return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1))
+
+
+def _depth(spec: TrialSpec) -> int:
+    return spec.key.depth
+
+
+def _between(costs: dict[int, _Cost], depth: int) -> float:
+    low, high = min(costs), max(costs)
+    share = 0.0 if low == high else (depth - low) / (high - low)
+    return costs[low].seconds * (1 - share) + costs[high].seconds * share
+
+
+def _measure(spec: TrialSpec, task: Task = DETECTION) -> _Cost:
+    """Seconds of one whole trial, from one short epoch without its first, slower step."""
+    torch.set_num_threads(spec.threads)
+    data = load_data(spec.data, spec.base)
+    canvas = common_canvas(tuple(data.values()), spec.model.image_size)
+    train_set, val_set = data["train"], data["val"]
+    few = train_set.select(
+        [x.file for x in train_set.images[: _BATCHES * spec.schedule.batch_size]]
+    )
+    start = prepare(spec, len(train_set.classes), task=task)
+    rates: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(
+            start.model,
+            PlacedImages(few, canvas),
+            task=task,
+            plan=start.plan,
+            schedule=spec.schedule.model_copy(update={"epochs": 1, "eval_every": None}),
+            seed=spec.key.seed,
+            fabric=make_fabric(spec.schedule, spec.device),
+            checkpoint=Path(folder) / "checkpoint.pt",
+            identity="estimate",
+            score=lambda model: {},
+            on_step=lambda progress: rates.append(progress.images_per_second),
+        )
+    first = spec.schedule.batch_size / rates[0]
+    rest = max(result.seconds - first, 1e-9) / max(1, len(few.images) - spec.schedule.batch_size)
+    images = len(train_set.images) * spec.schedule.epochs + len(val_set.images) * _evaluations(spec)
+    size = sum(tensor.nbytes for tensor in start.model.state_dict().values()) / 1e6
+    return _Cost(rest * images, size)
+
+
+def _evaluations(spec: TrialSpec) -> float:
+    """Passes over the validation images, in units of a training pass (forward is a third)."""
+    during = spec.schedule.epochs // (spec.schedule.eval_every or math.inf)
+    return (1 + during) / 3

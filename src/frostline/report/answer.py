@@ -1,0 +1,316 @@
+"""What a study found, with its spread: the best cell, and which cells cannot be told from it.
+
+Two or three seeds say little about one cell, but the same noise shows in every cell. So all cells
+are fitted together, ``score = cell + seed + noise`` (a randomised block design: trials with one
+seed share their new head and the order of images), and the noise that the fit leaves gives one
+standard deviation for all. A difference of two cells then has a Student interval, widened to hold
+for all comparisons at once (Bonferroni). Overlap of the seeds' ranges would be no rule: of two
+equal cells with two seeds each, one time in three the ranges do not overlap.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from frostline.figures import Score, is_collapsed, score_of
+from frostline.records import TrialRecord
+
+__all__ = ["Answer", "Cell", "Comparison", "Noise", "answer", "t_quantile"]
+
+Verdict = Literal["best", "tie", "lower", "unknown"]
+
+_CONFIDENCE = 0.95
+_POINT = 0.01  # of AP
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One init at one depth.
+
+    Attributes:
+        init: name of the start.
+        depth: k, number of frozen convolutions.
+        seeds: seeds of ``values``, ascending.
+        values: score of each trial that did not collapse, in [0, 1].
+        collapsed: seeds of the trials that did; in no mean.
+        train_seconds: mean wall-clock seconds of training.
+    """
+
+    init: str
+    depth: int
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    collapsed: tuple[int, ...]
+    train_seconds: float
+
+    @property
+    def name(self) -> str:
+        """``init, k=depth``."""
+        return f"{self.init}, k={self.depth}"
+
+    @property
+    def mean(self) -> float:
+        """Mean score; NaN if every trial collapsed."""
+        return sum(self.values) / len(self.values) if self.values else math.nan
+
+    @property
+    def low(self) -> float:
+        """Smallest score over seeds."""
+        return min(self.values, default=math.nan)
+
+    @property
+    def high(self) -> float:
+        """Largest score over seeds."""
+        return max(self.values, default=math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What seeds alone do to a cell's score.
+
+    Attributes:
+        sd: standard deviation of one trial around its cell and seed; NaN if it cannot be measured.
+        freedom: degrees of freedom behind it; 0 if it cannot be measured.
+    """
+
+    sd: float
+    freedom: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A cell against a reference cell.
+
+    Attributes:
+        cell: the cell.
+        difference: score of the cell minus score of the reference, negative where it is lower.
+        low: lower end of the interval of the difference; NaN without a measure of noise.
+        high: upper end.
+        verdict: ``best`` (it is the reference), ``tie`` (the interval contains 0), ``lower``
+            (it does not), ``unknown`` (no measure of noise, no common seed, or all collapsed).
+    """
+
+    cell: Cell
+    difference: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a study found.
+
+    Attributes:
+        score: the score that decides.
+        split: the split it was measured on.
+        deepest: the depth that freezes the whole backbone, or the largest one tried.
+        comparisons: every ranked cell against the best, in the order inits x depths.
+        within: init -> its cells against the best of that init, by depth.
+        noise: what seeds alone do.
+        references: cells of unranked inits.
+    """
+
+    score: Score
+    split: str
+    deepest: int
+    comparisons: tuple[Comparison, ...]
+    within: dict[str, tuple[Comparison, ...]]
+    noise: Noise
+    references: tuple[Cell, ...]
+
+    @property
+    def best(self) -> Cell | None:
+        """The cell with the highest mean; None if no ranked trial finished without collapsing."""
+        return next((c.cell for c in self.comparisons if c.verdict == "best"), None)
+
+    @property
+    def ties(self) -> tuple[Cell, ...]:
+        """Cells that cannot be told apart from the best."""
+        return tuple(c.cell for c in self.comparisons if c.verdict == "tie")
+
+    def best_of(self, init: str) -> Cell | None:
+        """The cell with the highest mean of one init."""
+        return next((c.cell for c in self.within[init] if c.verdict == "best"), None)
+
+    def deepest_tie(self, init: str) -> Cell | None:
+        """The deepest cell of an init that is its best or cannot be told apart from it."""
+        good = [c.cell for c in self.within[init] if c.verdict in ("best", "tie")]
+        return max(good, key=lambda cell: cell.depth, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what is not finite is None."""
+        return {
+            "score": self.score,
+            "split": self.split,
+            "best": None if self.best is None else [self.best.init, self.best.depth],
+            "noise_sd": _json(self.noise.sd),
+            "noise_freedom": self.noise.freedom,
+            "cells": [comparison_row(c) for c in self.comparisons],
+        }
+
+
+def answer(
+    records: Iterable[TrialRecord], *, deepest: int, score: Score = "ap", split: str = "val"
+) -> Answer:
+    """Rank the cells of a study and say which cannot be told apart.
+
+    Args:
+        records: finished trials of one study.
+        deepest: the depth that freezes the whole backbone.
+        score: the score that decides.
+        split: the split it is measured on.
+    """
+    every = list(records)
+    ranked = [record for record in every if record.ranked]
+    cells = _cells(ranked, score, split)
+    fit = _fit([cell for cell in cells if cell.values])
+    within = {
+        init: _compare([cell for cell in cells if cell.init == init], fit)
+        for init in dict.fromkeys(cell.init for cell in cells)
+    }
+    references = _cells([record for record in every if not record.ranked], score, split)
+    return Answer(
+        score, split, deepest, _compare(cells, fit), within, fit.noise, tuple(references)
+    )
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    """One cell as a flat row of a table; what is not finite is None."""
+    cell = comparison.cell
+    return {
+        "init": cell.init,
+        "depth": cell.depth,
+        "seeds": len(cell.values),
+        "collapsed": len(cell.collapsed),
+        "mean": _json(cell.mean),
+        "low": _json(cell.low),
+        "high": _json(cell.high),
+        "difference": _json(comparison.difference),
+        "difference_low": _json(comparison.low),
+        "difference_high": _json(comparison.high),
+        "verdict": comparison.verdict,
+        "train_seconds": _json(cell.train_seconds),
+    }
+
+
+def t_quantile(p: float, freedom: int) -> float:
+    """Quantile of Student's t for ``p`` in (0.5, 1) and a whole number of degrees of freedom >= 1.
+
+    By halving, on the finite series of the distribution function (Abramowitz and Stegun, Handbook
+    of Mathematical Functions, 26.7.3 and 26.7.4); good to 1e-12 relative.
+
+    Example:
+        >>> round(t_quantile(0.975, 2), 3)
+        4.303
+    """
+    low, high = 0.0, math.pi / 2  # of theta = atan(t / sqrt(freedom))
+    for _ in range(200):
+        middle = (low + high) / 2
+        if _t_between(middle, freedom) < 2 * p - 1:
+            low = middle
+        else:
+            high = middle
+    return math.tan((low + high) / 2) * math.sqrt(freedom)
+
+
+def _t_between(theta: float, freedom: int) -> float:
+    """P(-t < T < t) at t = tan(theta) sqrt(freedom)."""
+    cosine = math.cos(theta)
+    odd = freedom % 2
+    total, term = 0.0, cosine if odd else 1.0
+    for k in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    if odd:
+        return 2 / math.pi * (theta + math.sin(theta) * total)
+    return math.sin(theta) * total
+
+
+def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cell]:
+    keys = dict.fromkeys((r.key.init, r.key.depth) for r in records)
+    inits = list(dict.fromkeys(init for init, _ in keys))
+    ordered = sorted(keys, key=lambda key: (inits.index(key[0]), key[1]))
+    return [_cell(records, init, depth, score, split) for init, depth in ordered]
+
+
+def _cell(
+    records: Sequence[TrialRecord], init: str, depth: int, score: Score, split: str
+) -> Cell:
+    here = [r for r in records if (r.key.init, r.key.depth) == (init, depth)]
+    here.sort(key=lambda record: record.key.seed)
+    good = [r for r in here if not is_collapsed(r) and not math.isnan(score_of(r, score, split))]
+    seconds = [r.seconds["train"] for r in here if "train" in r.seconds]
+    return Cell(
+        init,
+        depth,
+        tuple(r.key.seed for r in good),
+        tuple(score_of(r, score, split) for r in good),
+        tuple(r.key.seed for r in here if is_collapsed(r)),
+        sum(seconds) / len(seconds) if seconds else math.nan,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Least squares of score = cell + seed."""
+
+    cells: list[Cell]
+    effects: npt.NDArray[np.float64]  # (cells + seeds,)
+    covariance: npt.NDArray[np.float64]  # the same, squared, in units of the noise
+    design: npt.NDArray[np.float64]  # (trials, cells + seeds)
+    noise: Noise
+
+
+def _fit(cells: list[Cell]) -> _Fit:
+    seeds = sorted({seed for cell in cells for seed in cell.seeds})
+    rows = [(c, seeds.index(s)) for c, cell in enumerate(cells) for s in cell.seeds]
+    y = np.array([value for cell in cells for value in cell.values], dtype=np.float64)
+    design = np.zeros((len(rows), len(cells) + len(seeds)))
+    for n, (c, s) in enumerate(rows):
+        design[n, c] = design[n, len(cells) + s] = 1.0
+    inverse = np.linalg.pinv(design.T @ design) if rows else np.zeros((0, 0))
+    effects = inverse @ design.T @ y
+    freedom = len(rows) - (int(np.linalg.matrix_rank(design)) if rows else 0)
+    rest = float(((y - design @ effects) ** 2).sum())
+    sd = math.sqrt(rest / freedom) if freedom > 0 else math.nan
+    return _Fit(cells, effects, inverse, design, Noise(sd, freedom))
+
+
+def _compare(cells: Sequence[Cell], fit: _Fit) -> tuple[Comparison, ...]:
+    """Every cell against the one with the highest mean, all intervals holding at once."""
+    alive = [cell for cell in cells if cell.values]
+    if not alive:
+        return tuple(Comparison(c, math.nan, math.nan, math.nan, "unknown") for c in cells)
+    best = max(alive, key=lambda cell: cell.mean)
+    others = max(1, len(alive) - 1)
+    quantile = math.nan
+    if fit.noise.freedom > 0:
+        quantile = t_quantile(1 - (1 - _CONFIDENCE) / 2 / others, fit.noise.freedom)
+    return tuple(_compared(cell, best, fit, quantile) for cell in cells)
+
+
+def _compared(cell: Cell, best: Cell, fit: _Fit, quantile: float) -> Comparison:
+    if cell is best:
+        return Comparison(cell, 0.0, 0.0, 0.0, "best")
+    if not cell.values:
+        return Comparison(cell, math.nan, math.nan, math.nan, "unknown")
+    contrast = np.zeros(len(fit.effects))
+    contrast[fit.cells.index(cell)] = 1.0
+    contrast[fit.cells.index(best)] = -1.0
+    seen = contrast @ fit.covariance @ (fit.design.T @ fit.design)
+    if not np.allclose(seen, contrast, atol=1e-6) or math.isnan(quantile):
+        return Comparison(cell, cell.mean - best.mean, math.nan, math.nan, "unknown")
+    difference = float(contrast @ fit.effects)
+    spread = math.sqrt(max(0.0, float(contrast @ fit.covariance @ contrast)))
+    half = quantile * fit.noise.sd * spread
+    verdict: Verdict = "tie" if difference + half >= 0 else "lower"
+    return Comparison(cell, difference, difference - half, difference + half, verdict)
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,135 @@
+"""A study's results as flat rows, and the rows as CSV and JSON files."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frostline.records import TrialRecord, atomic_write, write_json
+
+__all__ = ["difference_rows", "rows_to_csv", "score_rows", "trial_rows", "write_table"]
+
+Row = dict[str, Any]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def trial_rows(records: Iterable[TrialRecord]) -> list[Row]:
+    """One row per trial: cell, headline scores, flags, audit, cost. Absent scores are None."""
+    return [_trial_row(record) for record in records]
+
+
+def difference_rows(records: Iterable[TrialRecord]) -> list[Row]:
+    """One row per trial and convolution, in forward order."""
+    return [
+        {
+            "init": record.key.init,
+            "depth": record.key.depth,
+            "seed": record.key.seed,
+            "ranked": record.ranked,
+            "flags": "; ".join(record.flags),
+            **_flat(layer),
+        }
+        for record in records
+        for layer in record.differences
+    ]
+
+
+def score_rows(records: Iterable[TrialRecord]) -> list[Row]:
+    """One row per trial, split and part (overall, each class, each group): all scores."""
+    return [row for record in records for row in _score_rows(record)]
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; the columns are those of all rows, in order of appearance.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay
+    as they are, None is empty.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([_cell(name) for name in columns])
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return buffer.getvalue()
+
+
+def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
+    """Write ``name.csv`` and ``name.json``, each whole or not at all.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    as_csv, as_json = folder / f"{name}.csv", folder / f"{name}.json"
+    with atomic_write(as_csv) as temporary:
+        temporary.write_text(rows_to_csv(rows), encoding="utf-8", newline="")
+    write_json(as_json, list(rows))
+    return as_csv, as_json
+
+
+def _trial_row(record: TrialRecord) -> Row:
+    row: Row = {
+        "init": record.key.init,
+        "depth": record.key.depth,
+        "seed": record.key.seed,
+        "ranked": record.ranked,
+        "flags": "; ".join(record.flags),
+    }
+    for split, tables in record.metrics.items():
+        coco, wheat = tables["coco"]["overall"], tables["wheat"]["overall"]
+        row |= {f"{split}_{name}": coco[name] for name in ("ap", "ap50", "ap75")}
+        row |= {
+            f"{split}_wheat": wheat["score"],
+            f"{split}_wheat_threshold": wheat["threshold"],
+            f"{split}_wheat_at_half": wheat["score_at_half"],
+        }
+    return row | {
+        "audit": "passed" if record.audit.passed else "failed",
+        "frozen_tensors": record.audit.frozen,
+        "unmoved_tensors": len(record.audit.unmoved),
+        "frozen_parameters": record.plan.frozen_parameters,
+        "trainable_parameters": record.plan.trainable_parameters,
+        "epochs": len(record.history),
+        "train_seconds": record.seconds.get("train"),
+        "images_per_second": record.history[-1].images_per_second if record.history else None,
+        "resumed": len(record.resumed_at_steps),
+        "finished_at": record.finished_at,
+    }
+
+
+def _flat(layer: Mapping[str, Any]) -> Row:
+    """One level: nested tables become ``folded_cosine``, a shape becomes ``32x3x3x3``."""
+    row: Row = {}
+    for name, value in layer.items():
+        if isinstance(value, Mapping):
+            row |= {f"{name}_{inner}": part for inner, part in _flat(value).items()}
+        elif isinstance(value, list | tuple):
+            row[name] = "x".join(map(str, value))
+        else:
+            row[name] = value
+    return row
+
+
+def _score_rows(record: TrialRecord) -> Iterator[Row]:
+    key = record.key
+    start: Row = {"init": key.init, "depth": key.depth, "seed": key.seed, "ranked": record.ranked}
+    start["flags"] = "; ".join(record.flags)
+    for split, tables in record.metrics.items():
+        coco, wheat = tables["coco"], tables["wheat"]
+        parts = [("overall", "", coco["overall"], wheat["overall"])]
+        for kind in ("class", "group"):
+            names = coco[f"per_{kind}"]
+            both = ((name, names[name], wheat[f"per_{kind}"].get(name, {})) for name in names)
+            parts += [(kind, name, one, two) for name, one, two in both]
+        for kind, name, scores, metric in parts:
+            of_wheat = {f"wheat_{column}": value for column, value in metric.items()}
+            yield start | {"split": split, "part": kind, "name": name} | scores | of_wheat
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value

@@ -1,0 +1,218 @@
+"""The answer of a study in plain sentences. Every claim carries its seeds and its spread."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from frostline.figures import DifferenceTable
+from frostline.report.answer import Answer, Cell
+
+__all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
+
+_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
+_FEW_SEEDS = 5
+_MOST_NAMED = 6
+
+
+def headline(answer: Answer) -> str:
+    """The best cell in one sentence."""
+    best = answer.best
+    if best is None:
+        return "No ranked trial finished without collapsing, so there is nothing to recommend."
+    return (
+        f"The highest mean {_NAMES[answer.score]} on {answer.split} is {best.mean:.3f}: "
+        f"start from {best.init} and {_freeze(best.depth, answer.deepest)}."
+    )
+
+
+def findings(answer: Answer) -> tuple[str, ...]:
+    """What stands beside the headline: spread, ties, what freezing costs, how the starts compare."""
+    best = answer.best
+    if best is None:
+        return ()
+    sentences = [_spread(best), _ties(answer)]
+    sentences += [_freezing(answer, init) for init in answer.within]
+    sentences += _starts(answer)
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def cautions(answer: Answer, *, waiting: int) -> tuple[str, ...]:
+    """What the numbers cannot carry.
+
+    Args:
+        answer: of the study.
+        waiting: cells without a finished trial.
+    """
+    return tuple(_cautions(answer, waiting))
+
+
+def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
+    """What the rule "prefer the start that moves least" would have picked, and whether it was best.
+
+    Args:
+        answer: of the study.
+        table: mean differences of the k = 0 trials, quantity ``cosine``.
+
+    Returns:
+        One sentence; "" with fewer than two ranked starts.
+    """
+    size = {line.init: _mean(line.mean) for line in table.lines if line.ranked}
+    size = {init: value for init, value in size.items() if math.isfinite(value)}
+    best = answer.best
+    if len(size) < 2 or best is None or best.init not in size:
+        return ""
+    pick = min(size, key=lambda init: size[init])
+    sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
+    verdict = "agrees" if pick == best.init else "disagrees"
+    return (
+        f"Mean l over all layers: {sizes}. A rule that prefers the start with the smaller "
+        f"differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
+        f"{best.init}, so the rule {verdict} with this study."
+    )
+
+
+def points(value: float) -> str:
+    """A score difference in points (1 point = 0.01), without a sign."""
+    return "n/a" if math.isnan(value) else f"{abs(value) * 100:.1f}"
+
+
+def signed_points(value: float) -> str:
+    """A score difference in points with its sign, a real minus sign where it is negative."""
+    if math.isnan(value):
+        return "n/a"
+    text = points(value)
+    sign = "" if text == "0.0" else "\N{MINUS SIGN}" if value < 0 else "+"
+    return sign + text
+
+
+def _freeze(depth: int, deepest: int) -> str:
+    if depth == 0:
+        return "freeze nothing (k=0)"
+    if depth == deepest:
+        return f"freeze the whole backbone (k={depth})"
+    return f"freeze its first {depth} of {deepest} convolutions (k={depth})"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _spread(best: Cell) -> str:
+    if len(best.values) == 1:
+        return f"That is one seed ({best.low:.3f}); nothing is known of its spread."
+    text = f"Over {_seeds(len(best.values))} it ranged from {best.low:.3f} to {best.high:.3f}"
+    if best.collapsed:
+        text += f"; {_seeds(len(best.collapsed))} more collapsed and stand in no mean"
+    return text + "."
+
+
+def _ties(answer: Answer) -> str:
+    others = [c for c in answer.comparisons if c.verdict != "best"]
+    if not others:
+        return "It is the only cell, so there is nothing to compare it with."
+    if all(c.verdict == "unknown" for c in others):
+        return (
+            "There is no measure of noise (it takes two seeds and two cells), so no cell can be "
+            "told apart from another."
+        )
+    lower = sum(c.verdict == "lower" for c in others)
+    if not answer.ties:
+        return f"It can be told apart from all {lower} other cells that have a result."
+    return f"It cannot be told apart from {_named(answer.ties)}; {_count(lower, 'cell')} lower."
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    """``imagenet at k=0, 9; coco at k=18``, cut off after a few."""
+    shown = cells[:_MOST_NAMED]
+    inits = dict.fromkeys(cell.init for cell in shown)
+    parts = [
+        f"{init} at k=" + ", ".join(str(cell.depth) for cell in shown if cell.init == init)
+        for init in inits
+    ]
+    more = len(cells) - len(shown)
+    return " and ".join(parts) + (f" and {more} more" if more else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
+
+
+def _freezing(answer: Answer, init: str) -> str:
+    """How deep one init can be frozen before a loss can be told, and the time that saves."""
+    cells = answer.within[init]
+    best, tie = answer.best_of(init), answer.deepest_tie(init)
+    known = [c for c in cells if c.verdict in ("tie", "lower")]
+    if best is None or tie is None or not known:
+        return ""
+    text = f"{init}: the deepest freeze that cannot be told apart from its best (k={best.depth})"
+    text += " is that one itself" if tie is best else f" is k={tie.depth}"
+    text += _time_saved(cells[0].cell, tie)
+    last = cells[-1]
+    if last.verdict == "lower" and last.cell.depth == answer.deepest:
+        text += (
+            f"; freezing the whole backbone costs {points(last.difference)} points "
+            f"({points(last.high)} to {points(last.low)})"
+        )
+    return text + "."
+
+
+def _time_saved(full: Cell, tie: Cell) -> str:
+    if full.depth != 0 or tie.depth == 0 or not full.train_seconds > 0:
+        return ""
+    share = 1 - tie.train_seconds / full.train_seconds
+    if abs(share) < 0.01:
+        return ", which trains as long as k=0"
+    return f", which trained {abs(share):.0%} {'faster' if share > 0 else 'slower'} than k=0"
+
+
+def _starts(answer: Answer) -> Iterator[str]:
+    """Each other start at its best depth, against the best cell."""
+    best = answer.best
+    for init in answer.within:
+        top = answer.best_of(init)
+        if best is None or top is None or init == best.init:
+            continue
+        found = next(c for c in answer.comparisons if c.cell == top)
+        text = f"{init} at its best (k={top.depth}) reaches {top.mean:.3f}"
+        if found.verdict == "tie":
+            text += ", which cannot be told apart from the best"
+        elif found.verdict == "lower":
+            text += (
+                f", {points(found.difference)} points lower "
+                f"({points(found.high)} to {points(found.low)})"
+            )
+        yield text + "."
+    for cell in answer.references:
+        if cell.values:
+            yield (
+                f"{cell.init}, a reference outside the ranking (its BatchNorm is trained), reaches "
+                f"{cell.mean:.3f} with {_seeds(len(cell.values))}."
+            )
+
+
+def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
+    seeds = max((len(c.cell.values) for c in answer.comparisons), default=0)
+    if 0 < seeds < _FEW_SEEDS:
+        yield (
+            f"{_seeds(seeds).capitalize()} a cell is few: a gap that cannot be told apart may "
+            "still be real, and the winner's mean is flattered by having been picked."
+        )
+    if answer.noise.freedom:
+        yield (
+            f"Seeds alone move a trial by about {points(answer.noise.sd)} points (standard "
+            f"deviation, {answer.noise.freedom} degrees of freedom, pooled over cells)."
+        )
+    collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
+    if collapsed:
+        plural = "trial" if collapsed == 1 else "trials"
+        yield f"{collapsed} {plural} collapsed; they are marked and stand in no mean."
+    if waiting:
+        yield f"{_count(waiting, 'trial')} not finished: the answer may change."
+    yield (
+        "All of this holds at the learning rate, optimiser and number of epochs below; "
+        "another rate can reverse the order of the starts."
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,59 @@
+"""The public surface: one sorted list, and nothing heavy until it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import frostline
+
+PUBLIC = [
+    "FreezePlan",
+    "FrostlineError",
+    "Study",
+    "StudyConfig",
+    "diff",
+    "evaluate",
+    "layers",
+    "open_checkpoint",
+    "read_dataset",
+    "report",
+]
+
+
+def test_public_names() -> None:
+    assert frostline.__all__ == sorted(frostline.__all__) == PUBLIC
+    assert dir(frostline) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(frostline, name).__doc__
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'difff'"):
+        _ = frostline.difff
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import frostline",
+        "from frostline import layers; layers('resnet50')",
+        "from frostline.cli import app",
+        "from frostline import open_checkpoint, diff, read_dataset, FreezePlan, StudyConfig",
+    ],
+)
+def test_what_loads_no_framework(code: str) -> None:
+    heavy = "{'torch', 'torchvision', 'matplotlib', 'lightning_fabric'}"
+    text = f"import sys\n{code}\nassert not {heavy} & set(sys.modules), 'heavy import'"
+    subprocess.run([sys.executable, "-c", text], check=True)
+
+
+def test_every_module_has_a_sorted_all() -> None:
+    import importlib
+    import pkgutil
+
+    for info in pkgutil.walk_packages(frostline.__path__, "frostline."):
+        if info.name == "frostline.__main__":
+            continue
+        names = importlib.import_module(info.name).__all__
+        assert list(names) == sorted(set(names)), info.name

@@ -1,0 +1,268 @@
+"""Records as a finished trial leaves them, made up: for tests of what reads records."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from frostline.config import StudyConfig
+from frostline.depth import layer_table
+from frostline.plans import BatchNormPolicy, FreezePlan
+from frostline.records import (
+    AuditRecord,
+    DataRecord,
+    EpochRecord,
+    InitRecord,
+    PlanRecord,
+    TrialKey,
+    TrialRecord,
+    write_json,
+)
+
+DATA_DIGESTS = {"train": "a" * 64, "val": "b" * 64}
+_CONV_PARAMETERS = 2_223_872  # of mobilenet_v2's convolutions, near enough for a table
+
+
+def make_record(
+    init: str = "imagenet",
+    depth: int = 0,
+    seed: int = 0,
+    *,
+    ap: float | None = 0.5,
+    ranked: bool = True,
+    flags: tuple[str, ...] = (),
+    scale: float = 1e-3,
+    backbone: str = "mobilenet_v2",
+    classes: tuple[str, ...] = ("ear",),
+    groups: tuple[str, ...] = (),
+    epochs: int = 4,
+    seconds: float | None = None,
+    digests: dict[str, str] | None = None,
+    changed: tuple[str, ...] = (),
+    findings: dict[str, int] | None = None,
+    with_test: bool = False,
+) -> TrialRecord:
+    """One finished trial. ``ap`` gives every score; ``scale`` the size of its differences."""
+    table = layer_table(backbone)
+    batch_norm: BatchNormPolicy = "frozen" if ranked else "live"
+    plan = FreezePlan.at_depth(table, depth, batch_norm=batch_norm)
+    share = depth / len(table)
+    train = seconds if seconds is not None else 100.0 * (1 - 0.3 * share)
+    splits = ("val", "test") if with_test else ("val",)
+    digests = digests or DATA_DIGESTS
+    return TrialRecord(
+        key=TrialKey(init=init, depth=depth, seed=seed),
+        ranked=ranked,
+        spec={
+            "key": {"init": init, "depth": depth, "seed": seed},
+            "model": {
+                "backbone": backbone,
+                "preset": "slim",
+                "batch_norm": batch_norm,
+                "image_size": 320,
+                "width_mult": 1.0,
+                "norm_eps": 1e-5,
+                "max_detections": 300,
+            },
+            "schedule": {
+                "epochs": epochs,
+                "batch_size": 4,
+                "optimizer": "adamw",
+                "lr": 3e-4,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "lr_schedule": "cosine",
+                "warmup_epochs": 1.0,
+                "clip_norm": 10.0,
+                "precision": "fp32",
+                "augment": {"flip": True, "colour": True, "scale_jitter": True},
+                "eval_every": None,
+            },
+            "weights": "c" * 64 if ranked else None,
+            "parts": ["backbone"],
+            "plan": plan.digest(),
+            "numbering": "all",
+            "data": dict(digests),
+        },
+        init=InitRecord(
+            source=f"{init}.safetensors" if ranked else "random",
+            parts=("backbone",),
+            sha256="c" * 64 if ranked else None,
+            matched=260 if ranked else 0,
+        ),
+        plan=PlanRecord(
+            label=plan.label,
+            depth=depth,
+            numbering="all",
+            batch_norm=batch_norm,
+            digest=plan.digest(),
+            tensors=plan.tensors,
+            frozen_parameters=round(_CONV_PARAMETERS * share),
+            trainable_parameters=4_638_824 - round(_CONV_PARAMETERS * share),
+        ),
+        audit=AuditRecord(frozen=len(plan.tensors), changed=changed),
+        data={
+            split: DataRecord(
+                digest=digests.get(split, "d" * 64),
+                images=images,
+                empty_images=1,
+                boxes=images * 9,
+                classes=classes,
+                groups={group: images // len(groups) for group in groups},
+                findings=dict(findings or {}),
+            )
+            for split, images in (("train", 80), ("val", 24))
+        },
+        history=tuple(_epoch(n, epochs, seed) for n in range(1, epochs + 1)),
+        metrics={split: _metrics(ap, classes, groups) for split in splits},
+        differences=tuple(
+            make_difference(layer.index, layer.name, layer.stage, layer.shape, moved)
+            for layer in table.layers
+            for moved in [0.0 if layer.index <= depth else scale * (1 + layer.index / 20 + seed)]
+        ),
+        flags=flags,
+        environment={"python": "3.11.9", "frostline": "0.1.0", "torch": "2.15.0", "device": "CPU"},
+        seconds={"load": 0.5, "train": train, "evaluate": 2.0, "difference": 0.1, "steps": train},
+        finished_at="2026-01-02T03:04:05+00:00",
+    )
+
+
+def make_grid(
+    inits: Iterable[str] = ("imagenet", "coco"),
+    depths: Iterable[int] = (0, 9, 18, 30, 39, 52),
+    seeds: Iterable[int] = (0, 1, 2),
+    **changes: Any,
+) -> list[TrialRecord]:
+    """A whole study: the first init is best, at depth 9, and seeds differ by some 0.005 AP."""
+    depths, seeds = tuple(depths), tuple(seeds)
+    return [
+        make_record(
+            init, depth, seed, ap=make_ap(i, depth, seed), scale=1e-3 / (1 + 3 * i), **changes
+        )
+        for seed in seeds
+        for i, init in enumerate(inits)
+        for depth in depths
+    ]
+
+
+def make_ap(i: int, depth: int, seed: int) -> float:
+    """A smooth curve over depth with its top near 9, and a wobble that is the same on each run."""
+    wobble = 0.004 * math.sin(12.9898 * seed + 78.233 * depth + 37.7 * i)
+    return 0.50 - 0.06 * i - 4e-5 * (depth - 9) ** 2 + wobble
+
+
+def make_difference(
+    index: int, name: str, stage: str, shape: tuple[int, ...], cosine: float | None
+) -> dict[str, Any]:
+    """One row as ``LayerDifference.to_dict`` writes it; None is "not comparable"."""
+    angle = None if cosine is None else math.degrees(math.acos(max(-1.0, 1 - cosine)))
+    measures = {
+        "cosine": cosine,
+        "signed_cosine": None if cosine is None else 1 - cosine,
+        "angle": angle,
+        "relative_l2": None if cosine is None else math.sqrt(2 * cosine),
+        "norm_ratio": None if cosine is None else 1.0,
+        "filters": None,
+        "note": "",
+    }
+    return {
+        "index": index,
+        "name": name,
+        "stage": stage,
+        "role": "main",
+        "shape": list(shape),
+        **measures,
+        "folded": measures | {"cosine": None if cosine is None else 2 * cosine},
+        "norm": {"weight": 0.0, "bias": 0.0, "running_mean": 0.0, "running_var": 0.0},
+        "note": "not comparable: test" if cosine is None else "",
+    }
+
+
+def make_config(records: Iterable[TrialRecord], **changes: Any) -> StudyConfig:
+    """The study that would have run these records."""
+    keys = [record.key for record in records]
+    ranked = {record.key.init: record.ranked for record in records}
+    raw = {
+        "data": {"layout": "coco", "images": "images", "train": "train.json", "val": "val.json"},
+        "model": {"backbone": "mobilenet_v2", "preset": "slim", "image_size": 320},
+        "inits": {
+            init: {"source": f"{init}.safetensors" if good else "random"}
+            for init, good in ranked.items()
+        },
+        "depths": sorted({key.depth for key in keys}),
+        "seeds": sorted({key.seed for key in keys}),
+        "schedule": {"epochs": 4},
+    }
+    return StudyConfig.model_validate(raw | changes)
+
+
+def write_study_folder(
+    folder: Path, records: Iterable[TrialRecord], config: StudyConfig | None = None
+) -> Path:
+    """A study's output folder as a run leaves it: study.json and one record per trial."""
+    records = list(records)
+    config = config or make_config(records)
+    write_json(folder / "study.json", config.model_dump(mode="json"))
+    for record in records:
+        record.write(folder / "trials" / record.key.slug / "record.json")
+    return folder
+
+
+def _epoch(n: int, epochs: int, seed: int) -> EpochRecord:
+    total = 1.5 * math.exp(-2 * n / epochs) + 0.3 + 0.01 * seed
+    return EpochRecord(
+        epoch=n,
+        step=20 * n,
+        lr=3e-4,
+        losses={"loss_box_reg": total / 2, "loss_classifier": total / 2},
+        seconds=25.0,
+        images_per_second=3.2,
+    )
+
+
+def _metrics(ap: float | None, classes: tuple[str, ...], groups: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "images": 24,
+        "boxes": 216,
+        "detections": 700,
+        "coco": {
+            "max_dets": 100,
+            "beyond_max_dets": 0,
+            "overall": _coco(ap),
+            "per_class": {name: _coco(ap) for name in classes},
+            "per_group": {name: _coco(ap) for name in groups},
+        },
+        "wheat": {
+            "overall": _wheat(ap),
+            "per_class": {name: _wheat(ap) for name in classes},
+            "per_group": {name: _wheat(ap) for name in groups},
+        },
+    }
+
+
+def _coco(ap: float | None) -> dict[str, float | None]:
+    ap50 = None if ap is None else min(1.0, 1.6 * ap)
+    names = [
+        "ap50",
+        "ap75",
+        "ap_medium",
+        "ap_large",
+        "ar_1",
+        "ar_10",
+        "ar",
+        "ar_medium",
+        "ar_large",
+    ]
+    return {"ap": ap, **dict.fromkeys(names, ap), "ap50": ap50, "ap_small": None, "ar_small": None}
+
+
+def _wheat(ap: float | None) -> dict[str, Any]:
+    return {
+        "score": ap,
+        "threshold": 0.62,
+        "threshold_source": "best on these images",
+        "score_at_half": None if ap is None else ap - 0.01,
+        "images": 24,
+        "empty_images": 1,
+        "crowd_boxes": 0,
+    }

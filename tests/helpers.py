@@ -1,0 +1,71 @@
+"""Small worlds for tests: a data set of coloured squares, and starting weights for it."""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import yaml
+from PIL import Image, ImageDraw
+
+from frostline.config import ModelConfig
+from frostline.models import build_detector
+
+SIZE = 64
+TINY_MODEL = {
+    "backbone": "mobilenet_v2",
+    "preset": "slim",
+    "width_mult": 0.1,
+    "image_size": SIZE,
+}
+SCHEDULE = {"epochs": 2, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3}
+
+
+def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
+    """Kaggle Global Wheat layout: ``images/*.png`` and ``train.csv``, two sources in turn."""
+    random = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = ["image_id,width,height,bbox,source"]
+    for i in range(images):
+        picture = Image.new("RGB", (SIZE, SIZE), (90, 120, 60))
+        draw = ImageDraw.Draw(picture)
+        for _ in range(2):
+            x, y, side = (int(v) for v in random.integers((0, 0, 16), (40, 40, 24)))
+            draw.rectangle((x, y, x + side - 1, y + side - 1), fill=(230, 200, 80))
+            rows.append(f'im{i},{SIZE},{SIZE},"[{x}, {y}, {side}, {side}]",field_{i % 2}')
+        picture.save(folder / "images" / f"im{i}.png")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_start(path: Path, seed: int = 1) -> None:
+    """A backbone of the tiny model as a starting point."""
+    model = build_detector(ModelConfig.model_validate(TINY_MODEL), 1, seed=seed)
+    tensors = {
+        name.removeprefix("backbone.body."): tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith("backbone.body.")
+    }
+    safetensors.torch.save_file({f"features.{n}": t for n, t in tensors.items()}, path)
+
+
+def write_study(folder: Path, **changes: object) -> Path:
+    """A complete tiny study in ``folder``; ``changes`` replace top-level keys of its file."""
+    write_squares(folder)
+    write_start(folder / "a.safetensors", seed=1)
+    write_start(folder / "b.safetensors", seed=2)
+    study: dict[str, object] = {
+        "version": 1,
+        "data": {
+            "layout": "kaggle",
+            "images": "images",
+            "annotations": "train.csv",
+            "split": {"val_groups": ["field_1"]},
+        },
+        "model": TINY_MODEL,
+        "inits": {"a": {"source": "a.safetensors"}, "b": {"source": "b.safetensors"}},
+        "depths": [0, 9, "all"],
+        "seeds": [0],
+        "schedule": SCHEDULE,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path

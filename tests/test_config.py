@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from frostline.config import load_study, parse_study, save_study
+from frostline.errors import ConfigError
+
+MINIMAL = {
+    "data": {"images": "images", "train": "train.json", "val": "val.json"},
+    "inits": {"imagenet": {"source": "w.safetensors"}},
+}
+
+
+def _load(folder: Path, text: str) -> None:
+    path = folder / "study.yaml"
+    path.write_text(text)
+    load_study(path)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    config = parse_study({**MINIMAL, "depths": [0, "all"], "schedule": {"lr": 1e-3}})
+    path = tmp_path / "study.yaml"
+    path.write_text(save_study(config))
+    assert load_study(path) == config
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL) + "schedule: {lr: 1e-3}\n")
+    assert load_study(path).schedule.lr == 1e-3
+
+
+def test_overrides_per_init() -> None:
+    init = {"source": "w", "schedule": {"lr": 0.01}}
+    config = parse_study({**MINIMAL, "inits": {"x": init}, "schedule": {"epochs": 3}})
+    assert (config.schedule_of("x").lr, config.schedule_of("x").epochs) == (0.01, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth": [0]}, "unknown key 'depth'; did you mean 'depths'"),
+        ({"model": {"batchnorm": "live"}}, "did you mean 'batch_norm'"),
+        ({"depths": [-1]}, "depths"),
+        ({"depths": [0, 0]}, "'depths' repeats"),
+        ({"seeds": []}, "seeds"),
+        ({"inits": {}}, "inits"),
+        ({"inits": {"a/b": {"source": "w"}}}, "use letters"),
+        ({"inits": {"A": {"source": "w"}, "a": {"source": "w"}}}, "differ only in case"),
+        ({"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}}, "lr"),
+        ({"data": {"images": "i"}}, "either 'train' and 'val'"),
+        ({"data": {"images": "i", "annotations": "a", "split": {}}}, "exactly one"),
+        ({"model": {"backbone": "resnet18", "width_mult": 0.5}}, "mobilenet_v2 only"),
+        ({"model": {"backbone": "vgg"}}, "resnet18"),
+        ({"schedule": {"lr": float("nan")}}, "lr"),
+        ({"version": 2}, "version"),
+    ],
+)
+def test_bad_values_are_one_line(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_study({**MINIMAL, **change}, "study.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("inits: {a: {source: x}, a: {source: y}}", "line 1: 'a' is given twice"),
+        ("a: &x 1\nb: *x", "line 2: aliases are not supported"),
+        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("[1, 2", "not valid YAML"),
+        ("- 1", "expected a mapping"),
+        ("", "got nothing"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _load(tmp_path, text)
+
+
+def test_missing_or_binary_or_huge_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_study(tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_study(tmp_path / "b.yaml")
+    (tmp_path / "h.yaml").write_bytes(b"#" * 1_000_001)
+    with pytest.raises(ConfigError, match="is it a study file"):
+        load_study(tmp_path / "h.yaml")

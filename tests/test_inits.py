@@ -1,0 +1,181 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from frostline.config import InitConfig, ModelConfig
+from frostline.errors import CheckpointError, DownloadError, InitError
+from frostline.inits import match_source, open_source
+from frostline.models import build_detector, load_tensors
+
+CONFIG = ModelConfig(backbone="resnet18", preset="slim", image_size=64)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return dict(build_detector(CONFIG, 2, seed=3).state_dict())
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _body(state: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    start = "backbone.body."
+    return {prefix + n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: _body(s) | {"fc.weight": torch.zeros(10, 512)},
+        lambda s: _body(s, "module."),
+        lambda s: {"model": dict(s), "epoch": 3},
+        lambda s: {"state_dict": {f"model.{n}": t for n, t in s.items()}},
+        lambda s: _body(s, "backbone."),
+    ],
+    ids=["classifier", "data-parallel", "nested-detector", "lightning", "bare-backbone"],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_layouts_fill_the_backbone(
+    tmp_path: Path, state: dict[str, Tensor], wrap: Any, suffix: str
+) -> None:
+    content = wrap(state)
+    if suffix == ".safetensors":
+        if not all(isinstance(value, Tensor) for value in content.values()):
+            pytest.skip("safetensors files are flat")
+        safetensors.torch.save_file(content, tmp_path / f"w{suffix}")
+    else:
+        torch.save(content, tmp_path / f"w{suffix}")
+    source = open_source(f"w{suffix}", tmp_path)
+    tensors, record = match_source(source, _shapes(state), InitConfig(source="w"))
+    assert set(tensors) == {name for name in state if name.startswith("backbone.body.")}
+    assert record.missing == ()
+    assert record.matched == len(tensors)
+    fresh = build_detector(CONFIG, 2, seed=4)
+    load_tensors(fresh, tensors)
+    for name, array in tensors.items():
+        assert np.array_equal(fresh.state_dict()[name].numpy(), array)
+        assert torch.equal(fresh.state_dict()[name], state[name])
+
+
+def test_parts_and_the_class_predictor(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    safetensors.torch.save_file(state, tmp_path / "d.safetensors")
+    other = _shapes(build_detector(CONFIG, 5).state_dict())
+    source = open_source("d.safetensors", tmp_path)
+    tensors, record = match_source(source, other, InitConfig(source="d", parts=("all",)))
+    assert len(record.mismatched) == 4  # weight and bias of scores and of boxes
+    assert all(text.startswith("roi_heads.box_predictor.") for text in record.mismatched)
+    assert "rpn.head.conv.0.0.weight" in tensors
+    neck, _ = match_source(source, other, InitConfig(source="d", parts=("backbone", "neck")))
+    assert {name.split(".")[1] for name in neck} == {"body", "fpn"}
+
+
+def test_old_torchvision_names_of_neck_and_rpn(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    old = {
+        name.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        if "fpn" in name
+        else name.replace("conv.0.0", "conv"): tensor
+        for name, tensor in state.items()
+    }
+    torch.save(old, tmp_path / "old.pth")
+    parts = ("backbone", "neck", "rpn")
+    source = open_source("old.pth", tmp_path)
+    _, record = match_source(source, _shapes(state), InitConfig(source="old", parts=parts))
+    assert record.missing == ()
+
+
+def test_another_architecture_is_an_error(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    other = build_detector(CONFIG.model_copy(update={"backbone": "resnet34"}), 2).state_dict()
+    safetensors.torch.save_file(_body(state), tmp_path / "r18.safetensors")
+    source = open_source("r18.safetensors", tmp_path)
+    with pytest.raises(InitError, match=r"first unfilled: .*layer1\.2"):
+        match_source(source, _shapes(dict(other)), InitConfig(source="r18"))
+
+
+def test_allow_missing_by_name(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    body = {n: t for n, t in _body(state).items() if not n.startswith("layer4.1")}
+    safetensors.torch.save_file(body, tmp_path / "cut.safetensors")
+    source = open_source("cut.safetensors", tmp_path)
+    allowed = InitConfig(source="cut", allow_missing=("backbone.body.layer4.1.*",))
+    _, record = match_source(source, _shapes(state), allowed)
+    assert len(record.missing) == 10
+    with pytest.raises(InitError, match="allow_missing"):
+        match_source(source, _shapes(state), InitConfig(source="cut"))
+
+
+def test_random_takes_nothing(state: dict[str, Tensor], tmp_path: Path) -> None:
+    source = open_source("random", tmp_path)
+    assert match_source(source, _shapes(state), InitConfig(source="random"))[0] == {}
+
+
+def test_missing_file_and_unknown_sources(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        open_source("none.pth", tmp_path)
+    with pytest.raises(InitError, match="ResNet50_Weights"):
+        open_source("torchvision:NoSuch_Weights.X", tmp_path)
+    with pytest.raises(InitError, match="download the file"):
+        open_source("timm:resnet50", tmp_path)
+
+
+def test_torchvision_weights_from_the_cache(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(_body(state), folder / "resnet18-f37072fd.pth")
+    source = open_source("torchvision:ResNet18_Weights.IMAGENET1K_V1", tmp_path)
+    _, record = match_source(source, _shapes(state), InitConfig(source="x"))
+    assert record.source == "torchvision:ResNet18_Weights.IMAGENET1K_V1"
+    assert record.missing == ()
+
+
+def test_failed_download_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    with pytest.raises(DownloadError, match="check the network or proxy"):
+        open_source("torchvision:ResNet18_Weights.IMAGENET1K_V1", tmp_path)
+    assert not list((tmp_path / "hub" / "checkpoints").iterdir())
+
+
+def test_download_goes_to_torchs_cache(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    prefixes: list[str | None] = []
+
+    def fetch(url: str, path: str, hash_prefix: str | None, progress: bool) -> None:
+        prefixes.append(hash_prefix)
+        torch.save(_body(state), path)
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
+    source = open_source("torchvision:ResNet18_Weights.IMAGENET1K_V1", tmp_path)
+    assert source.checkpoint is not None
+    assert prefixes == ["f37072fd"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2_imagenet.safetensors",
+        "mobilenet_v2_coco_then_vocperson_ssdlite.safetensors",
+        "mobilenet_v2_coco_ssd_dequant.safetensors",
+    ],
+)
+def test_real_weights_fill_mobilenet_v2(real_weights: Path, name: str) -> None:
+    model = build_detector(ModelConfig(backbone="mobilenet_v2", preset="slim"), 1)
+    source = open_source(name, real_weights)
+    _, record = match_source(source, _shapes(dict(model.state_dict())), InitConfig(source=name))
+    assert record.matched == 52 * 5
+    assert record.missing == record.mismatched == ()

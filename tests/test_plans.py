@@ -1,0 +1,59 @@
+import pytest
+
+from frostline.depth import layer_table
+from frostline.errors import PlanError
+from frostline.plans import BatchNormPolicy, FreezePlan
+
+TABLE = layer_table("resnet18")
+
+
+@pytest.mark.parametrize(
+    ("policy", "tensors"),
+    [
+        ("frozen", 2 + 20 * 4),  # two convolutions, and every BatchNorm of the backbone
+        ("follow", 2 + 2 * 5),  # their own BatchNorm, which also counts batches
+        ("live", 2),
+    ],
+)
+def test_what_a_policy_adds(policy: BatchNormPolicy, tensors: int) -> None:
+    assert len(FreezePlan.at_depth(TABLE, 2, batch_norm=policy).tensors) == tensors
+
+
+def test_depth_by_hand() -> None:
+    plan = FreezePlan.at_depth(TABLE, 1, batch_norm="follow")
+    assert plan.tensors == (
+        "backbone.body.bn1.bias",
+        "backbone.body.bn1.num_batches_tracked",
+        "backbone.body.bn1.running_mean",
+        "backbone.body.bn1.running_var",
+        "backbone.body.bn1.weight",
+        "backbone.body.conv1.weight",
+    )
+    assert "backbone.body.conv1.weight" in plan
+    assert list(plan) == list(plan.tensors)
+
+
+def test_squeeze_excitation_has_biases() -> None:
+    plan = FreezePlan.at_depth(layer_table("mobilenet_v3_large"), 62, batch_norm="live")
+    assert sum(name.endswith("bias") for name in plan.tensors) == 16
+
+
+def test_a_stage_is_the_depth_at_its_end() -> None:
+    stage = FreezePlan.at_stage(TABLE, "layer1")
+    depth = FreezePlan.at_depth(TABLE, 5)
+    assert stage.digest() == depth.digest()
+    assert stage.label == "layer1"
+    with pytest.raises(PlanError, match="layer4"):
+        FreezePlan.at_stage(TABLE, "layer9")
+
+
+def test_patterns_must_match_something() -> None:
+    names = ["backbone.body.conv1.weight", "rpn.head.conv.0.0.weight"]
+    assert FreezePlan.matching(names, ["rpn.*"]).tensors == ("rpn.head.conv.0.0.weight",)
+    with pytest.raises(PlanError, match="matches none of 2"):
+        FreezePlan.matching(names, ["neck.*"])
+
+
+def test_digest_tells_policies_apart() -> None:
+    plans = {FreezePlan.at_depth(TABLE, 0, batch_norm=p).digest() for p in ("follow", "live")}
+    assert len(plans) == 2

@@ -1,0 +1,75 @@
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.errors import RecordError
+from frostline.records import (
+    TrialKey,
+    TrialRecord,
+    append_line,
+    atomic_write,
+    environment,
+    read_lines,
+    write_json,
+)
+
+
+def test_slug() -> None:
+    assert TrialKey(init="imagenet", depth=9, seed=1).slug == "imagenet-k09-s1"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_disk_full_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def fill() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(RecordError, match="No space left on device; free space"):
+        fill()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_really_full_disk() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this platform has no /dev/full")
+    with pytest.raises(RecordError, match="No space left"):
+        append_line(full, {"x": 1})
+
+
+def test_a_log_line_cut_short_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_line(path, {"step": 1})
+    with path.open("a") as file:
+        file.write('{"step": ')
+    assert read_lines(path) == [{"step": 1}]
+    assert read_lines(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 99}', '{"schema_version": 1}'])
+def test_what_is_not_a_record(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(RecordError):
+        TrialRecord.read(path)
+
+
+def test_environment_names_versions_only() -> None:
+    facts: dict[str, Any] = environment()
+    assert facts["torch"]
+    assert not any("/" in value for value in facts.values())

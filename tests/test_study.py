@@ -1,0 +1,149 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from frostline.engines import Event
+from frostline.errors import (
+    DatasetError,
+    FrostlineError,
+    InitError,
+    PlanError,
+    RecordError,
+    StudyChangedError,
+)
+from frostline.study import Study, open_study, read_records
+from frostline.trial import FILES
+from tests.helpers import TINY_MODEL, write_study
+
+
+def _study(folder: Path, **changes: object) -> Study:
+    return Study.from_yaml(write_study(folder, **changes))
+
+
+def test_cells_seed_by_seed(tmp_path: Path) -> None:
+    study = _study(tmp_path, seeds=[0, 1])
+    slugs = [key.slug for key in study.cells()]
+    assert slugs[:6] == ["a-k00-s0", "a-k09-s0", "a-k52-s0", "b-k00-s0", "b-k09-s0", "b-k52-s0"]
+    assert len(slugs) == 12
+
+
+def test_random_is_a_reference_at_depth_zero_with_live_norm(tmp_path: Path) -> None:
+    inits = {"random": {"source": "random"}, "a": {"source": "a.safetensors"}}
+    study = _study(tmp_path, inits=inits)
+    keys = [key for key in study.cells() if key.init == "random"]
+    assert [key.depth for key in keys] == [0]
+    assert study.spec(keys[0]).model.batch_norm == "live"
+    assert study.spec(study.cells()[-1]).model.batch_norm == "frozen"
+
+
+def test_run_skips_what_is_done_and_adds_cells(tmp_path: Path) -> None:
+    schedule = {"epochs": 1, "batch_size": 3}
+    study = _study(tmp_path, depths=["all"], schedule=schedule)
+    events: list[Event] = []
+    outcomes = study.run(on_event=events.append)
+    assert [outcome.ok for outcome in outcomes] == [True, True]
+    assert {event.kind for event in events} == {"started", "step", "ended"}
+    assert study.run() == []
+    more = _study(tmp_path, depths=["all"], schedule=schedule, seeds=[0, 1])
+    assert [state.state for state in more.status()] == ["done", "done", "waiting", "waiting"]
+    config, records = read_records(study.folder)
+    assert [record.key.init for record in records] == ["a", "b"]
+    assert open_study(study.folder).config == config
+
+
+def test_a_changed_study_is_explained(tmp_path: Path) -> None:
+    schedule = {"epochs": 1, "batch_size": 3}
+    _study(tmp_path, depths=["all"], schedule=schedule).run()
+    changed = _study(
+        tmp_path,
+        depths=["all"],
+        schedule={"epochs": 2, "batch_size": 3},
+        inits={"a": {"source": "b.safetensors"}, "b": {"source": "b.safetensors"}},
+    )
+    with pytest.raises(StudyChangedError) as caught:
+        changed.run()
+    assert "schedule.epochs was 1, is 2" in str(caught.value)
+    assert "inits.a.source was 'a.safetensors', is 'b.safetensors'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"depths": [53]}, PlanError, "expected 0 to 52"),
+        ({"numbering": "paper", "depths": [1]}, PlanError, "bottleneck ResNets"),
+        ({"inits": {"a": {"source": "none.pth"}}}, FrostlineError, "does not exist"),
+        (
+            {"model": {**TINY_MODEL, "width_mult": 1.0}},
+            InitError,
+            "is it of another architecture",
+        ),
+        (
+            {"data": {"images": "no", "train": "t.json", "val": "v.json"}},
+            DatasetError,
+            "no",
+        ),
+    ],
+)
+def test_bad_studies_stop_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    study = _study(tmp_path, **changes)
+    with pytest.raises(error, match=message):
+        study.run()
+    assert not study.folder.exists()
+
+
+def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    inits = {
+        "hot": {"source": "a.safetensors", "schedule": {"lr": 1e30, "clip_norm": None}},
+        "b": {"source": "b.safetensors"},
+    }
+    study = _study(tmp_path, inits=inits, depths=[0], schedule={"epochs": 2, "batch_size": 1})
+    outcomes = study.run()
+    assert [outcome.ok for outcome in outcomes] == [False, True]
+    assert "not finite" in outcomes[0].message
+    states = study.status()
+    assert (states[0].state, states[1].state) == ("failed", "done")
+    assert "not finite" in states[0].detail
+
+
+def test_estimate_writes_nothing(tmp_path: Path) -> None:
+    study = _study(tmp_path)
+    result = study.estimate(workers=2)
+    assert (result.cells, result.left) == (6, 6)
+    assert result.minutes > 0
+    assert result.disk_mb > 0
+    assert not study.folder.exists()
+
+
+def test_two_workers_give_the_results_of_one(tmp_path: Path) -> None:
+    one = _study(tmp_path, depths=[0])
+    one.run()
+    two = Study(one.config, one.base, tmp_path / "two")
+    outcomes = two.run(workers=2)
+    assert all(outcome.ok for outcome in outcomes)
+    for a, b in zip(one.records(), two.records(), strict=True):
+        assert a.metrics == b.metrics
+        assert a.differences == b.differences
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="holds no study"):
+        open_study(tmp_path)
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(RecordError, match="cannot read"):
+        open_study(tmp_path)
+
+
+def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    study = _study(tmp_path, depths=["all"], inits={"a": {"source": "a.safetensors"}})
+    folder = study.trial_folder(study.cells()[0])
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        outcomes = study.run()
+    assert "another process" in outcomes[0].message
+    failure = folder / FILES.failure
+    assert not failure.exists() or json.loads(failure.read_text())

@@ -1,0 +1,167 @@
+"""The loop on a model small enough to check: schedule, resume, and what stops it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frostline.config import AugmentConfig, ScheduleConfig
+from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.errors import RecordError, TrainingError
+from frostline.plans import FreezePlan
+from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
+from frostline.training import Progress, TrainingResult, make_fabric, train
+
+OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
+SCHEDULE = ScheduleConfig(epochs=3, batch_size=2, lr=0.01, augment=OFF, checkpoint_seconds=0)
+
+
+class _Net(nn.Module):
+    """Dropout makes it draw from the global generator, as RPN and RoI sampling do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.norm(self.conv(images)).mean((2, 3))
+        result: Tensor = self.head(self.drop(features))
+        return result
+
+
+def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+    images = torch.stack([sample.image for sample in samples]).float() / 255
+    target = torch.tensor([[float(sample.name[2:])] for sample in samples])
+    return {"square": ((model(images) - target) ** 2).mean()}
+
+
+TASK = Task(
+    "toy", lambda *_: _Net(), DETECTION.augment, _loss, DETECTION.predict, DETECTION.evaluate
+)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> PlacedImages:
+    from PIL import Image
+
+    records = []
+    for i in range(5):
+        Image.new("RGB", (32, 32), (40 * i, 10, 200 - 30 * i)).save(tmp_path / f"im{i}.png")
+        none = np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+        records.append(ImageRecord(f"im{i}.png", 32, 32, *none))
+
+    class Named(PlacedImages):
+        def __getitem__(self, i: int) -> Sample:
+            sample = super().__getitem__(i)
+            return Sample(sample.image, sample.boxes, sample.labels, sample.name.split(".")[0])
+
+    return Named(DatasetIndex(tmp_path, ("x",), tuple(records), ()), Canvas(32, 32, 32))
+
+
+class _Killed(Exception):
+    pass
+
+
+def _train(
+    images: PlacedImages,
+    checkpoint: Path,
+    *,
+    stop_at: int | None = None,
+    schedule: ScheduleConfig = SCHEDULE,
+    task: Task = TASK,
+    identity: str = "x",
+) -> tuple[nn.Module, TrainingResult]:
+    model = _Net()
+
+    def on_step(progress: Progress) -> None:
+        if progress.step == stop_at:
+            raise _Killed
+
+    result = train(
+        model,
+        images,
+        task=task,
+        plan=FreezePlan("none", (), "live"),
+        schedule=schedule,
+        seed=0,
+        fabric=make_fabric(schedule, "cpu"),
+        checkpoint=checkpoint,
+        identity=identity,
+        score=lambda model: {"ap": 0.5},
+        on_step=on_step,
+    )
+    return model, result
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop_at", [2, 3, 5, 8])
+def test_resume_is_bit_equal(
+    images: PlacedImages, tmp_path: Path, optimizer: str, stop_at: int
+) -> None:
+    schedule = SCHEDULE.model_copy(update={"optimizer": optimizer})
+    straight, whole = _train(images, tmp_path / "a.pt", schedule=schedule)
+    with pytest.raises(_Killed):
+        _train(images, tmp_path / "b.pt", stop_at=stop_at, schedule=schedule)
+    resumed, result = _train(images, tmp_path / "b.pt", schedule=schedule)
+    assert result.resumed_at == (stop_at - 1,)
+    for name, tensor in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    losses = [epoch.losses for epoch in whole.history]
+    assert losses == [epoch.losses for epoch in result.history]
+    assert result.steps == 9
+
+
+def test_history_and_evaluations(images: PlacedImages, tmp_path: Path) -> None:
+    schedule = SCHEDULE.model_copy(update={"eval_every": 2})
+    _, result = _train(images, tmp_path / "a.pt", schedule=schedule)
+    assert [epoch.epoch for epoch in result.history] == [1, 2, 3]
+    assert [epoch.metrics for epoch in result.history] == [None, {"ap": 0.5}, None]
+    assert result.history[-1].losses["square"] < result.history[0].losses["square"]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "step", "constant"])
+def test_learning_rate_by_hand(images: PlacedImages, tmp_path: Path, kind: str) -> None:
+    """5 images in batches of 2: 3 steps an epoch, the first epoch warms up."""
+    schedule = SCHEDULE.model_copy(update={"lr_schedule": kind})
+    _, result = _train(images, tmp_path / "a.pt", schedule=schedule)
+    after = {
+        "cosine": [0.005 * (1 + math.cos(math.pi * d)) for d in (2 / 6, 5 / 6)],
+        "step": [0.01, 0.001],
+        "constant": [0.01, 0.01],
+    }[kind]
+    rates = [epoch.lr for epoch in result.history]
+    assert rates == pytest.approx([0.01, *after], rel=1e-12)
+
+
+def test_a_loss_that_is_not_finite_stops_with_names(images: PlacedImages, tmp_path: Path) -> None:
+    def bad(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+        losses = _loss(model, samples, device)
+        scale = math.nan if any(sample.name == "im3" for sample in samples) else 1.0
+        return {"square": losses["square"] * scale}
+
+    task = Task("bad", TASK.build, TASK.augment, bad, TASK.predict, TASK.evaluate)
+    with pytest.raises(TrainingError, match=r"\(square\) in epoch 1, step \d, images .*im3"):
+        _train(images, tmp_path / "a.pt", task=task)
+
+
+def test_a_checkpoint_of_another_trial_is_refused(images: PlacedImages, tmp_path: Path) -> None:
+    _train(images, tmp_path / "a.pt")
+    with pytest.raises(RecordError, match="belongs to another trial"):
+        _train(images, tmp_path / "a.pt", identity="y")
+    (tmp_path / "a.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(RecordError, match="delete it to start over"):
+        _train(images, tmp_path / "a.pt")
+
+
+def test_bfloat16_trains(images: PlacedImages, tmp_path: Path) -> None:
+    schedule = SCHEDULE.model_copy(update={"precision": "bf16", "clip_norm": None})
+    _, result = _train(images, tmp_path / "a.pt", schedule=schedule)
+    assert result.steps == 9

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from frostline.difference import difference
+from frostline.errors import AuditError, RecordError
+from frostline.evaluation import evaluate, from_coco_results
+from frostline.freezing import apply_plan
+from frostline.records import TrialRecord, read_lines
+from frostline.study import Study
+from frostline.trial import FILES, TrialSpec, load_data, run_trial
+from tests.helpers import write_study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialSpec, Path, TrialRecord]:
+    folder = tmp_path_factory.mktemp("trial")
+    study = Study.from_yaml(write_study(folder))
+    spec = study.spec(study.cells()[1])
+    return spec, folder / "out", run_trial(spec, folder / "out")
+
+
+def test_files_and_round_trip(finished: tuple[TrialSpec, Path, TrialRecord]) -> None:
+    _, folder, record = finished
+    assert TrialRecord.read(folder / FILES.record) == record
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "record.json",
+        "spec.json",
+        "log.jsonl",
+        "weights.safetensors",
+        "detections.json",
+    }
+    assert read_lines(folder / FILES.log)[-1]["step"] == record.history[-1].step
+
+
+def test_the_record_names_no_place_and_no_person(
+    finished: tuple[TrialSpec, Path, TrialRecord],
+) -> None:
+    spec, folder, _ = finished
+    text = (folder / FILES.record).read_text()
+    assert str(spec.base) not in text
+    assert str(Path.home()) not in text
+
+
+def test_differences_are_of_the_stored_weights(
+    finished: tuple[TrialSpec, Path, TrialRecord],
+) -> None:
+    spec, folder, record = finished
+    before = load_file(spec.base / "a.safetensors")
+    after = load_file(folder / FILES.weights)
+    for row in record.differences:
+        u, v = (
+            before[f"features.{row['name']}.weight"],
+            after[f"backbone.body.{row['name']}.weight"],
+        )
+        assert row["cosine"] == difference(u, v).cosine
+        frozen = row["index"] <= record.key.depth
+        assert (row["cosine"] == 0.0) == frozen
+        assert np.array_equal(u, v) == frozen
+
+
+def test_metrics_are_of_the_stored_detections(
+    finished: tuple[TrialSpec, Path, TrialRecord],
+) -> None:
+    spec, folder, record = finished
+    index = load_data(spec.data, spec.base)["val"]
+    stored = json.loads((folder / FILES.detections).read_text())["val"]
+    again = evaluate(index, from_coco_results(index, stored))
+    ap50 = again.to_dict()["coco"]["overall"]["ap50"]
+    assert record.metrics["val"]["coco"]["overall"]["ap50"] == pytest.approx(ap50, abs=1e-9)
+
+
+def test_record_says_what_ran(finished: tuple[TrialSpec, Path, TrialRecord]) -> None:
+    _, _, record = finished
+    assert record.ranked
+    assert record.audit.passed
+    assert record.init.matched == 52 * 5
+    assert record.plan.label == "k=9"
+    assert record.data["train"].images == record.data["val"].images == 3
+    assert record.data["train"].groups == {"field_0": 3}
+    assert record.spec["schedule"]["epochs"] == 2
+    assert {"load", "train", "evaluate"} <= set(record.seconds)
+
+
+def test_a_folder_of_another_trial_is_refused(
+    finished: tuple[TrialSpec, Path, TrialRecord],
+) -> None:
+    spec, folder, _ = finished
+    other = TrialSpec(
+        key=spec.key.model_copy(update={"seed": 7}),
+        init=spec.init,
+        model=spec.model,
+        schedule=spec.schedule,
+        data=spec.data,
+        base=spec.base,
+    )
+    with pytest.raises(RecordError, match="holds another trial"):
+        run_trial(other, folder)
+
+
+def test_a_failed_audit_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thaw what the plan freezes behind the trial's back."""
+    study = Study.from_yaml(write_study(tmp_path))
+    spec = study.spec(study.cells()[2])
+
+    def thaw(model, plan):  # type: ignore[no-untyped-def]
+        counts = apply_plan(model, plan)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        return counts
+
+    monkeypatch.setattr("frostline.trial.apply_plan", thaw)
+    with pytest.raises(AuditError, match="the trial does not count"):
+        run_trial(spec, tmp_path / "out")
+    assert not (tmp_path / "out" / FILES.record).exists()
