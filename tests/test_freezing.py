@@ -1,8 +1,10 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from frostline.config import ModelConfig
+from frostline.config import BackboneName, ModelConfig
 from frostline.errors import AuditError, PlanError
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed, set_train_mode
 from frostline.models import build_detector, model_layers
@@ -12,9 +14,9 @@ POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 
 def _model(
-    policy: BatchNormPolicy, backbone: str = "mobilenet_v2"
-) -> tuple[nn.Module, ModelConfig]:
-    config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy, image_size=64)  # type: ignore[arg-type]
+    policy: BatchNormPolicy, backbone: BackboneName = "mobilenet_v2"
+) -> tuple[Any, ModelConfig]:
+    config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy, image_size=64)
     return build_detector(config, 1), config
 
 

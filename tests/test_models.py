@@ -49,10 +49,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def _images() -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [
-        torch.rand(3, 128, 96, generator=generator),
-        torch.rand(3, 128, 128, generator=generator),
-    ]
+    return [torch.rand(3, 128, width, generator=generator) for width in (96, 128)]
 
 
 def _assert_same_outputs(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
@@ -115,7 +112,7 @@ def test_mobilenet_v3_stock_has_torchvisions_keys() -> None:
 
 def test_heads_are_the_same_for_every_policy_and_differ_by_seed() -> None:
     def head(policy: str, seed: int) -> Tensor:
-        config = ModelConfig(backbone="resnet18", preset="slim", batch_norm=policy)  # type: ignore[arg-type]
+        config = ModelConfig(backbone="resnet18", preset="slim", batch_norm=policy)
         state = build_detector(config, 2, seed=seed).state_dict()
         return torch.cat([state[n].flatten() for n in sorted(state) if "body" not in n])
 
@@ -159,7 +156,7 @@ def test_anchor_levels_fit_the_pyramid() -> None:
         ("mobilenet_v2", "stock", 4),
         ("mobilenet_v3_large", "stock", 3),
     ]:
-        config = ModelConfig(backbone=backbone, preset=preset)  # type: ignore[arg-type]
+        config = ModelConfig(backbone=backbone, preset=preset)
         assert len(anchor_sizes(config)) == levels
 
 

@@ -1,5 +1,6 @@
 """The loop on a model small enough to check: schedule, resume, and what stops it."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,7 @@ def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> 
     return {"square": ((model(images) - target) ** 2).mean()}
 
 
-TASK = Task(
-    "toy", lambda *_: _Net(), DETECTION.augment, _loss, DETECTION.predict, DETECTION.evaluate
-)
+TASK = dataclasses.replace(DETECTION, name="toy", build=lambda *_: _Net(), loss=_loss)
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def images(tmp_path: Path) -> PlacedImages:
     return Named(DatasetIndex(tmp_path, ("x",), tuple(records), ()), Canvas(32, 32, 32))
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -83,7 +82,7 @@ def _train(
 
     def on_step(progress: Progress) -> None:
         if progress.step == stop_at:
-            raise _Killed
+            raise _KilledError
 
     result = train(
         model,
@@ -108,7 +107,7 @@ def test_resume_is_bit_equal(
 ) -> None:
     schedule = SCHEDULE.model_copy(update={"optimizer": optimizer})
     straight, whole = _train(images, tmp_path / "a.pt", schedule=schedule)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         _train(images, tmp_path / "b.pt", stop_at=stop_at, schedule=schedule)
     resumed, result = _train(images, tmp_path / "b.pt", schedule=schedule)
     assert result.resumed_at == (stop_at - 1,)
@@ -147,7 +146,7 @@ def test_a_loss_that_is_not_finite_stops_with_names(images: PlacedImages, tmp_pa
         scale = math.nan if any(sample.name == "im3" for sample in samples) else 1.0
         return {"square": losses["square"] * scale}
 
-    task = Task("bad", TASK.build, TASK.augment, bad, TASK.predict, TASK.evaluate)
+    task = dataclasses.replace(TASK, loss=bad)
     with pytest.raises(TrainingError, match=r"\(square\) in epoch 1, step \d, images .*im3"):
         _train(images, tmp_path / "a.pt", task=task)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -27,13 +28,7 @@ def test_files_and_round_trip(finished: tuple[TrialSpec, Path, TrialRecord]) -> 
     _, folder, record = finished
     assert TrialRecord.read(folder / FILES.record) == record
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        "record.json",
-        "spec.json",
-        "log.jsonl",
-        "weights.safetensors",
-        "detections.json",
-    }
+    assert names == set(dataclasses.asdict(FILES).values()) - {FILES.checkpoint, FILES.failure}
     assert read_lines(folder / FILES.log)[-1]["step"] == record.history[-1].step
 
 
@@ -53,10 +48,8 @@ def test_differences_are_of_the_stored_weights(
     before = load_file(spec.base / "a.safetensors")
     after = load_file(folder / FILES.weights)
     for row in record.differences:
-        u, v = (
-            before[f"features.{row['name']}.weight"],
-            after[f"backbone.body.{row['name']}.weight"],
-        )
+        u = before[f"features.{row['name']}.weight"]
+        v = after[f"backbone.body.{row['name']}.weight"]
         assert row["cosine"] == difference(u, v).cosine
         frozen = row["index"] <= record.key.depth
         assert (row["cosine"] == 0.0) == frozen

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +16,6 @@ from frostline.trial import FILES, TrialSpec, load_data, prepare
 
 __all__ = ["Study", "TrialState", "open_study", "read_records"]
 
-_log = logging.getLogger(__name__)
 _STUDY_FILE = "study.json"
 _TRIALS = "trials"
 

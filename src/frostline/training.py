@@ -6,7 +6,6 @@ does depends on nothing but the state before it: a resumed run is bit-equal to a
 
 import dataclasses
 import hashlib
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,6 @@ from frostline.tasks import PlacedImages, Sample, Task
 
 __all__ = ["Progress", "TrainingResult", "make_fabric", "train"]
 
-_log = logging.getLogger(__name__)
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -83,6 +81,7 @@ def train(
     identity: str,
     score: Callable[[nn.Module], dict[str, float | None]],
     on_step: Callable[[Progress], None] = lambda progress: None,
+    on_resume: Callable[[int], None] = lambda step: None,
 ) -> TrainingResult:
     """Fine-tune ``model`` in place, resuming from ``checkpoint`` if there is one.
 
@@ -101,6 +100,7 @@ def train(
         identity: digest of what defines this training; a checkpoint of another one is refused.
         score: model -> metrics, called every ``schedule.eval_every`` epochs.
         on_step: called after each step.
+        on_resume: called with the step of the checkpoint, if there is one.
 
     Raises:
         TrainingError: a loss is not finite; names epoch, step and images.
@@ -110,6 +110,8 @@ def train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     wrapped, optimizer = fabric.setup(model, _optimizer(parameters, schedule))
     state = _resume(checkpoint, identity, model, optimizer)
+    if state.resumed_at:
+        on_resume(state.step)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -270,5 +272,4 @@ def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _Sta
     torch.set_rng_state(payload["rng"])
     state = _State(**payload["state"])
     state.resumed_at.append(state.step)
-    _log.info("resumed at step %d", state.step)
     return state

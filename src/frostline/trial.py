@@ -5,7 +5,6 @@ import datetime
 import functools
 import hashlib
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +51,6 @@ from frostline.training import Progress, TrainingResult, make_fabric, train
 
 __all__ = ["FILES", "Start", "TrialSpec", "load_data", "prepare", "run_trial", "trial_identity"]
 
-_log = logging.getLogger(__name__)
 
 _AP50_NEAR_ZERO = 0.02
 _LOG_EVERY_SECONDS = 5.0
@@ -144,6 +142,7 @@ def run_trial(
     identity = trial_identity(spec, start.init, start.plan, data)
     _claim(folder, identity)
     fabric = make_fabric(spec.schedule, spec.device)
+    log = folder / FILES.log
 
     def score(model: nn.Module) -> dict[str, float | None]:
         images = placed["val"]
@@ -162,7 +161,8 @@ def run_trial(
             checkpoint=folder / FILES.checkpoint,
             identity=_digest(identity),
             score=score,
-            on_step=_logged(folder / FILES.log, on_step),
+            on_step=_logged(log, on_step),
+            on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
         )
     audited = audit(start.fingerprint, start.model, start.plan)
     require_passed(audited)

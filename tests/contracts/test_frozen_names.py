@@ -23,7 +23,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_tables_are_what_a_forward_pass_meets(backbone: str) -> None:
-    config = ModelConfig(backbone=backbone, preset="slim", batch_norm="live")  # type: ignore[arg-type]
+    config = ModelConfig(backbone=backbone, preset="slim", batch_norm="live")
     body = build_detector(config, 1).backbone.body
     table = model_layers(config)
     assert observe_layers(body) == [layer.name for layer in table.layers]
@@ -40,7 +40,7 @@ def test_tables_are_what_a_forward_pass_meets(backbone: str) -> None:
 @pytest.mark.parametrize("policy", ["frozen", "follow", "live"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_plans_name_tensors_that_exist(backbone: str, policy: BatchNormPolicy) -> None:
-    config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy)  # type: ignore[arg-type]
+    config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy)
     state = build_detector(config, 1).state_dict()
     table = model_layers(config)
     everything = FreezePlan.at_depth(table, len(table), batch_norm=policy)
@@ -51,7 +51,7 @@ def test_plans_name_tensors_that_exist(backbone: str, policy: BatchNormPolicy) -
 
 
 def _digest(backbone: str, policy: BatchNormPolicy) -> str:
-    config = ModelConfig(backbone=backbone)  # type: ignore[arg-type]
+    config = ModelConfig(backbone=backbone)
     table = model_layers(config)
     total = hashlib.sha256()
     for k in range(len(table) + 1):

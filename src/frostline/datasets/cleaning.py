@@ -119,7 +119,7 @@ def _write(
                 shutil.copyfileobj(source, copy)
         text = json.dumps(index.to_coco(), indent=1)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (folder / _DROPPED).write_text(_table(dropped), encoding="utf-8", newline="")
+    (folder / _DROPPED).write_bytes(_table(dropped).encode("utf-8", "backslashreplace"))
 
 
 def _table(dropped: Iterable[tuple[str, Finding, str]]) -> str:

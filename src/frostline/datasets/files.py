@@ -1,6 +1,6 @@
 """Reading files of a data set, in a folder or in a zip file, and only inside of it.
 
-``os.path.isfile`` and ``isdir`` answer no to names that no file can have; those of ``pathlib`` raise.
+``os.path.isfile`` and ``isdir`` answer no for names that no file can have, where ``pathlib`` raises.
 """
 
 # ruff: noqa: PTH112, PTH113

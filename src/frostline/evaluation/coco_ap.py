@@ -141,7 +141,7 @@ def coco_tables(index: DatasetIndex, detections: Sequence[Detections]) -> CocoTa
 
 
 def _evaluator(index: DatasetIndex, detections: Sequence[Detections], max_dets: int) -> "COCOeval":
-    from hotcoco import COCOeval  # noqa: PLC0415 - loaded at the point of use
+    from hotcoco import COCOeval
 
     truth = _ground_truth(index)
     evaluator = COCOeval(truth, truth.load_res(_result_rows(detections)), "bbox")
@@ -151,7 +151,7 @@ def _evaluator(index: DatasetIndex, detections: Sequence[Detections], max_dets: 
 
 def _ground_truth(index: DatasetIndex) -> Any:
     """The index as hotcoco's data set; ids as in ``index.to_coco()``, all of them from 1."""
-    from hotcoco import COCO  # noqa: PLC0415 - loaded at the point of use
+    from hotcoco import COCO
 
     records = index.images
     return COCO.from_arrays(

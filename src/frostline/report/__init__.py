@@ -1,0 +1,210 @@
+"""The report of a study: one HTML page, figures as SVG and PNG, tables as CSV and JSON.
+
+It reads downwards: ``report`` reads the records, ``answer`` says what they show, ``figures`` and
+``tables`` hold the numbers, ``page`` puts them on one page.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from frostline.config import StudyConfig
+from frostline.datasets import DatasetIndex
+from frostline.errors import DatasetError, RecordError
+from frostline.figures import (
+    DepthTable,
+    DifferenceTable,
+    Quantity,
+    depth_table,
+    depths_figure,
+    difference_table,
+    differences_figure,
+    loss_table,
+    losses_figure,
+    svg_text,
+    write_png,
+)
+from frostline.records import TrialRecord, atomic_write
+from frostline.report.answer import Answer, Cell, Comparison, Noise, answer, comparison_row
+from frostline.report.examples import Example, example_images
+from frostline.report.page import Contents, render
+from frostline.report.tables import difference_rows, score_rows, trial_rows, write_table
+from frostline.report.words import findings, headline
+from frostline.study import Study, open_study
+from frostline.trial import FILES, load_data
+
+__all__ = ["Answer", "Cell", "Comparison", "Noise", "ReportPaths", "answer", "report"]
+
+_log = logging.getLogger(__name__)
+
+_QUANTITIES: tuple[Quantity, ...] = ("cosine", "angle", "folded")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """What a report wrote, and its answer in a few lines.
+
+    Attributes:
+        html: the page.
+        figures: SVG and PNG files.
+        tables: CSV and JSON files.
+        lines: the headline and what goes with it, in plain text.
+    """
+
+    html: Path
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    lines: tuple[str, ...]
+
+
+def report(folder: Path, *, base: Path | None = None, examples: int = 4) -> ReportPaths:
+    """Write the report of a study, finished or not, into its folder.
+
+    Args:
+        folder: the study's output folder.
+        base: folder against which the study's data paths resolve, for the example images; None:
+            two levels above ``folder``, as ``runs/<stem>`` lies beside ``study.yaml``.
+        examples: how many validation images to show, >= 0.
+
+    Returns:
+        The files written. Each is written whole or not at all.
+
+    Raises:
+        RecordError: the folder holds no study or no finished trial, or cannot be written.
+    """
+    study = open_study(folder)
+    records = study.records()
+    if not records:
+        raise RecordError(
+            f"expected a finished trial in {folder}, found none; `frostline status` shows the rest"
+        )
+    depths = tuple(depth_table(records, score) for score in ("ap", "ap50"))
+    found = answer(records, deepest=depths[0].deepest)
+    differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
+    losses = loss_table(records)
+    shown, note = _examples(study, records, found, _base(folder, base), examples)
+    contents = Contents(
+        name=folder.resolve().name,
+        config=study.config,
+        records=records,
+        unfinished=tuple(state for state in study.status() if state.state != "done"),
+        answer=found,
+        depths=depths,
+        differences=differences,
+        losses=losses,
+        examples=shown,
+        examples_note=note,
+    )
+    html = folder / "report.html"
+    _write_text(html, render(contents))
+    drawings: dict[str, Callable[[], Figure]] = {
+        "figure3": lambda: depths_figure(depths),
+        **_figure2_drawings(differences),
+        "training": lambda: losses_figure(losses),
+    }
+    return ReportPaths(
+        html,
+        tuple(_write_figures(folder / "figures", drawings)),
+        tuple(_write_tables(folder / "tables", records, found)),
+        (headline(found), *findings(found)),
+    )
+
+
+def _figure2_drawings(
+    tables: dict[Quantity, DifferenceTable],
+) -> dict[str, Callable[[], Figure]]:
+    """Figure 2 in each quantity; nothing if no trial with k = 0 has finished."""
+    names: dict[Quantity, str] = {
+        "cosine": "figure2",
+        "angle": "figure2_angle",
+        "folded": "figure2_folded",
+    }
+    return {
+        names[quantity]: lambda table=table, quantity=quantity: differences_figure(  # type: ignore[misc]
+            table, log=quantity != "angle"
+        )
+        for quantity, table in tables.items()
+        if table.lines
+    }
+
+
+def _write_figures(folder: Path, drawings: dict[str, Callable[[], Figure]]) -> Iterator[Path]:
+    for name, draw in drawings.items():
+        svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+        _write_text(svg, svg_text(draw(), text_as_paths=True, salt=name))
+        with atomic_write(png) as temporary:
+            write_png(draw(), temporary)
+        yield from (svg, png)
+
+
+def _write_tables(folder: Path, records: Sequence[TrialRecord], found: Answer) -> Iterator[Path]:
+    tables = {
+        "trials": trial_rows(records),
+        "cells": [comparison_row(comparison) for comparison in found.comparisons],
+        "scores": score_rows(records),
+        "differences": difference_rows(records),
+    }
+    for name, rows in tables.items():
+        yield from write_table(folder, name, rows)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _base(folder: Path, base: Path | None) -> Path:
+    return base if base is not None else folder.resolve().parent.parent
+
+
+def _examples(
+    study: Study, records: Sequence[TrialRecord], found: Answer, base: Path, count: int
+) -> tuple[tuple[Example, ...], str]:
+    """Example images, or none and the reason: a report never fails for want of its images."""
+    if count < 1:
+        return (), "No example images were asked for."
+    trials = _shown_trials(records, found)
+    if not trials:
+        return (), "There are no example images: no ranked trial finished without collapsing."
+    try:
+        index = _validation(study.config, records, base)
+        files = [
+            (title, record, study.trial_folder(record.key) / FILES.detections)
+            for title, record in trials
+        ]
+        shown = example_images(index, files, count=count)
+    except DatasetError as error:
+        _log.info("no example images: %s", error)
+        return (), (
+            "The example images are left out, because the study's data could not be read from "
+            "here; `frostline report DIR --data-root FOLDER` names the folder of study.yaml."
+        )
+    return shown, (
+        f"{len(shown)} of {len(index)} validation images, spread evenly over the number of boxes "
+        "and picked without looking at the detections."
+    )
+
+
+def _validation(config: StudyConfig, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
+    index = load_data(config.data, base)["val"]
+    if index.digest() != records[0].data["val"].digest:
+        raise DatasetError("expected the validation images of the trials, the data has changed")
+    return index
+
+
+def _shown_trials(records: Sequence[TrialRecord], found: Answer) -> list[tuple[str, TrialRecord]]:
+    """The first seed of the best cell, and the same start frozen whole (or not at all)."""
+    best = found.best
+    if best is None:
+        return []
+    own = [c.cell for c in found.within[best.init] if c.cell.values]
+    other = own[-1] if own[-1] != best else own[0]
+    cells = [best] if other == best else [best, other]
+    by_key = {(r.key.init, r.key.depth, r.key.seed): r for r in records}
+    return [
+        (f"{cell.name}, seed {cell.seeds[0]}", by_key[cell.init, cell.depth, cell.seeds[0]])
+        for cell in cells
+    ]

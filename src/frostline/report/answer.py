@@ -174,9 +174,7 @@ def answer(
         for init in dict.fromkeys(cell.init for cell in cells)
     }
     references = _cells([record for record in every if not record.ranked], score, split)
-    return Answer(
-        score, split, deepest, _compare(cells, fit), within, fit.noise, tuple(references)
-    )
+    return Answer(score, split, deepest, _compare(cells, fit), within, fit.noise, tuple(references))
 
 
 def comparison_row(comparison: Comparison) -> dict[str, Any]:
@@ -238,9 +236,7 @@ def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cel
     return [_cell(records, init, depth, score, split) for init, depth in ordered]
 
 
-def _cell(
-    records: Sequence[TrialRecord], init: str, depth: int, score: Score, split: str
-) -> Cell:
+def _cell(records: Sequence[TrialRecord], init: str, depth: int, score: Score, split: str) -> Cell:
     here = [r for r in records if (r.key.init, r.key.depth) == (init, depth)]
     here.sort(key=lambda record: record.key.seed)
     good = [r for r in here if not is_collapsed(r) and not math.isnan(score_of(r, score, split))]

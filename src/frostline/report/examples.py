@@ -117,9 +117,7 @@ def pick_images(index: DatasetIndex, count: int) -> list[int]:
     return [order[(2 * n + 1) * len(order) // (2 * count)] for n in range(count)]
 
 
-def read_detections(
-    path: Path, index: DatasetIndex, split: str = "val"
-) -> tuple[Detections, ...]:
+def read_detections(path: Path, index: DatasetIndex, split: str = "val") -> tuple[Detections, ...]:
     """What a trial found, one entry per image of ``index``.
 
     Raises:
@@ -194,9 +192,7 @@ def _match(
     return hits, taken
 
 
-def _iou(
-    box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _iou(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """IoU of one box (4,) with others (N, 4), ``xyxy``: float64 (N,)."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
@@ -209,9 +205,7 @@ def _iou(
     return result
 
 
-def _boxes(
-    boxes: npt.NDArray[np.float64], kind: Kind, texts: Sequence[str]
-) -> tuple[Box, ...]:
+def _boxes(boxes: npt.NDArray[np.float64], kind: Kind, texts: Sequence[str]) -> tuple[Box, ...]:
     return tuple(
         Box(
             round(float(x0), 1),

@@ -1,0 +1,367 @@
+"""``diff``: how far each tensor of one file is from its counterpart in another."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from frostline.checkpoints import Checkpoint, TensorRef
+from frostline.checkpoints.streaming import PairReader, Precision
+from frostline.comparison.selection import Files, Kind, Selected, as_checkpoint, match, select
+from frostline.depth import ConvLayer
+from frostline.difference import (
+    Difference,
+    NormDrift,
+    NormTensors,
+    difference_of_blocks,
+    fold_of,
+    folded_difference,
+    norm_drift,
+    norm_tensors,
+    not_comparable,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+__all__ = ["Comparison", "TensorDifference", "diff"]
+
+#: eps of the BatchNorms in torchvision's classifiers; it is part of a model and not of its file.
+MODEL_EPS: Final = {"mobilenet_v3_large": 1e-3}
+_USUAL_EPS: Final = 1e-5
+_SMALL: Final = {"bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"}
+_REAL: Final = ("float", "bfloat", "int", "uint", "bool")
+_THREADS_FROM: Final = 1 << 29  # bytes: below, a second thread costs more than it gains
+_THREADED_CHUNK: Final = 1 << 17  # elements: longer between two hand-overs of the interpreter
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDifference:
+    """How far one tensor moved.
+
+    Attributes:
+        name: in the first file.
+        other: in the second file.
+        shape: in the first file.
+        dtype: storage type; ``float32 -> bfloat16`` where the two differ.
+        difference: the measures.
+        index: position of its convolution in forward order, from 1; None outside the backbone.
+        stage: stage of the backbone; "" outside.
+        role: ``main``, ``projection`` or ``squeeze``; "" outside.
+        folded: difference of the weight with its BatchNorm folded in; None where not known.
+        norm: drift of its BatchNorm; None where not known.
+        precision: type of the sums: ``float64``, or ``float32`` within pieces (16-bit storage).
+    """
+
+    name: str
+    other: str
+    shape: tuple[int, ...]
+    dtype: str
+    difference: Difference
+    index: int | None = None
+    stage: str = ""
+    role: str = ""
+    folded: Difference | None = None
+    norm: NormDrift | None = None
+    precision: Precision = "float64"
+
+    @property
+    def cosine(self) -> float:
+        """1 - |cos| (Algorithm 1)."""
+        return self.difference.cosine
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what is not finite is None."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "other": self.other,
+            "stage": self.stage,
+            "role": self.role,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            **self.difference.to_dict(),
+            "folded": self.folded.to_dict() if self.folded else None,
+            "norm": self.norm.to_dict() if self.norm else None,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two weight files, tensor by tensor.
+
+    Attributes:
+        before: name of the first file.
+        after: name of the second.
+        rows: one for each compared pair, in ``order``.
+        kind: which tensors were compared.
+        architecture: the recognised backbone, or None.
+        order: ``forward`` (as a forward pass meets them) or ``file`` (as the first file has them).
+        eps: added to variances for the folded difference; None where nothing was folded.
+        only_before: tensors of the first file without counterpart, of any kind.
+        only_after: tensors of the second file without counterpart, of any kind.
+        matched: how each pair was found: ``same``, ``wrapper``, ``framework``, ``suffix``, ``map``
+            -> number of pairs.
+    """
+
+    before: str
+    after: str
+    rows: tuple[TensorDifference, ...]
+    kind: Kind
+    architecture: str | None
+    order: Literal["forward", "file"]
+    eps: float | None
+    only_before: tuple[str, ...] = ()
+    only_after: tuple[str, ...] = ()
+    matched: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> float:
+        """Largest 1 - |cos| of all rows that have one; NaN if none has."""
+        known = [row.cosine for row in self.rows if row.cosine == row.cosine]
+        return max(known, default=float("nan"))
+
+    @property
+    def incomparable(self) -> tuple[TensorDifference, ...]:
+        """Rows without a number."""
+        return tuple(row for row in self.rows if row.cosine != row.cosine)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "kind": self.kind,
+            "architecture": self.architecture,
+            "order": self.order,
+            "eps": self.eps,
+            "matched": dict(self.matched),
+            "only_before": list(self.only_before),
+            "only_after": list(self.only_after),
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def plot(self, ax: "Axes") -> None:
+        """Draw 1 - |cos| against the layer on ``ax`` (logarithmic; 0 at the lower edge)."""
+        from frostline.comparison.drawing import draw
+
+        draw(ax, [(self.after, self.rows)])
+
+    def _repr_html_(self) -> str:
+        from frostline.comparison.page import comparison_table
+
+        return comparison_table(self)
+
+
+def diff(
+    before: "str | Path | Checkpoint",
+    after: "str | Path | Checkpoint",
+    *,
+    kind: Kind | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    renames: Iterable[tuple[str, str]] = (),
+    model: str | None = None,
+    eps: float | None = None,
+    section: str | None = None,
+    exact: bool = False,
+) -> Comparison:
+    """Compare two weight files layer by layer.
+
+    Nothing in the files is executed, and torch is not loaded.
+
+    Args:
+        before: file, folder or opened checkpoint before training.
+        after: the same after training.
+        kind: ``conv``, ``linear``, ``norm`` or ``all`` tensors; None: convolutions if there are
+            any, else all.
+        include: shell patterns; only tensors with a name that fits one.
+        exclude: shell patterns; no tensors with a name that fits one.
+        renames: (old, new) pairs for names that do not match by themselves (see ``align``).
+        model: the backbone, where it should not be recognised by itself.
+        eps: of the BatchNorms, for the folded difference; None: torchvision's for the recognised
+            backbone. (torchvision's COCO_V1 detectors use 0.)
+        section: the part to compare in files with several (``model``, ``ema`` ...).
+        exact: float64 sums for 16-bit storage too.
+
+    Raises:
+        CheckpointError: a file cannot be read, or not without running code from it.
+        AlignmentError: names are ambiguous, or nothing is left to compare.
+
+    Example:
+        >>> result = diff("before.pth", "after.pth")  # doctest: +SKIP
+        >>> result.rows[0].name, result.rows[0].cosine  # doctest: +SKIP
+        ('backbone.body.conv1.weight', 3.1e-05)
+    """
+    files = match(
+        as_checkpoint(before, section), as_checkpoint(after, section), renames=renames, model=model
+    )
+    chosen, kind = select(files, kind, include, exclude)
+    architecture = files.backbone.table.architecture if files.backbone else None
+    if eps is None and architecture is not None:
+        eps = MODEL_EPS.get(architecture, _USUAL_EPS)
+    rows = _measure_all(_Job(files, eps, exact), chosen)
+    return Comparison(
+        before=files.before.path.name,
+        after=files.after.path.name,
+        rows=rows,
+        kind=kind,
+        architecture=architecture,
+        order="forward" if architecture else "file",
+        eps=eps if any(row.folded for row in rows) else None,
+        only_before=files.alignment.only_before,
+        only_after=files.alignment.only_after,
+        matched=_count(pair.how for pair in files.alignment.pairs),
+    )
+
+
+def _count(words: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+class _Job:
+    """What measuring one pair needs to know."""
+
+    __slots__ = ("counterparts", "eps", "exact", "files")
+
+    def __init__(self, files: Files, eps: float | None, exact: bool) -> None:
+        self.files, self.eps, self.exact = files, eps, exact
+        self.counterparts = {pair.before: pair.after for pair in files.alignment.pairs}
+
+
+def _measure_all(job: _Job, chosen: Sequence[Selected]) -> tuple[TensorDifference, ...]:
+    nbytes = sum(job.files.before[item.pair.before].nbytes for item in chosen)
+    workers = min(os.cpu_count() or 1, 4) if nbytes >= _THREADS_FROM else 1
+    if workers == 1:
+        readers = _Readers()
+        return tuple(_measure(job, item, readers) for item in chosen)
+    return _in_threads(lambda item, readers: _measure(job, item, readers), chosen, workers)
+
+
+def _in_threads(
+    work: "Callable[[Selected, _Readers], TensorDifference]",
+    items: Sequence[Selected],
+    workers: int,
+) -> tuple[TensorDifference, ...]:
+    """Results in the order of the items; the first error of any thread is raised here."""
+    results: dict[int, TensorDifference] = {}
+    errors: list[BaseException] = []
+    queue = iter(enumerate(items))
+    lock = threading.Lock()
+
+    def run() -> None:
+        readers = _Readers(_THREADED_CHUNK)
+        while not errors:
+            with lock:
+                number, item = next(queue, (-1, None))
+            if item is None:
+                return
+            try:
+                results[number] = work(item, readers)
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return tuple(results[n] for n in range(len(items)))
+
+
+class _Readers:
+    """One thread's buffers, made when they are first needed."""
+
+    def __init__(self, chunk: int | None = None) -> None:
+        self._chunk = chunk
+        self._made: dict[Precision, PairReader] = {}
+
+    def of(self, precision: Precision) -> PairReader:
+        if precision not in self._made:
+            made = PairReader(precision, self._chunk) if self._chunk else PairReader(precision)
+            self._made[precision] = made
+        return self._made[precision]
+
+
+def _measure(job: _Job, item: Selected, readers: _Readers) -> TensorDifference:
+    u, v = job.files.before[item.pair.before], job.files.after[item.pair.after]
+    dtype = u.dtype if u.dtype == v.dtype else f"{u.dtype} -> {v.dtype}"
+    precision: Precision = (
+        "float32" if not job.exact and {u.dtype, v.dtype} <= _SMALL else "float64"
+    )
+    reason = _incomparable(u, v)
+    folded = drift = None
+    if reason:
+        weight = not_comparable(reason)
+    else:
+        reader = readers.of(precision)
+        weight, folded, drift = _weigh(job, item.layer, u, v, reader)
+    layer = item.layer
+    return TensorDifference(
+        name=u.name,
+        other=v.name,
+        shape=u.shape,
+        dtype=dtype,
+        difference=weight,
+        index=layer.index if layer else None,
+        stage=layer.stage if layer else "",
+        role=layer.role if layer else "",
+        folded=folded,
+        norm=drift,
+        precision=precision,
+    )
+
+
+def _incomparable(u: TensorRef, v: TensorRef) -> str:
+    if u.shape != v.shape:
+        return f"shape {list(u.shape)} against {list(v.shape)}"
+    if not u.dtype.startswith(_REAL) or not v.dtype.startswith(_REAL):
+        return f"type {u.dtype} against {v.dtype}"
+    return "" if u.size else "it has no elements"
+
+
+def _weigh(
+    job: _Job, layer: ConvLayer | None, u: TensorRef, v: TensorRef, reader: PairReader
+) -> tuple[Difference, Difference | None, NormDrift | None]:
+    """Difference of a tensor; with its BatchNorm, where it is a convolution that has one."""
+    rows = u.shape[0] if len(u.shape) > 1 else 1
+    filters = len(u.shape) > 1
+    norms = _norms(job, layer) if layer is not None and filters else None
+
+    def blocks() -> Iterable[Any]:
+        return reader.pieces(u, v)
+
+    if norms is None or norms[0].weight.shape != (rows,) or norms[1].weight.shape != (rows,):
+        return difference_of_blocks(blocks, rows, filters=filters), None, None
+    drift = norm_drift(*norms, job.eps)
+    if job.eps is None:
+        return difference_of_blocks(blocks, rows, filters=filters), None, drift
+    fold = fold_of(*norms, job.eps)
+    weight, folded = folded_difference(blocks, rows, fold, filters=filters)
+    return weight, folded, drift
+
+
+def _norms(job: _Job, layer: ConvLayer) -> tuple[NormTensors, NormTensors] | None:
+    """The BatchNorm behind a convolution in both files, if both have all of it."""
+    backbone = job.files.backbone
+    if backbone is None or layer.norm is None:
+        return None
+    module = backbone.names[layer.norm]
+    names = {part: f"{module}.{part}" for part in NormTensors.__dataclass_fields__}
+    if not all(name in job.counterparts for name in names.values()):
+        return None
+    before = {name: job.files.before[name].read() for name in names.values()}
+    after = {name: job.files.after[job.counterparts[name]].read() for name in names.values()}
+    pair = norm_tensors(before, module), norm_tensors(after, module)
+    assert pair[0] is not None, "all four are there"
+    assert pair[1] is not None, "all four are there"
+    return pair[0], pair[1]

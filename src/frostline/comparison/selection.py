@@ -1,0 +1,156 @@
+"""Which tensors of two files are compared, and in which order."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
+from frostline.checkpoints.architectures import Backbone, find_backbone
+from frostline.depth import ConvLayer
+from frostline.errors import AlignmentError, ConfigError
+
+__all__ = ["KINDS", "Files", "Kind", "Selected", "as_checkpoint", "kind_of", "match", "select"]
+
+Kind = Literal["conv", "linear", "norm", "all"]
+KINDS: tuple[str, ...] = get_args(Kind)
+_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+_MATRIX = 2  # dimensions of a linear layer's weight; a convolution has more
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One pair of tensors to compare, and its place in the network where that is known."""
+
+    pair: TensorPair
+    layer: ConvLayer | None  # of the convolution, or the one that a norm follows
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Two opened files, matched."""
+
+    before: Checkpoint
+    after: Checkpoint
+    alignment: Alignment
+    backbone: Backbone | None
+
+
+def as_checkpoint(source: "str | Checkpoint", section: str | None = None) -> Checkpoint:
+    """A path opened; an opened file as it is."""
+    if isinstance(source, Checkpoint):
+        return source
+    return open_checkpoint(source, section=section)
+
+
+def match(
+    before: Checkpoint,
+    after: Checkpoint,
+    *,
+    renames: Iterable[tuple[str, str]] = (),
+    model: str | None = None,
+) -> Files:
+    """Align two files and recognise the backbone of the first.
+
+    Raises:
+        AlignmentError: names are ambiguous, or the model asked for is not there.
+    """
+    alignment = align(before, after, renames=renames)
+    return Files(before, after, alignment, find_backbone(before, model))
+
+
+def kind_of(tensors: Mapping[str, object], name: str, shape: Sequence[int]) -> str:
+    """``conv``, ``linear``, ``norm``, or ``other`` (biases, counters) of a tensor.
+
+    Args:
+        tensors: all names of the file, with values that have a shape.
+        name: the tensor.
+        shape: its sizes.
+    """
+    if len(shape) > _MATRIX:
+        return "conv"
+    if len(shape) == _MATRIX:
+        return "linear"
+    module, _, part = name.rpartition(".")
+    weight = getattr(tensors.get(f"{module}.weight"), "shape", None)
+    is_norm = part in _NORM_PARTS and len(shape) == 1 and weight == tuple(shape)
+    return "norm" if is_norm else "other"
+
+
+def select(
+    files: Files, kind: Kind | None, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[tuple[Selected, ...], Kind]:
+    """The pairs to compare in order, and the kind they are of.
+
+    Forward order where the backbone is known (what lies outside of it follows in file order), else
+    the order of the first file.
+
+    Args:
+        files: the matched files.
+        kind: what to compare; None: convolutions if there are any, else everything.
+        include: shell patterns, of which a name must fit one (if any are given).
+        exclude: shell patterns, of which a name must fit none.
+
+    Raises:
+        AlignmentError: nothing is left to compare.
+        ConfigError: an unknown kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"expected a kind of {', '.join(KINDS)}, got {kind!r}")
+    kinds = {
+        pair.before: kind_of(files.before, pair.before, files.before[pair.before].shape)
+        for pair in files.alignment.pairs
+    }
+    if kind is None:
+        kind = "conv" if "conv" in kinds.values() else "all"
+    pairs = [
+        pair
+        for pair in files.alignment.pairs
+        if kind in {"all", kinds[pair.before]} and _wanted(pair, include, exclude)
+    ]
+    if not pairs:
+        raise AlignmentError(_nothing(files, kind))
+    layers = _layer_of_tensor(files.backbone)
+    chosen = [Selected(pair, layers.get(pair.before)) for pair in pairs]
+    last = 1 + max((item.layer.index for item in chosen if item.layer), default=0)
+    chosen.sort(key=lambda item: item.layer.index if item.layer else last)
+    return tuple(chosen), kind
+
+
+def _wanted(pair: TensorPair, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    def fits(patterns: Sequence[str]) -> bool:
+        return any(
+            fnmatch.fnmatchcase(name, pattern)
+            for pattern in patterns
+            for name in (pair.before, pair.after)
+        )
+
+    return (not include or fits(include)) and not fits(exclude)
+
+
+def _nothing(files: Files, kind: str) -> str:
+    if files.alignment.pairs:
+        return (
+            f"expected tensors of kind {kind!r} that fit the patterns, got none of "
+            f"{len(files.alignment.pairs)} matched; use --kind all, or check --include and --exclude"
+        )
+    some = ", ".join(list(files.before)[:_SHOWN]), ", ".join(list(files.after)[:_SHOWN])
+    return (
+        f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]} ..., "
+        f"{files.after.path.name} has {some[1]} ...; give their prefixes with --map old=new"
+    )
+
+
+def _layer_of_tensor(backbone: Backbone | None) -> dict[str, ConvLayer]:
+    """Tensor name in the file -> the convolution it belongs to."""
+    layers: dict[str, ConvLayer] = {}
+    if backbone is None:
+        return layers
+    for layer in backbone.table.layers:
+        for part in ("weight", "bias"):
+            layers[f"{backbone.names[layer.name]}.{part}"] = layer
+        if layer.norm is not None:
+            for part in (*_NORM_PARTS, "num_batches_tracked"):
+                layers[f"{backbone.names[layer.norm]}.{part}"] = layer
+    return layers
