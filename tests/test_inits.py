@@ -169,6 +169,7 @@ def test_download_goes_to_torchs_cache(
     "name",
     [
         "mobilenet_v2_imagenet.safetensors",
+        "mobilenet_v2_imagenet_original.pt",
         "mobilenet_v2_coco_then_vocperson_ssdlite.safetensors",
         "mobilenet_v2_coco_ssd_dequant.safetensors",
     ],

@@ -539,6 +539,7 @@ def draw_differences(
         _mark_zeros(ax, positions, line.mean, color, log)
     if log:
         ax.set_yscale("log")
+        _show_a_decade(ax)
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlim(0.2, len(table.layers) + 0.8)
@@ -549,6 +550,16 @@ def draw_differences(
     ends = [(_label(x.init, x.ranked), x.mean[-1]) for x in table.lines]
     _name_lines(ax, ends, [_look(table.inits, x.init, x.ranked, theme)[0] for x in table.lines],
                 theme, names)  # fmt: skip
+
+
+def _show_a_decade(ax: "Axes") -> None:
+    """Widen a logarithmic axis to whole powers of ten where it spans less than one.
+
+    The labels between powers are long ("5.45 x 10^-7") and would be cut off at the left.
+    """
+    low, high = ax.get_ylim()
+    if 0 < low < high < 10 * low:
+        ax.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))
 
 
 def draw_depths(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from frostline.checkpoints import Checkpoint, open_checkpoint, strip_prefixes
+from frostline.checkpoints import Checkpoint, TensorRef, align, open_checkpoint
 from frostline.config import InitConfig
 from frostline.errors import CheckpointError, DownloadError, InitError
 from frostline.plans import BACKBONE_PREFIX
@@ -31,16 +31,15 @@ _PART_PREFIXES = {
     "head": ("roi_heads.",),
     "all": ("",),
 }
-# What may stand before the backbone's names in a file: a detector, a classifier (MobileNets keep
-# theirs under `features`), or a bare backbone.
-_BACKBONE_SPELLINGS = (BACKBONE_PREFIX, "features.", "", "backbone.", "body.", "backbone.features.")
 _COUNTER = "num_batches_tracked"
-# torchvision before 0.14 had no Sequential around the convolutions of FPN and RPN head
-_OLD_NAMES = (
-    (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
-    (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
-)
 _PREDICTOR = "roi_heads.box_predictor."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shape:
+    """What alignment needs to know of a tensor of the model."""
+
+    shape: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def match_source(
     """
     if source.checkpoint is None:
         return {}, InitRecord(source=source.name, parts=(), matched=0)
-    found = _renamed(source.checkpoint, shapes)
+    found = _counterparts(source.checkpoint, shapes)
     wanted = [name for name in shapes if name.startswith(_prefixes(init.parts))]
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
     wrong = [name for name in wanted if name in found and found[name].shape != tuple(shapes[name])]
@@ -124,7 +123,7 @@ def match_source(
         sha256=source.sha256,
         matched=len(good),
         missing=tuple(missing),
-        unexpected=tuple(sorted(set(found) - set(wanted))),
+        unexpected=_unused(source.checkpoint, [found[name] for name in good]),
         mismatched=tuple(
             f"{name}: {_size(shapes[name])}, got {_size(found[name].shape)}" for name in wrong
         ),
@@ -133,23 +132,18 @@ def match_source(
     return {name: found[name].read() for name in good}, record
 
 
-def _renamed(checkpoint: Checkpoint, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The file's tensors under the model's names, as far as they have one."""
-    plain = {name: checkpoint[raw] for raw, name in strip_prefixes(checkpoint).items()}
-    body = [name.removeprefix(BACKBONE_PREFIX) for name in shapes if _in_body(name)]
-    spelling = max(_BACKBONE_SPELLINGS, key=lambda start: sum(start + x in plain for x in body))
-    target = {spelling + name: BACKBONE_PREFIX + name for name in body}
-    return {target.get(name, _modern(name)): tensor for name, tensor in plain.items()}
+def _counterparts(
+    checkpoint: Checkpoint, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, TensorRef]:
+    """The file's tensors under the model's names, whatever framework named them."""
+    wanted = {name: _Shape(tuple(shape)) for name, shape in shapes.items()}
+    pairs = align(wanted, checkpoint).pairs
+    return {pair.before: checkpoint[pair.after] for pair in pairs}
 
 
-def _in_body(name: str) -> bool:
-    return name.startswith(BACKBONE_PREFIX)
-
-
-def _modern(name: str) -> str:
-    for pattern, replacement in _OLD_NAMES:
-        name = pattern.sub(replacement, name)
-    return name
+def _unused(checkpoint: Checkpoint, used: Iterable[TensorRef]) -> tuple[str, ...]:
+    names = set(checkpoint) - {tensor.name for tensor in used}
+    return tuple(sorted(name for name in names if not name.endswith(_COUNTER)))
 
 
 def _prefixes(parts: Iterable[str]) -> tuple[str, ...]:

@@ -237,6 +237,8 @@ def test_missing_image_of_a_split(root: Path) -> None:
         ("names: {0: a, 2: b}", "numbered from 0"),
         ("names: [[a], b]", "expected names as a list"),
         ("names: [a]\nnc: 2", "expected 2 names, got 1"),
+        ("names: [no, yes]", "in quotes"),
+        ("names: [0x" + "f" * 9000 + "]", "expected names as a list"),
         ("names: [a]", "expected a split train, got none"),
         ("names: [a]\ntrain: ../../etc", "expected train to name a folder or a list inside"),
         ("names: [a]\ntrain: /etc", "inside the folder of this file"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from frostline.checkpoints.dialects import neutral_names
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.names import strip_prefixes
 from frostline.errors import AlignmentError
 
@@ -223,7 +224,9 @@ class _Matcher:
             if len(pairs) == len(best) and key != (old, new) and (key[0] == old or key[1] == new)
         ]
         if rivals:
-            options = " or ".join(f"{a} = {b}" for a, b in [best[0], *rivals][:_SHOWN])
+            options = " or ".join(
+                f"{shown(a)} = {shown(b)}" for a, b in [best[0], *rivals][:_SHOWN]
+            )
             raise AlignmentError(
                 f"expected one counterpart for each tensor, got several: {options} "
                 f"(and {len(best) - 1} more like it); choose with --map old=new"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import OpenFile
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.safetensors_files import parse_json
 from frostline.errors import CheckpointError
 
@@ -43,7 +44,7 @@ def shards(path: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     for name in names:
         if name in {"", ".", ".."} or set(name) & set("/\\:\0"):
             raise CheckpointError(
-                f"{path.name}: expected file names beside the index, got {name!r}; "
+                f"{path.name}: expected file names beside the index, got {shown(name)}; "
                 "the index is hostile"
             )
     return tuple(path.parent / name for name in names), tuple(weight_map)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob, MemoryBlob
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.pickles import Global, Span, StandIn
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
@@ -120,8 +121,8 @@ class KnownCalls:
 
     def _refused(self, name: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(
-            f"{self._where}: expected tensors and plain values, got a call of {name}; it was not "
-            "run; save the state dict alone, or as .safetensors"
+            f"{self._where}: expected tensors and plain values, got a call of {shown(name)}; "
+            "it was not run; save the state dict alone, or as .safetensors"
         )
 
     def _corrupt(self, expected: str) -> CheckpointError:

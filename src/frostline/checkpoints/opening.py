@@ -6,6 +6,7 @@ from typing import Any
 
 from frostline.checkpoints.blobs import OpenFile
 from frostline.checkpoints.folders import is_index, shards
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.npz_files import is_npz, read_npz
 from frostline.checkpoints.safetensors_files import looks_like_safetensors, read_safetensors
 from frostline.checkpoints.sections import collect_tensors, find_section
@@ -53,7 +54,7 @@ class Checkpoint(Mapping[str, TensorRef]):
         for tensor in tensors:
             if tensor.name in by_name:
                 raise CheckpointError(
-                    f"{path.name}: expected each tensor once, got {tensor.name!r} twice; "
+                    f"{path.name}: expected each tensor once, got {shown(tensor.name)} twice; "
                     "the file is corrupt"
                 )
             by_name[tensor.name] = tensor
@@ -63,7 +64,7 @@ class Checkpoint(Mapping[str, TensorRef]):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a Checkpoint cannot be changed (setting {name!r})")
+        raise AttributeError(f"a Checkpoint cannot be changed (setting {shown(name)})")
 
     def __getitem__(self, name: str) -> TensorRef:
         tensors: dict[str, TensorRef] = self._tensors  # type: ignore[attr-defined]
@@ -134,7 +135,7 @@ def _open_shards(path: Path, section: str | None) -> Checkpoint:
     if missing:
         raise CheckpointError(
             f"{path.name}: expected all {len(listed)} tensors of the index in its files, got none "
-            f"named {missing[0]!r} (and {len(missing) - 1} more); fetch the files again"
+            f"named {shown(missing[0])} (and {len(missing) - 1} more); fetch the files again"
         )
     return whole
 
@@ -144,11 +145,11 @@ def _open_file(path: Path, section: str | None) -> Checkpoint:
     head = file.read(0, min(16, file.size))
     if is_zip(head):
         return _open_zip(file, section)
+    if looks_like_safetensors(head):  # before pickles: a header of 128 bytes begins like one
+        return Checkpoint(path, "safetensors", read_safetensors(file))
     if head[:1] == _PICKLE:
         name, root, big = read_pickled(file)
         return _from_pickle(path, name, root, section, big_endian=big)
-    if looks_like_safetensors(head):
-        return Checkpoint(path, "safetensors", read_safetensors(file))
     raise _unknown(path, file.size)
 
 

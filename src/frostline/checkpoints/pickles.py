@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import IO, Any, Final
 
+from frostline.checkpoints.messages import shown
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["Global", "Span", "StandIn", "load_pickle"]
@@ -295,8 +296,8 @@ class _Machine:
 
     def refuse(self, name: str) -> None:
         raise UnsafeCheckpointError(
-            f"{self.where}: expected tensors and plain values, got a call of {name}; it was not "
-            "run; save the state dict alone, or as .safetensors"
+            f"{self.where}: expected tensors and plain values, got a call of {shown(name)}; it was "
+            "not run; save the state dict alone, or as .safetensors"
         )
 
     def extension(self) -> None:

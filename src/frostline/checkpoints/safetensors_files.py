@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
@@ -85,9 +86,9 @@ def _span(file: OpenFile, name: str, entry: Any) -> tuple[int, int]:
         case [int(begin), int(end)] if type(begin) is type(end) is int:
             pass
         case _:
-            raise _corrupt(file, f"tensor {name!r} has no pair of data_offsets")
+            raise _corrupt(file, f"tensor {shown(name)} has no pair of data_offsets")
     if not 0 <= begin <= end:
-        raise _corrupt(file, f"tensor {name!r} lies at {begin} to {end}")
+        raise _corrupt(file, f"tensor {shown(name)} lies at {begin} to {end}")
     return begin, end
 
 
@@ -105,11 +106,12 @@ def _tensor(file: OpenFile, name: str, entry: Any, offset: int, nbytes: int) -> 
     dtype, shape = _TYPES.get(str(entry.get("dtype"))), entry.get("shape")
     if dtype is None or type(shape) is not list:
         raise _corrupt(
-            file, f"tensor {name!r} is of type {str(entry.get('dtype'))[:20]}, which is not known"
+            file,
+            f"tensor {shown(name)} has the unknown type {shown(entry.get('dtype'))}",
         )
     tensor = make_tensor(
         name, dtype, tuple(shape), FileBlob(file, offset, nbytes), where=file.path.name
     )
     if tensor.size * ITEMSIZE[dtype] != nbytes:
-        raise _corrupt(file, f"tensor {name!r} has {nbytes} bytes for shape {shape}")
+        raise _corrupt(file, f"tensor {shown(name)} has {nbytes} bytes for shape {shape}")
     return tensor

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob
 from frostline.checkpoints.known_calls import NdArray, StoredTensor
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.pickles import StandIn
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
@@ -155,7 +156,7 @@ def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | 
     dtype = leaf.dtype or storage.dtype
     blob = storage.blob
     if dtype is None or blob is None or type(leaf.start) is not int:
-        raise CheckpointError(f"{where}: tensor {name!r} has no storage; the file is corrupt")
+        raise CheckpointError(f"{where}: tensor {shown(name)} has no storage; the file is corrupt")
     return make_tensor(
         name,
         dtype,
@@ -186,7 +187,7 @@ def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
     )
     if tensor.size * ITEMSIZE[dtype] != blob.nbytes:
         raise CheckpointError(
-            f"{where}: tensor {name!r} has {blob.nbytes} bytes for shape {list(shape)}; "
+            f"{where}: tensor {shown(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
             "the file is corrupt"
         )
     return tensor

@@ -6,6 +6,7 @@ from typing import IO, Any
 
 from frostline.checkpoints.blobs import Blob, FileBlob, OpenFile, Window
 from frostline.checkpoints.known_calls import KnownCalls, Storage
+from frostline.checkpoints.messages import shown
 from frostline.checkpoints.pickles import Global, Span, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
@@ -78,7 +79,9 @@ def _big_endian(where: str, entries: dict[str, ZipEntry], root: str) -> bool:
         return False
     order = entry.stream().read(16)
     if order not in {b"little", b"big"}:
-        raise CheckpointError(f"{where}: expected byteorder little or big, got {order!r}; corrupt")
+        raise CheckpointError(
+            f"{where}: expected byteorder little or big, got {shown(order)}; corrupt"
+        )
     return order == b"big"
 
 
@@ -102,7 +105,7 @@ def _storage_dtype(where: str, cls: Any) -> str | None:
     dtype = _STORAGE_TYPES.get(name.removeprefix("torch."))
     if dtype is None or not name.startswith("torch."):
         raise CheckpointError(
-            f"{where}: expected a storage of a known type, got {name}; "
+            f"{where}: expected a storage of a known type, got {shown(name)}; "
             "save the tensors as float32, float16 or bfloat16"
         )
     return dtype
@@ -155,7 +158,7 @@ def _legacy_storage(
     dtype, key, _elements = _storage_id(where, pid)
     base = storages.setdefault(key, Storage(dtype, None))
     if base.dtype != dtype:
-        raise CheckpointError(f"{where}: storage {key!r} has two types; the file is corrupt")
+        raise CheckpointError(f"{where}: storage {shown(key)} has two types; the file is corrupt")
     match pid[5:]:
         case () | (None, *_):
             return base
@@ -163,7 +166,7 @@ def _legacy_storage(
             part = Storage(dtype, None)
         case _:
             raise CheckpointError(
-                f"{where}: storage {key!r} is a damaged view; the file is corrupt"
+                f"{where}: storage {shown(key)} is a damaged view; the file is corrupt"
             )
     views.append((part, base, shift))
     return part
@@ -179,14 +182,14 @@ def _place_storages(
         storage = storages.get(key)
         if storage is None or storage.blob is not None:
             raise CheckpointError(
-                f"{file.path.name}: expected a storage for key {key!r} once, got none or two; "
+                f"{file.path.name}: expected a storage for key {shown(key)} once, got none or two; "
                 "the file is corrupt"
             )
         elements = int.from_bytes(file.read(at, 8), "big" if big else "little")
         nbytes = elements * ITEMSIZE[storage.dtype or "uint8"]
         if at + 8 + nbytes > file.size:
             raise CheckpointError(
-                f"{file.path.name}: expected {nbytes} bytes for storage {key!r}, but the file "
+                f"{file.path.name}: expected {nbytes} bytes for storage {shown(key)}, but the file "
                 "ends before; it is truncated or corrupt, so fetch it again"
             )
         storage.blob = FileBlob(file, at + 8, nbytes)

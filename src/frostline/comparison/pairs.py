@@ -1,5 +1,6 @@
 """``diff``: how far each tensor of one file is from its counterpart in another."""
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,13 +123,13 @@ class Comparison:
     @property
     def largest(self) -> float:
         """Largest 1 - |cos| of all rows that have one; NaN if none has."""
-        known = [row.cosine for row in self.rows if row.cosine == row.cosine]
-        return max(known, default=float("nan"))
+        known = [row.cosine for row in self.rows if not math.isnan(row.cosine)]
+        return max(known, default=math.nan)
 
     @property
     def incomparable(self) -> tuple[TensorDifference, ...]:
         """Rows without a number."""
-        return tuple(row for row in self.rows if row.cosine != row.cosine)
+        return tuple(row for row in self.rows if math.isnan(row.cosine))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

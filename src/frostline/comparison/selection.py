@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
@@ -37,7 +38,7 @@ class Files:
     backbone: Backbone | None
 
 
-def as_checkpoint(source: "str | Checkpoint", section: str | None = None) -> Checkpoint:
+def as_checkpoint(source: str | Path | Checkpoint, section: str | None = None) -> Checkpoint:
     """A path opened; an opened file as it is."""
     if isinstance(source, Checkpoint):
         return source
@@ -133,12 +134,12 @@ def _nothing(files: Files, kind: str) -> str:
     if files.alignment.pairs:
         return (
             f"expected tensors of kind {kind!r} that fit the patterns, got none of "
-            f"{len(files.alignment.pairs)} matched; use --kind all, or check --include and --exclude"
+            f"{len(files.alignment.pairs)} matched; use --kind all, or check the patterns"
         )
     some = ", ".join(list(files.before)[:_SHOWN]), ", ".join(list(files.after)[:_SHOWN])
     return (
-        f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]} ..., "
-        f"{files.after.path.name} has {some[1]} ...; give their prefixes with --map old=new"
+        f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]}, "
+        f"{files.after.path.name} has {some[1]}; give their prefixes with --map old=new"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from frostline.datasets.files import image_prefix, relative_name
+from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
@@ -36,7 +36,7 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     labels, classes = _categories(tables["categories"], name)
     images, positions = _images(tables["images"], name, options.problems)
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
-    prefix = image_prefix(source.images, [image.file for image in images])
+    prefix = source.image_prefix([image.file for image in images])
     return RawDataset(classes, [replace(i, file=prefix + i.file) for i in images], boxes)
 
 

@@ -1,6 +1,6 @@
 """Reading files of a data set, in a folder or in a zip file, and only inside of it.
 
-``os.path.isfile`` and ``isdir`` answer no for names that no file can have, where ``pathlib`` raises.
+``os.path.isfile`` and ``isdir`` answer no for names that no file can have; ``pathlib`` raises.
 """
 
 # ruff: noqa: PTH112, PTH113
@@ -299,16 +299,19 @@ def stems(files: Iterable[str]) -> dict[str, list[str]]:
     return dict(found)
 
 
-def image_prefix(tree: Tree, files: Sequence[str], *, by_stem: bool = False) -> str:
+def image_prefix(
+    tree: Tree, files: Sequence[str], *, beside: str = "", by_stem: bool = False
+) -> str:
     """Folder under the root that holds the images of an annotation file, ``""`` or ``train/``.
 
     Exported sets often keep ``train/`` and ``valid/`` under one root while the annotations give
-    bare names. If the first of ``files`` is there as named, there is no prefix; otherwise it is
-    the folder that holds most of them.
+    bare names. If the first of ``files`` is there as named, there is no prefix; if it is beside
+    the annotations, it is their folder; otherwise it is the folder that holds most of the files.
 
     Args:
         tree: Files under the data root.
         files: Names of images.
+        beside: Folder of the annotations, ``""`` or ``valid/``.
         by_stem: Whether the names are without their endings.
 
     Raises:
@@ -316,6 +319,8 @@ def image_prefix(tree: Tree, files: Sequence[str], *, by_stem: bool = False) -> 
     """
     if not files or (not by_stem and tree.state(files[0]) != "missing"):
         return ""
+    if beside and not by_stem and tree.state(beside + files[0]) == "file":
+        return beside
     hits: Counter[str] = Counter()
     wanted = set(files)
     for name in filter(is_image, tree.names()):

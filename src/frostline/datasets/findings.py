@@ -1,6 +1,8 @@
 """What was noticed while reading a data set, and the rule that stops or goes on."""
 
+import reprlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 from frostline.errors import DatasetError
@@ -12,17 +14,33 @@ OnProblem = Literal["raise", "drop"]
 
 _MAX_SHOWN = 120
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist = 2, 8, 8
+_REPR.maxstring = _REPR.maxother = _MAX_SHOWN
+
 
 def shown(text: object) -> str:
-    """Text from a data file, made safe for one line of output.
+    """Text or a value from a data file, made safe for one line of output.
 
     Line ends, terminal escapes and other characters that do not print are written as Python
-    escapes, and long text is cut: an annotation must not be able to draw on the terminal.
+    escapes, and long text is cut: an annotation must not be able to draw on the terminal. Of
+    lists and dictionaries only the first entries are looked at: through YAML aliases a short
+    file can stand for more of them than can be printed.
     """
+    raw = text if isinstance(text, str) else _brief(text)
     plain = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw[: _MAX_SHOWN + 1]
     )
     return plain if len(plain) <= _MAX_SHOWN else plain[: _MAX_SHOWN - 3] + "..."
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, BaseException | PurePath):
+        return str(value)
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return f"a very long {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import image_prefix, relative_name
+from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.kaggle import single_class
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
@@ -51,7 +51,7 @@ def read_gwhd(source: Source, options: ReadOptions) -> RawDataset:
     files = list(images.values())
     if not options.check_files:
         files = _with_assumed_sizes(files, table, name, problems)
-    prefix = image_prefix(source.images, list(images))
+    prefix = source.image_prefix(list(images))
     found = [replace(image, file=prefix + image.file) for image in files]
     return RawDataset(single_class(options), found, _as_boxes(table, name))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from frostline.datasets.files import Tree, image_prefix, is_image, stems
+from frostline.datasets.files import is_image, stems
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import CsvRow, csv_rows, read_text
@@ -38,7 +38,7 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     name, problems = source.name, options.problems
     text = read_text(source.annotations, name)
     entries = list(csv_rows(text, name, KAGGLE_COLUMNS, problems))
-    files = _image_files(source.images, [row.values["image_id"].strip() for row in entries])
+    files = _image_files(source, [row.values["image_id"].strip() for row in entries])
     rows = _Rows(name, problems, files)
     for row in entries:
         rows.add(row)
@@ -50,13 +50,13 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     return RawDataset(single_class(options), found, rows.boxes())
 
 
-def _image_files(images: Tree, ids: list[str]) -> dict[str, list[str]]:
+def _image_files(source: Source, ids: list[str]) -> dict[str, list[str]]:
     """Images of the folder that the rows are about, by their name without ending."""
-    by_stem = stems(name for name in images.names() if is_image(name))
+    by_stem = stems(name for name in source.images.names() if is_image(name))
     if any(image_id in by_stem for image_id in ids):
         return {stem: files for stem, files in by_stem.items() if "/" not in stem}
     named = [f"{image_id}.{ending}" for ending in ("jpg", "png") for image_id in dict.fromkeys(ids)]
-    prefix = image_prefix(images, named)
+    prefix = source.image_prefix(named)
     inside = {stem: files for stem, files in by_stem.items() if stem.startswith(prefix)}
     return {s[len(prefix) :]: f for s, f in inside.items() if "/" not in s[len(prefix) :]}
 

@@ -1,12 +1,14 @@
 """From what a layout says to a checked index: the same rules for every layout."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import Tree
+from frostline.datasets.files import Tree, image_prefix
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
@@ -48,6 +50,12 @@ class Source:
     images: Tree
     annotations: Tree
     name: str
+
+    def image_prefix(self, files: Sequence[str]) -> str:
+        """Folder under the data root that holds the images, see `files.image_prefix`."""
+        root, folder = (Path(os.path.realpath(t.root)) for t in (self.images, self.annotations))
+        below = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
+        return image_prefix(self.images, files, beside="" if below == "." else f"{below}/")
 
 
 @dataclass(frozen=True)

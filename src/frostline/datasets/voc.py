@@ -8,7 +8,6 @@ import numpy as np
 
 from frostline.datasets.files import (
     Tree,
-    image_prefix,
     is_image,
     open_tree,
     plain_name,
@@ -51,7 +50,7 @@ def read_voc(source: Source, options: ReadOptions) -> RawDataset:
     for name in names:
         rows.add(tree, name)
     _mention(rows, source, options.problems)
-    return rows.dataset(source.images)
+    return rows.dataset(source)
 
 
 def _annotation_files(source: Source) -> tuple[Tree, list[str]]:
@@ -145,7 +144,7 @@ class _Rows:
         self.places.append(place)
         self.difficult += element.value("difficult") == "1"
 
-    def dataset(self, images: Tree) -> RawDataset:
+    def dataset(self, source: Source) -> RawDataset:
         """All that was added, with images looked for below the root if they are not at it."""
         classes = tuple(sorted(set(self.names)))
         label = {name: n for n, name in enumerate(classes, 1)}
@@ -157,7 +156,7 @@ class _Rows:
             crowd=np.zeros(len(table), np.bool_),
             place=self.places.__getitem__,
         )
-        prefix = image_prefix(images, list(self.images))
+        prefix = source.image_prefix(list(self.images))
         found = [replace(image, file=prefix + file) for file, image in self.images.items()]
         return RawDataset(classes, found, boxes)
 

@@ -39,6 +39,7 @@ _LEVELS_UP = 3  # how far above the labels class names are looked for
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_LABEL_BYTES = 1 << 26
 _MAX_CLASSES = 10_000
+_MAX_NUMBER = 10**9  # as a class name
 _BOX_FIELDS = 5
 _OUTLINE_FIELDS = 7  # class and three points
 _MOST_RELATIVE = 2.0  # a part of the image size beyond this is a number of pixels
@@ -130,14 +131,20 @@ def _load_yaml(tree: Tree, name: str) -> Mapping[Any, Any]:
 def _names(names: Any, file: str) -> tuple[str, ...]:
     if isinstance(names, Mapping) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
-    if isinstance(names, list) and names and all(isinstance(n, str | int | float) for n in names):
+    if isinstance(names, list) and names and all(_is_name(n) for n in names):
         classes = tuple(str(n) for n in names)
         if len(set(classes)) == len(classes):
             return classes
     raise DatasetError(
-        f"{shown(file)}: expected names as a list, or numbered from 0, all different; "
-        f"got {shown(names)}"
+        f"{shown(file)}: expected names as a list, or numbered from 0, all different, and words "
+        f"such as yes, no, on, off in quotes; got {shown(names)}"
     )
+
+
+def _is_name(value: Any) -> bool:
+    """Text or a number; YAML reads an unquoted ``no`` as False."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or (number and abs(value) < _MAX_NUMBER)
 
 
 def _inside(path: Any, value: Any, key: str, tree: Tree, file: str) -> str:

@@ -9,15 +9,17 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
+from frostline.config import parse_study
 from frostline.demo.field import FIELDS, IMAGE_SIDE, Field, paint
 from frostline.engines import Event
 from frostline.errors import ConfigError
 from frostline.records import TrialRecord, atomic_write
 from frostline.study import Study
 
-__all__ = ["NOTICE", "STARTS", "DemoResult", "run_demo", "summary", "write_demo"]
+__all__ = ["NOTICE", "STARTS", "DemoResult", "demo_trials", "run_demo", "summary", "write_demo"]
 
 NOTICE = (
     "Everything in this demo is synthetic: images, boxes and starting points come from formulas. "
@@ -129,11 +131,16 @@ def run_demo(
         ConfigError: the folder holds another study or other starting points.
         RecordError: the disk is full or the folder cannot be written.
     """
-    from frostline.report import report
+    from frostline.report import report  # matplotlib: not for `write_demo`
 
     study = Study.from_yaml(write_demo(folder))
     study.run(workers=workers, threads=1, on_event=on_event)
-    return DemoResult(report(study.folder), summary(study.records()), not study.left())
+    return DemoResult(report(study.folder).html, summary(study.records()), not study.left())
+
+
+def demo_trials() -> int:
+    """Number of trials of the demo's study."""
+    return len(Study(parse_study(yaml.safe_load(_STUDY)), Path(), Path()).cells())
 
 
 def write_demo(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 
 from frostline.engines.events import Event, Outcome
 from frostline.errors import FrostlineError, RecordError
-from frostline.records import append_line, write_json
+from frostline.records import TrialRecord, append_line, write_json
 from frostline.training import Progress
 from frostline.trial import FILES, TrialSpec, run_trial
 
@@ -63,11 +63,7 @@ def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -
 
     try:
         with _locked(folder):
-            append_line(folder / FILES.log, {"event": "started"})
-            record = run_trial(spec, folder, on_step=on_step)
-        overall = record.metrics["val"]["coco"]["overall"]
-        flags = "".join(f" [{flag}]" for flag in record.flags)
-        outcome = Outcome(spec.key, True, f"AP {_shown(overall['ap'])}{flags}")
+            outcome = Outcome(spec.key, True, _headline(_finish(folder, spec, on_step)))
     except FrostlineError as error:
         with contextlib.suppress(RecordError):  # the disk may be what is full
             write_json(folder / FILES.failure, {"error": type(error).__name__, "text": str(error)})
@@ -76,8 +72,18 @@ def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -
     return outcome
 
 
-def _shown(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
+def _finish(folder: Path, spec: TrialSpec, on_step: Callable[[Progress], None]) -> TrialRecord:
+    """The trial's record: of another process that was here first, or made now."""
+    if (folder / FILES.record).exists():
+        return TrialRecord.read(folder / FILES.record)
+    append_line(folder / FILES.log, {"event": "started"})
+    return run_trial(spec, folder, on_step=on_step)
+
+
+def _headline(record: TrialRecord) -> str:
+    ap = record.metrics["val"]["coco"]["overall"]["ap"]
+    flags = "".join(f" [{flag}]" for flag in record.flags)
+    return f"AP {'n/a' if ap is None else f'{ap:.3f}'}{flags}"
 
 
 def _run_in_processes(

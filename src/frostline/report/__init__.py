@@ -15,7 +15,6 @@ from frostline.config import StudyConfig
 from frostline.datasets import DatasetIndex
 from frostline.errors import DatasetError, RecordError
 from frostline.figures import (
-    DepthTable,
     DifferenceTable,
     Quantity,
     depth_table,
@@ -179,8 +178,8 @@ def _examples(
     except DatasetError as error:
         _log.info("no example images: %s", error)
         return (), (
-            "The example images are left out, because the study's data could not be read from "
-            "here; `frostline report DIR --data-root FOLDER` names the folder of study.yaml."
+            "There are no example images: the study's data could not be read from here, or has "
+            "changed since. The option --data-root names the folder that holds study.yaml."
         )
     return shown, (
         f"{len(shown)} of {len(index)} validation images, spread evenly over the number of boxes "

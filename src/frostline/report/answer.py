@@ -269,7 +269,9 @@ def _fit(cells: list[Cell]) -> _Fit:
     design = np.zeros((len(rows), len(cells) + len(seeds)))
     for n, (c, s) in enumerate(rows):
         design[n, c] = design[n, len(cells) + s] = 1.0
-    inverse = np.linalg.pinv(design.T @ design) if rows else np.zeros((0, 0))
+    inverse = np.zeros((design.shape[1],) * 2)
+    if rows:
+        inverse[:] = np.linalg.pinv(design.T @ design)
     effects = inverse @ design.T @ y
     freedom = len(rows) - (int(np.linalg.matrix_rank(design)) if rows else 0)
     rest = float(((y - design @ effects) ** 2).sum())

@@ -149,10 +149,12 @@ def _truth_panel(index: DatasetIndex, record: ImageRecord) -> Panel:
 def _panel(
     index: DatasetIndex, record: ImageRecord, found: Detections, threshold: float, title: str
 ) -> Panel:
-    kept = found.keep(found.scores >= threshold)
     keep = ~record.crowd
     truth, labels = record.boxes[keep], record.labels[keep]
+    kept = found.keep(found.scores >= threshold)
     hits, taken = _match(kept, truth, labels)
+    judged = hits | ~_inside(kept.boxes, record.boxes[record.crowd])
+    kept, hits = kept.keep(judged), hits[judged]
     texts = [
         f"{index.classes[label - 1]} {score:.2f}"
         for label, score in zip(kept.labels, kept.scores, strict=True)
@@ -190,6 +192,18 @@ def _match(
         if overlap[best] >= _IOU:
             hits[i] = taken[best] = True
     return hits, taken
+
+
+def _inside(
+    boxes: npt.NDArray[np.float64], crowds: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """bool (N,): half of the box or more lies in a crowd region, where no single box is annotated."""
+    result = np.zeros(len(boxes), dtype=np.bool_)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for crowd in crowds:
+        low, high = np.maximum(boxes[:, :2], crowd[:2]), np.minimum(boxes[:, 2:], crowd[2:])
+        result |= np.clip(high - low, 0, None).prod(axis=1) >= area / 2
+    return result
 
 
 def _iou(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

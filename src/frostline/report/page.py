@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -43,6 +43,8 @@ from frostline.study import TrialState
 __all__ = ["Contents", "render"]
 
 _MOST_GROUPS = 12
+#: Up to so many seconds, in units of so many, with so many decimals.
+_UNITS = ((10, 1, 1, "s"), (100, 1, 0, "s"), (5400, 60, 1, "min"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def render(contents: Contents) -> str:
     )
     environment.filters |= {
         "score": _score,
-        "sci": _sci,
+        "thousandths": _thousandths,
         "points": points,
         "signed": signed_points,
         "duration": _duration,
@@ -116,11 +118,12 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "figure3": _figure3(contents.depths),
         "figure2": _figure2(contents.differences),
         "stage_means": _stage_means(contents.differences["cosine"]),
+        "left_out": [x for x in contents.differences["cosine"].lines if x.left_out],
         "curves": _curves(contents.losses),
         "inits": contents.depths[0].inits,
         "examples": contents.examples,
         "examples_note": contents.examples_note,
-        "trials": [_trial(record) for record in records],
+        "trials": [_trial(record) for record in sorted(records, key=_order(contents))],
         "has_test": any("test" in record.metrics for record in records),
         "parts": {kind: _parts(contents, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,
@@ -245,6 +248,12 @@ def _forest(answer: Answer) -> list[dict[str, Any]]:
 
 def _rank(comparison: Comparison) -> float:
     return math.inf if math.isnan(comparison.difference) else -comparison.difference
+
+
+def _order(contents: Contents) -> Callable[[TrialRecord], tuple[int, int, int]]:
+    """Start by start, then by depth and seed."""
+    inits = contents.depths[0].inits
+    return lambda record: (inits.index(record.key.init), record.key.depth, record.key.seed)
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
@@ -409,10 +418,8 @@ def _score(value: float | None) -> str:
     return "n/a" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _sci(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "n/a"
-    return "0" if value == 0 else f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}"
+def _thousandths(value: float | None) -> str:
+    return "n/a" if value is None or math.isnan(value) else f"{1000 * value:.3g}"
 
 
 def _percent(value: float) -> str:
@@ -420,14 +427,12 @@ def _percent(value: float) -> str:
 
 
 def _duration(seconds: float | None) -> str:
+    """Three digits or so, in the unit that suits: seconds, minutes or hours."""
     if seconds is None or math.isnan(seconds):
         return "n/a"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} min"
+    for most, unit, digits, name in _UNITS:
+        if seconds < most:
+            return f"{seconds / unit:.{digits}f} {name}"
     return f"{seconds / 3600:.1f} h"
 
 

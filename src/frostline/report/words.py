@@ -11,21 +11,36 @@ __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "s
 _NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
 _FEW_SEEDS = 5
 _MOST_NAMED = 6
+_SAME_TIME = 0.02  # share of the time
 
 
 def headline(answer: Answer) -> str:
-    """The best cell in one sentence."""
+    """The best cell in one sentence, with its seeds and how many others may be as good."""
     best = answer.best
     if best is None:
         return "No ranked trial finished without collapsing, so there is nothing to recommend."
-    return (
-        f"The highest mean {_NAMES[answer.score]} on {answer.split} is {best.mean:.3f}: "
-        f"start from {best.init} and {_freeze(best.depth, answer.deepest)}."
+    text = (
+        f"The highest mean {_NAMES[answer.score]} on {answer.split}, {best.mean:.3f} over "
+        f"{_seeds(len(best.values))}, came from {best.init} with "
+        f"{_frozen(best.depth, answer.deepest)}"
     )
+    return text + _reservation(answer) + "."
+
+
+def _reservation(answer: Answer) -> str:
+    others = [c for c in answer.comparisons if c.verdict != "best" and c.cell.values]
+    if not others:
+        return ""
+    if all(c.verdict == "unknown" for c in others):
+        return "; without repeated seeds it cannot be told apart from any other cell"
+    ties = len(answer.ties)
+    if not ties:
+        return ", and no other cell comes near enough to be mistaken for it"
+    return f"; {ties} of the {len(others)} other cells cannot be told apart from it"
 
 
 def findings(answer: Answer) -> tuple[str, ...]:
-    """What stands beside the headline: spread, ties, what freezing costs, how the starts compare."""
+    """What stands beside the headline: spread, ties, the price of freezing, the other starts."""
     best = answer.best
     if best is None:
         return ()
@@ -58,14 +73,14 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     size = {line.init: _mean(line.mean) for line in table.lines if line.ranked}
     size = {init: value for init, value in size.items() if math.isfinite(value)}
     best = answer.best
-    if len(size) < 2 or best is None or best.init not in size:
+    if len(size) <= 1 or best is None or best.init not in size:
         return ""
     pick = min(size, key=lambda init: size[init])
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
     verdict = "agrees" if pick == best.init else "disagrees"
     return (
-        f"Mean l over all layers: {sizes}. A rule that prefers the start with the smaller "
-        f"differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
+        f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
+        f"smaller differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
         f"{best.init}, so the rule {verdict} with this study."
     )
 
@@ -84,12 +99,12 @@ def signed_points(value: float) -> str:
     return sign + text
 
 
-def _freeze(depth: int, deepest: int) -> str:
+def _frozen(depth: int, deepest: int) -> str:
     if depth == 0:
-        return "freeze nothing (k=0)"
+        return "nothing frozen (k=0)"
     if depth == deepest:
-        return f"freeze the whole backbone (k={depth})"
-    return f"freeze its first {depth} of {deepest} convolutions (k={depth})"
+        return f"the whole backbone frozen (k={depth})"
+    return f"the first {depth} of {deepest} convolutions frozen (k={depth})"
 
 
 def _seeds(count: int) -> str:
@@ -116,7 +131,7 @@ def _ties(answer: Answer) -> str:
         )
     lower = sum(c.verdict == "lower" for c in others)
     if not answer.ties:
-        return f"It can be told apart from all {lower} other cells that have a result."
+        return f"It can be told apart from all {lower} other cells with a result."
     return f"It cannot be told apart from {_named(answer.ties)}; {_count(lower, 'cell')} lower."
 
 
@@ -159,7 +174,7 @@ def _time_saved(full: Cell, tie: Cell) -> str:
     if full.depth != 0 or tie.depth == 0 or not full.train_seconds > 0:
         return ""
     share = 1 - tie.train_seconds / full.train_seconds
-    if abs(share) < 0.01:
+    if abs(share) < _SAME_TIME:
         return ", which trains as long as k=0"
     return f", which trained {abs(share):.0%} {'faster' if share > 0 else 'slower'} than k=0"
 
@@ -203,8 +218,8 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:
-        plural = "trial" if collapsed == 1 else "trials"
-        yield f"{collapsed} {plural} collapsed; they are marked and stand in no mean."
+        they = "trial collapsed; it is" if collapsed == 1 else "trials collapsed; they are"
+        yield f"{collapsed} {they} marked and in no mean."
     if waiting:
         yield f"{_count(waiting, 'trial')} not finished: the answer may change."
     yield (

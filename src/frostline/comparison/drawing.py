@@ -1,0 +1,141 @@
+"""The figures of a comparison: 1 - |cos| against the layer, and signal against noise."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frostline.comparison.floor import NoiseFloor
+from frostline.comparison.pairs import Comparison, TensorDifference
+from frostline.comparison.steps import Trajectory
+from frostline.errors import ConfigError
+from frostline.figures import (
+    DARK,
+    LIGHT,
+    DifferenceTable,
+    Theme,
+    differences_figure,
+    draw_differences,
+    profiles_table,
+    svg_text,
+    write_png,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw", "draw_floor", "figure_svgs", "lines_table", "write_figure"]
+
+Lines = Sequence[tuple[str, Sequence[TensorDifference]]]
+_OUTSIDE = "heads"  # what a backbone is followed by
+
+
+def lines_table(lines: Lines) -> DifferenceTable:
+    """The values to draw: for each line 1 - |cos| of every tensor that any line has.
+
+    Args:
+        lines: (label, rows); a tensor that a line lacks is a gap in it.
+    """
+    places: dict[str, str] = {}
+    for _, rows in lines:
+        for row in rows:
+            places.setdefault(row.name, row.stage)
+    known = any(places.values())
+    profiles = {}
+    for number, (label, rows) in enumerate(lines, start=1):
+        values = {row.name: row.cosine for row in rows}
+        name = label if label not in profiles else f"{label} ({number})"
+        profiles[name] = [
+            [
+                {
+                    "index": index,
+                    "name": tensor,
+                    "stage": stage or (_OUTSIDE if known else ""),
+                    "cosine": values.get(tensor, math.nan),
+                }
+                for index, (tensor, stage) in enumerate(places.items(), start=1)
+            ]
+        ]
+    return profiles_table(profiles)
+
+
+def draw(ax: "Axes", lines: Lines, *, theme: Theme = LIGHT) -> None:
+    """Draw a line for each comparison on ``ax``, logarithmic, with stage marks."""
+    draw_differences(ax, lines_table(lines), theme=theme)
+    _name_axis(ax, lines)
+
+
+def _name_axis(ax: "Axes", lines: Lines) -> None:
+    rows = lines[0][1]
+    inside = sum(row.index is not None for row in rows)
+    if inside == 0:
+        ax.set_xlabel("tensor, in file order")
+    elif inside < len(rows):
+        ax.set_xlabel("convolution, counted from the input; behind the backbone in file order")
+
+
+def draw_floor(ax: "Axes", result: NoiseFloor, *, theme: Theme = LIGHT) -> None:
+    """Draw signal, c x floor and the control's angle in degrees against the layer on ``ax``."""
+    table = _floor_table(result)
+    draw_differences(ax, table, theme=theme)
+
+
+def _floor_table(result: NoiseFloor) -> DifferenceTable:
+    series: dict[str, list[float]] = {
+        "signal (mean of seeds)": [row.signal for row in result.rows],
+        f"{result.factor:g} x floor": [result.factor * row.floor for row in result.rows],
+    }
+    if result.control is not None:
+        control = [math.nan if row.control is None else row.control for row in result.rows]
+        series["control"] = control
+    known = any(row.stage for row in result.rows)
+    profiles = {
+        name: [
+            [
+                {
+                    "index": index,
+                    "name": row.name,
+                    "stage": row.stage or (_OUTSIDE if known else ""),
+                    "angle": value,
+                }
+                for index, (row, value) in enumerate(zip(result.rows, values, strict=True), start=1)
+            ]
+        ]
+        for name, values in series.items()
+    }
+    return profiles_table(profiles, "angle")
+
+
+def _figure(result: Comparison | Trajectory | NoiseFloor, theme: Theme) -> Any:
+    if isinstance(result, NoiseFloor):
+        figure = differences_figure(_floor_table(result), theme=theme)
+    else:
+        steps = result.steps if isinstance(result, Trajectory) else (result,)
+        lines = [(step.after, step.rows) for step in steps]
+        figure = differences_figure(lines_table(lines), theme=theme)
+        _name_axis(figure.axes[0], lines)
+    return figure
+
+
+def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> None:
+    """Write the figure of a result as SVG or PNG, by the file's suffix.
+
+    Raises:
+        ConfigError: another suffix.
+    """
+    if path.suffix == ".svg":
+        path.write_text(svg_text(_figure(result, LIGHT)), encoding="utf-8")
+    elif path.suffix == ".png":
+        write_png(_figure(result, LIGHT), path)
+    else:
+        raise ConfigError(f"expected a figure file ending in .svg or .png, got {path.name!r}")
+
+
+def figure_svgs(result: Comparison | Trajectory | NoiseFloor) -> tuple[str, str]:
+    """The figure as SVG elements for a page: for a light and for a dark background."""
+    svgs = [
+        svg_text(_figure(result, theme), salt=salt)
+        for theme, salt in ((LIGHT, "light"), (DARK, "dark"))
+    ]
+    light, dark = (svg[svg.index("<svg") :] for svg in svgs)
+    return light, dark

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group
+from frostline.errors import DatasetError
+from tests.datasets.samples import record
+
+
+def index(n: int, groups: str = "") -> DatasetIndex:
+    images = [
+        record(f"{k:03}.png", [], group=groups[k % len(groups)] if groups else None)
+        for k in range(n)
+    ]
+    return DatasetIndex(Path("x"), ("ear",), tuple(images))
+
+
+def files(part: DatasetIndex) -> list[str]:
+    return [image.file for image in part]
+
+
+def test_parts_are_disjoint_whole_and_in_order() -> None:
+    train, val = split_by_fraction(index(100), 0.2, seed=0)
+    assert (len(train), len(val)) == (80, 20)
+    assert sorted(files(train) + files(val)) == files(index(100))
+    assert files(val) == sorted(files(val))
+
+
+def test_draw_is_pinned() -> None:
+    """By definition the same on every platform and in every version."""
+    assert files(split_by_fraction(index(10), 0.3, seed=7)[1]) == ["PINNED"]
+
+
+def test_draw_does_not_depend_on_the_order() -> None:
+    whole = index(50)
+    turned = DatasetIndex(whole.root, whole.classes, whole.images[::-1])
+    drawn = set(files(split_by_fraction(whole, 0.3, seed=3)[1]))
+    assert set(files(split_by_fraction(turned, 0.3, seed=3)[1])) == drawn
+
+
+def test_seed_changes_the_draw() -> None:
+    draws = {tuple(files(split_by_fraction(index(50), 0.3, seed=s)[1])) for s in range(10)}
+    assert len(draws) == 10
+
+
+def test_images_keep_their_side_when_others_are_added() -> None:
+    few = set(files(split_by_fraction(index(100), 0.2, seed=1)[1]))
+    more = set(files(split_by_fraction(index(110), 0.2, seed=1)[1]))
+    assert len(few & more) >= 15
+
+
+def test_each_side_has_an_image() -> None:
+    assert [len(p) for p in split_by_fraction(index(2), 0.01, seed=0)] == [1, 1]
+    assert [len(p) for p in split_by_fraction(index(2), 0.99, seed=0)] == [1, 1]
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(10, 0.0), (10, 1.0), (10, float("nan")), (1, 0.5)])
+def test_fraction_out_of_bounds(n: int, fraction: float) -> None:
+    with pytest.raises(DatasetError, match="expected a fraction between 0 and 1"):
+        split_by_fraction(index(n), fraction, seed=0)
+
+
+def test_groups_are_held_out_whole() -> None:
+    train, val = split_by_group(index(9, "abc"), ["b"])
+    assert {i.group for i in train} == {"a", "c"}
+    assert {i.group for i in val} == {"b"}
+    assert len(train) + len(val) == 9
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["z"], "expected groups out of a, b, got z"),
+        ([], "got none"),
+        (["a", "b"], "leave images to train on"),
+    ],
+)
+def test_groups_that_do_not_split(groups: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        split_by_group(index(4, "ab"), groups)
