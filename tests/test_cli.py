@@ -1,63 +1,100 @@
 """The command line as a user meets it: exit codes, one-line errors, stdout for results."""
 
+import dataclasses
+import errno
 import json
+import os
+import pickle
+import signal
 import subprocess
 import sys
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
-from tests.helpers import write_study
+from frostline.cli import main
+from frostline.config import ModelConfig
+from frostline.models import build_detector
+from tests.helpers import SIZE, write_study
 
 FAST = {"depths": ["all"], "schedule": {"epochs": 1, "batch_size": 3}}
 
 
-def _frostline(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "frostline", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def frostline(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in this process: what a shell would see."""
+
+    def run(*arguments: str, cwd: Path | None = None) -> Ran:
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["frostline", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return Ran(code, out, err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished study of two trials, run from the command line."""
+    """A finished study of two trials, run by a real process."""
     folder = tmp_path_factory.mktemp("cli")
     write_study(folder, **FAST)
-    result = _frostline("run", "study.yaml", "--format", "json", cwd=folder)
+    command = [sys.executable, "-m", "frostline", "run", "study.yaml", "--format", "json"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    rows = json.loads(result.stdout)
-    assert [row["init"] for row in rows] == ["a", "b"]
+    assert [row["init"] for row in json.loads(result.stdout)] == ["a", "b"]
     assert "next: frostline report runs/study" in result.stderr
     return folder
 
 
-def test_status_and_report(done: Path) -> None:
-    status = _frostline("status", "runs/study", "--format", "csv", cwd=done)
-    assert status.stdout.splitlines() == [
-        "init,depth,seed,state,detail",
-        "a,52,0,done,",
-        "b,52,0,done,",
-    ]
-    report = _frostline("report", "runs/study", cwd=done)
-    assert report.returncode == 0, report.stderr
-    assert (done / report.stdout.strip()).read_text().startswith("<!doctype html>")
+def test_status_and_report(done: Path, frostline: Command) -> None:
+    status = frostline("status", "runs/study", "--format", "csv", cwd=done)
+    assert status.out.split() == ["init,depth,seed,state,detail", "a,52,0,done,", "b,52,0,done,"]
+    report = frostline("report", "runs/study", cwd=done)
+    assert report.code == 0, report.err
+    page = (done / report.out.strip()).read_text()
+    assert page.lower().startswith("<!doctype html>")
 
 
-def test_running_again_has_nothing_to_do(done: Path) -> None:
-    result = _frostline("run", "study.yaml", cwd=done)
-    assert result.returncode == 0
-    assert "started" not in result.stderr
+def test_running_again_has_nothing_to_do(done: Path, frostline: Command) -> None:
+    result = frostline("run", "study.yaml", cwd=done)
+    assert result.code == 0
+    assert "started" not in result.err
+    assert "0.000" in result.out or "AP50" in result.out
 
 
-def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(tmp_path: Path, frostline: Command) -> None:
     write_study(tmp_path)
-    result = _frostline("run", "study.yaml", "--dry-run", "--format", "json", cwd=tmp_path)
-    assert json.loads(result.stdout)[0]["left"] == 6
+    result = frostline("run", "study.yaml", "--dry-run", "--format", "json", cwd=tmp_path)
+    assert json.loads(result.out)[0]["left"] == 6
     assert not (tmp_path / "runs").exists()
 
 
-def test_layers_prints_both_numberings() -> None:
-    result = _frostline("layers", "resnet50", "--format", "json")
-    rows = json.loads(result.stdout)
+def test_layers_prints_both_numberings(frostline: Command) -> None:
+    rows = json.loads(frostline("layers", "resnet50", "--format", "json").out)
     assert len(rows) == 53
     assert rows[10] == {
         "k": 11,
@@ -69,49 +106,167 @@ def test_layers_prints_both_numberings() -> None:
         "batch norm": "layer1.2.bn3",
         "completes": "layer1",
     }
-    assert "layer4.2.conv3" in _frostline("layers", "resnet50").stdout
+    assert "layer4.2.conv3" in frostline("layers", "resnet50").out
 
 
-def test_doctor_and_version() -> None:
-    assert "torchvision" in _frostline("doctor").stdout
-    assert _frostline("--version").stdout.startswith("frostline ")
+def test_doctor_and_version(frostline: Command) -> None:
+    assert "torchvision" in frostline("doctor").out
+    assert frostline("--version").out.startswith("frostline ")
 
 
-def test_a_failed_trial_is_exit_code_one(tmp_path: Path) -> None:
+def test_a_failed_trial_is_exit_code_one(tmp_path: Path, frostline: Command) -> None:
     hot = {"hot": {"source": "a.safetensors", "schedule": {"lr": 1e30, "clip_norm": None}}}
     write_study(tmp_path, inits=hot, depths=[0], schedule={"epochs": 2, "batch_size": 1})
-    result = _frostline("run", "study.yaml", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "failed: hot-k00-s0: loss is not finite" in result.stderr
+    result = frostline("run", "study.yaml", cwd=tmp_path)
+    assert result.code == 1
+    assert "failed: hot-k00-s0: loss is not finite" in result.err
 
 
-BAD = {
-    "unknown key": ({"dephts": [0]}, "did you mean 'depths'"),
-    "depth beyond the model": ({"depths": [99]}, "expected 0 to 52"),
-    "missing weights": ({"inits": {"a": {"source": "no.pth"}}}, "does not exist"),
-    "corrupt weights": ({"inits": {"a": {"source": "train.csv"}}}, "train.csv"),
-    "missing images": (
-        {"data": {"images": "none", "annotations": "train.csv", "split": {"fraction": 0.5}}},
-        "none",
-    ),
+class _Hostile:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+def _hostile(folder: Path) -> None:
+    torch.save({"features.0.0.weight": _Hostile()}, folder / "a.safetensors")
+
+
+def _truncated(folder: Path) -> None:
+    whole = (folder / "a.safetensors").read_bytes()
+    (folder / "a.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def _other_architecture(folder: Path) -> None:
+    model = build_detector(ModelConfig(backbone="resnet18", preset="slim"), 1)
+    safetensors.torch.save_file(model.state_dict(), folder / "a.safetensors")
+
+
+def _raw_pickle(folder: Path) -> None:
+    (folder / "a.safetensors").write_bytes(pickle.dumps(_Hostile()))
+
+
+def _not_torch(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "a.safetensors", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+
+
+def _row(text: str) -> Callable[[Path], None]:
+    def append(folder: Path) -> None:
+        with (folder / "train.csv").open("a") as file:
+            file.write(text + "\n")
+
+    return append
+
+
+def _box(box: str) -> Callable[[Path], None]:
+    return _row(f'im0,{SIZE},{SIZE},"{box}",field_0')
+
+
+def _empty(folder: Path) -> None:
+    (folder / "train.csv").write_text("image_id,width,height,bbox,source\n")
+    for image in (folder / "images").iterdir():
+        image.unlink()
+
+
+def _absent(folder: Path) -> None:
+    (folder / "images" / "im0.png").unlink()
+
+
+def _twice(folder: Path) -> None:
+    path = folder / "study.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("  b:\n", "  a:\n"))
+
+
+def _nothing(folder: Path) -> None:
+    """The study's own values are what is bad."""
+
+
+BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
+    "unknown key": (_nothing, {"dephts": [0]}, "did you mean 'depths'"),
+    "depth beyond the model": (_nothing, {"depths": [99]}, "expected 0 to 52"),
+    "two inits with one name": (_twice, {}, "'a' is given twice"),
+    "missing weights": (_nothing, {"inits": {"a": {"source": "no.pth"}}}, "does not exist"),
+    "corrupt weights": (_nothing, {"inits": {"a": {"source": "train.csv"}}}, "train.csv"),
+    "truncated weights": (_truncated, {}, "a.safetensors"),
+    "hostile weights": (_hostile, {}, "a.safetensors"),
+    "hostile pickle": (_raw_pickle, {}, "a.safetensors"),
+    "zip of something else": (_not_torch, {}, "a.safetensors"),
+    "another architecture": (_other_architecture, {}, "a.safetensors"),
+    "empty data set": (_empty, {}, "image"),
+    "bad row": (_row("im0,64"), {}, "line 14"),
+    "NaN box": (_box("[nan, 1, 5, 5]"), {}, "line 14"),
+    "inverted box": (_box("[30, 30, -9, 5]"), {}, "line 14"),
+    "box outside": (_box("[70, 1, 5, 5]"), {}, "line 14"),
+    "absent image": (_absent, {}, "im0"),
+    "path leaving the root": (_row(f'../x,{SIZE},{SIZE},"[1, 1, 5, 5]",f'), {}, "data root"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path, case: str) -> None:
-    changes, message = BAD[case]
+def test_bad_input_is_one_line_and_exit_code_two(
+    tmp_path: Path, frostline: Command, case: str
+) -> None:
+    spoil, changes, message = BAD[case]
     write_study(tmp_path, **changes)
-    result = _frostline("run", "study.yaml", cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert result.stderr.startswith("error: ")
+    spoil(tmp_path)
+    result = frostline("run", "study.yaml", cwd=tmp_path)
+    assert result.code == 2, result.err
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert result.err.startswith("error: ")
+    assert result.out == ""
     assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "executed").exists()
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    result = _frostline("--debug", "run", tmp_path / "none.yaml")
-    assert "Traceback" in result.stderr
-    plain = _frostline("run", tmp_path / "none.yaml")
-    assert plain.returncode == 2
-    assert "Traceback" not in plain.stderr
+def test_full_disk_is_one_line_and_leaves_no_half_files(
+    tmp_path: Path, frostline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, **FAST)
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = frostline("run", "study.yaml", cwd=tmp_path)
+    assert result.code == 2
+    assert "No space left on device; free space or use --out" in result.err
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("record.json"))
+    monkeypatch.setattr(os, "fsync", real)
+    assert frostline("run", "study.yaml", cwd=tmp_path).code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_is_exit_code_130_and_resumes(
+    tmp_path: Path, frostline: Command, workers: str
+) -> None:
+    write_study(tmp_path, depths=[0], schedule={"epochs": 20, "batch_size": 1})
+    command = [sys.executable, "-m", "frostline", "run", "study.yaml", "--workers", workers]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("runs/study/trials/*/checkpoint.pt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "interrupted; the same command resumes"
+    assert "Traceback" not in err
+    status = frostline("status", "runs/study", "--format", "json", cwd=tmp_path)
+    assert "started" in {row["state"] for row in json.loads(status.out)}
+
+
+def test_debug_shows_the_traceback(
+    tmp_path: Path, frostline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = frostline("run", "none.yaml", cwd=tmp_path)
+    assert plain.code == 2
+    assert "Traceback" not in plain.err
+    monkeypatch.setattr(sys, "argv", ["frostline", "--debug", "run", "none.yaml"])
+    with pytest.raises(Exception, match=r"cannot read none\.yaml"):
+        main()

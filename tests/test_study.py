@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -145,5 +144,4 @@ def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcomes = study.run()
     assert "another process" in outcomes[0].message
-    failure = folder / FILES.failure
-    assert not failure.exists() or json.loads(failure.read_text())
+    assert not (folder / FILES.failure).exists()

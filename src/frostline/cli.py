@@ -4,12 +4,13 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 a c
 trial failed, 2 misuse or unreadable input, 130 interrupted.
 """
 
+import contextlib
 import csv
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from frostline.study import Study
 
 __all__ = ["app", "main"]
+
+_PIPE_WIDTH = 240
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,7 +113,7 @@ def run(
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
         _print_rows([estimate.to_dict()], output)
         return
-    with follow(len(plan.cells())) as on_event:
+    with _interruptible(), follow(len(plan.left())) as on_event:
         outcomes = plan.run(
             workers=workers, threads=threads, device=device.value, on_event=on_event
         )
@@ -183,7 +186,7 @@ def demo(
     from frostline.cli_progress import follow
     from frostline.demo import demo_trials, run_demo
 
-    with follow(demo_trials()) as on_event:
+    with _interruptible(), follow(demo_trials()) as on_event:
         result = run_demo(folder, workers=workers, on_event=on_event)
     for line in result.lines:
         typer.echo(line)
@@ -205,6 +208,16 @@ def doctor(output: OutputFormat = Format.table) -> None:
         "weights cache": str(Path(torch.hub.get_dir()) / "checkpoints"),
     }
     _print_rows([{"what": name, "value": value} for name, value in facts.items()], output)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is no failure: say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command resumes", err=True)
+        raise typer.Exit(130) from None
 
 
 def _summary(record: "TrialRecord") -> dict[str, Any]:
@@ -247,7 +260,10 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width to fold to
+        console = Console(width=_PIPE_WIDTH)
+    console.print(table)
 
 
 def _cell(value: object) -> str:
@@ -280,6 +296,3 @@ def main() -> None:
             raise
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command resumes", err=True)
-        sys.exit(130)

@@ -8,6 +8,7 @@ A message is one line: what was expected, what came instead, and what to do next
 __all__ = [
     "AlignmentError",
     "AuditError",
+    "BusyError",
     "CheckpointError",
     "ConfigError",
     "DatasetError",
@@ -67,6 +68,12 @@ class PlanError(FrostlineError):
 
 class RecordError(FrostlineError):
     """A record cannot be written or read back."""
+
+
+class BusyError(FrostlineError):
+    """Another process is writing this trial."""
+
+    exit_code = 1
 
 
 class DependencyError(FrostlineError):

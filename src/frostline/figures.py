@@ -754,7 +754,7 @@ def _mark_stages(ax: "Axes", stages: Sequence[Stage], theme: Theme, edge: float)
             ax.axvline(stage.last + edge, color=theme.grid, linewidth=1.0, zorder=0)
         middle = (stage.first + stage.last) / 2 - (0.5 if edge == 0 else 0)
         x = (middle - low) / (high - low) * width
-        if x - last < _SMALL:
+        if x - last < _SMALL + 3:
             continue
         last = x
         ax.annotate(

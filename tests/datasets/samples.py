@@ -42,17 +42,24 @@ def record(
 
 
 def random_index(
-    root: Path, prefix: str, images: int, seed: int, classes: tuple[str, ...] = ("ear", "leaf")
+    root: Path,
+    prefix: str,
+    images: int,
+    seed: int,
+    classes: tuple[str, ...] = ("ear", "leaf"),
+    *,
+    empty: int | None = 2,
 ) -> DatasetIndex:
-    """Images on disk with boxes of whole pixels that are not alike; the third has none."""
+    """Images on disk with boxes of whole pixels that are not alike; one of them has none."""
     rng = np.random.default_rng(seed)
     records = []
     root.mkdir(parents=True, exist_ok=True)
     for n in range(images):
         file = f"{prefix}{n}.png"
         picture(1000 * seed + n).save(root / file)
-        boxes, labels = [], []
-        for k in range(0 if n == 2 else 3):
+        boxes: list[list[float]] = []
+        labels = []
+        for k in range(0 if n == empty else 3):
             x, y = 32 * k + int(rng.integers(0, 8)), int(rng.integers(0, 30))
             boxes.append([x, y, x + int(rng.integers(16, 24)), y + int(rng.integers(16, 30))])
             labels.append(1 + k % len(classes))

@@ -58,7 +58,8 @@ def test_states(tree: Tree) -> None:
 
 
 def test_refuses_files_that_are_too_large(tree: Tree) -> None:
-    assert tree.open("a.png", 5).read() == b"a.png"
+    with tree.open("a.png", 5) as stream:
+        assert stream.read() == b"a.png"
     with pytest.raises(DatasetError, match=r"a\.png: expected at most 4 bytes"):
         tree.open("a.png", 4)
     with pytest.raises(DatasetError, match="found none"):

@@ -141,7 +141,7 @@ def test_resolve_inside_allows(tmp_path: Path, name: str) -> None:
     "name", ["../a.jpg", "a/../../b", "a/../b", "/etc/passwd", "", ".", "a\0b", "C:/a.jpg", "C:a"]
 )
 def test_resolve_inside_refuses(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DatasetError, match="inside the data root|no usable"):
+    with pytest.raises(DatasetError, match="inside the data root"):
         resolve_inside(tmp_path, name)
 
 

@@ -48,7 +48,7 @@ def test_record_refuses_boxes_that_are_no_boxes_of_the_image(box: list[float]) -
 def test_record_refuses_wrong_arrays() -> None:
     good = record("a.png", [[0, 0, 1, 1]])
     with pytest.raises(ValueError, match=r"expected boxes float64 \(1, 4\), got float32"):
-        ImageRecord("a", 9, 9, good.boxes.astype(np.float32), good.labels, good.crowd)  # type: ignore[arg-type]
+        ImageRecord("a", 9, 9, good.boxes.astype(np.float32), good.labels, good.crowd)
     with pytest.raises(ValueError, match="expected crowd"):
         ImageRecord("a", 9, 9, good.boxes, good.labels, np.zeros(2, bool))
     with pytest.raises(ValueError, match="labels >= 1"):

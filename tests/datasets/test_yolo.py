@@ -179,7 +179,7 @@ def test_flat_images_with_labels_of_two_splits(root: Path) -> None:
 
 def test_no_labels_at_all(root: Path) -> None:
     (root / "labels").rename(root / "text")
-    with pytest.raises(DatasetError, match="expected YOLO label files for the images of data.yaml"):
+    with pytest.raises(DatasetError, match="expected YOLO label files for the images of data"):
         read(root)
 
 

@@ -17,7 +17,8 @@ _KNOWN: Final = (
     "state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights",
     "module", "params", "blobs", "ema", "ema_state_dict", "state_dict_ema", "model_ema",
 )  # fmt: skip
-_MAX_TENSORS: Final = 1_000_000
+_MAX_TENSORS: Final = 200_000  # twice those of the largest open language models
+_MAX_NAME: Final = 1_000  # characters
 _MAX_DEPTH: Final = 64
 NUMPY_TYPES: Final = {
     "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32",
@@ -123,6 +124,11 @@ def _walk(where: str, section: Any) -> Iterator[tuple[str, Leaf]]:
                 "the file is corrupt or hostile"
             )
         for key, value in reversed(_members(item)):
+            if len(prefix) + len(key) > _MAX_NAME:
+                raise CheckpointError(
+                    f"{where}: expected names of at most {_MAX_NAME} characters, got a longer one; "
+                    "the file is corrupt or hostile"
+                )
             pending.append((f"{prefix}.{key}" if prefix else key, value, depth + 1))
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "draw_floor", "figure_svgs", "lines_table", "write_figure"]
 
 Lines = Sequence[tuple[str, Sequence[TensorDifference]]]
-_OUTSIDE = "heads"  # what a backbone is followed by
+_OUTSIDE = "neck, heads"
 
 
 def lines_table(lines: Lines) -> DifferenceTable:

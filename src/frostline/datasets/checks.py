@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import is_image, open_tree
 from frostline.datasets.findings import Finding, shown
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
+from frostline.datasets.kaggle import UNLISTED
 from frostline.datasets.locations import DatasetLocation
 from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
-from frostline.datasets.reading import read_dataset
+from frostline.datasets.reading import read_dataset, unused_images
 from frostline.errors import DatasetError
 
 __all__ = [
@@ -172,7 +172,10 @@ def check_dataset(
         raise last or DatasetError("expected at least one split, got none")
     result = check_splits(splits, image_size=image_size, preset=preset, on_image=on_image)
     findings = {**result.findings, **{name: (finding,) for name, finding in failed.items()}}
-    findings[""] = (*findings[""], *_unlisted_images(location, splits))
+    if len(splits) > 1:  # of several files over one folder each lacks the images of the others
+        findings = {n: tuple(f for f in p if f.code != UNLISTED) for n, p in findings.items()}
+    if not any(f.code == UNLISTED for part in findings.values() for f in part):
+        findings[""] = (*findings[""], *unused_images(splits))
     return replace(result, findings=findings)
 
 
@@ -355,19 +358,6 @@ def _leak_finding(leak: Leak) -> Finding:
         return Finding("error", "image-copy-across-splits", leak.other_file, message)
     message = f"nearly the same picture as {pair}: results on {other} may be too good"
     return Finding("warning", "image-near-duplicate", leak.other_file, message)
-
-
-def _unlisted_images(
-    location: DatasetLocation, splits: Mapping[str, DatasetIndex]
-) -> Iterator[Finding]:
-    listed = {image.file for index in splits.values() for image in index}
-    told = {f.code for index in splits.values() for f in index.findings}
-    files = [n for n in open_tree(location.images).names() if is_image(n) and n not in listed]
-    if files and told.isdisjoint({"image-unlisted"}):
-        message = (
-            f"{len(files)} images are in no split, or were left out, such as {shown(files[0])}"
-        )
-        yield Finding("note", "images-unused", "", message)
 
 
 # --- box sizes -----------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ class FolderTree:
                 raise _too_large(name, max_bytes)
             return path.open("rb")
         except OSError as error:
-            raise DatasetError(f"{shown(name)}: cannot be read: {shown(error.strerror)}") from error
+            raise DatasetError(f"{shown(name)}: cannot be read: {shown(_reason(error))}") from error
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,17 @@ class ZipTree:
                 data = stream.read(max_bytes + 1)
         # NotImplementedError: unknown compression; RuntimeError: a password
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise DatasetError(f"{shown(name)}: cannot be unpacked: {shown(error)}") from error
+            raise DatasetError(
+                f"{shown(name)}: cannot be unpacked: {shown(_reason(error))}"
+            ) from error
         if len(data) > max_bytes:
             raise _too_large(name, max_bytes)
         return io.BytesIO(data)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the absolute path that Python adds to it."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _too_large(name: str, max_bytes: int) -> DatasetError:

@@ -1,5 +1,7 @@
 """Opening images that annotations name: inside the root only, and never larger than allowed."""
 
+import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,6 +25,7 @@ MAX_IMAGE_BYTES = 1 << 28
 
 _MAX_16_BIT = 0xFFFF
 _ORIENTATION = 0x0112  # EXIF tag
+_LOCK = threading.Lock()
 
 # Only these decoders run. Pillow knows more, some of which start other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
@@ -66,7 +69,7 @@ def load_image(root: Path, file: str, *, max_pixels: int = MAX_PIXELS) -> npt.ND
     Args:
         root: Folder of the data set, see `resolve_inside`.
         file: Relative POSIX path.
-        max_pixels: Refuse images with more pixels than this, before decoding.
+        max_pixels: Refuse images with more pixels than this, before decoding; at most `MAX_PIXELS`.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -91,18 +94,25 @@ def _header(stream: BinaryIO, file: str) -> "Image":
     from PIL import Image
 
     try:
-        return Image.open(stream, formats=_FORMATS)
+        # The filters of warnings are the process's own, and images are opened in threads.
+        with _LOCK, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(stream, formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{shown(file)}: image too large to open: {shown(error)}") from error
+        raise DatasetError(
+            f"{shown(file)}: expected at most {MAX_PIXELS} pixels, the image has more; make it "
+            f"smaller or cut it into tiles"
+        ) from error
     except Exception as error:
         raise _unreadable(file, error) from error
 
 
 def _unreadable(file: str, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{shown(file)}: expected a readable image ({', '.join(_FORMATS)}), "
-        f"got {type(error).__name__}: {shown(error)}"
-    )
+    # Pillow's own text for this error has the absolute path of the file in it.
+    unknown = type(error).__name__ == "UnidentifiedImageError"
+    came = "something else" if unknown else f"{type(error).__name__}: {shown(error)}"
+    formats = ", ".join(_FORMATS)
+    return DatasetError(f"{shown(file)}: expected a readable image ({formats}), got {came}")
 
 
 def _to_rgb(image: Any) -> npt.NDArray[np.uint8]:

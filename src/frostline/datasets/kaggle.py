@@ -14,10 +14,20 @@ from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, 
 from frostline.datasets.text import CsvRow, csv_rows, read_text
 from frostline.errors import DatasetError
 
-__all__ = ["KAGGLE_COLUMNS", "WHEAT_CLASS", "read_kaggle"]
+__all__ = [
+    "KAGGLE_COLUMNS",
+    "UNLISTED",
+    "WHEAT_CLASS",
+    "four_numbers",
+    "read_kaggle",
+    "single_class",
+]
 
 KAGGLE_COLUMNS = ("image_id", "width", "height", "bbox")
 """Columns that must be there; ``source``, the group, may be absent."""
+
+UNLISTED = "image-unlisted"
+"""Code of the finding about images without a row."""
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
@@ -79,7 +89,7 @@ def _mention_unlisted(files: list[str], name: str, options: ReadOptions) -> None
         message = (
             f"{len(files)} images of the folder have no row, such as {shown(files[0])}: {what}"
         )
-        options.problems.note("image-unlisted", Place(name), message)
+        options.problems.note(UNLISTED, Place(name), message)
 
 
 @dataclass

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Literal
 
 from frostline.datasets.coco import read_coco
-from frostline.datasets.files import open_tree
-from frostline.datasets.findings import OnProblem, Problems, shown
+from frostline.datasets.files import is_image, open_tree
+from frostline.datasets.findings import Finding, OnProblem, Problems, shown
 from frostline.datasets.gwhd import read_gwhd
 from frostline.datasets.index import DatasetIndex
-from frostline.datasets.kaggle import read_kaggle
+from frostline.datasets.kaggle import UNLISTED, read_kaggle
 from frostline.datasets.locations import LAYOUTS, find_dataset, is_folder, open_source, recognise
 from frostline.datasets.raw import RawDataset, ReadOptions, Source, build_index
 from frostline.datasets.voc import read_voc
 from frostline.datasets.yolo import read_yolo
 from frostline.errors import DatasetError
 
-__all__ = ["Unlisted", "read_dataset", "read_splits"]
+__all__ = ["Unlisted", "read_dataset", "read_splits", "unused_images"]
 
 Unlisted = Literal["empty", "ignore"]
 
@@ -38,7 +38,7 @@ def read_dataset(
     on_problem: OnProblem = "raise",
     classes: Sequence[str] | None = None,
     check_files: bool = True,
-    unlisted: Unlisted = "empty",
+    unlisted: Unlisted | None = None,
     split: str | None = None,
 ) -> DatasetIndex:
     """Read images and boxes of any layout, from folders or out of a zip file.
@@ -58,7 +58,8 @@ def read_dataset(
             the annotations do not say the size (YOLO), they must be there in any case.
         unlisted: For layouts in which an image without boxes has no entry (kaggle), what the other
             images of the folder are: ``empty`` images, or to ``ignore``, as when two annotation
-            files share one folder.
+            files share one folder. Without it: ``empty``, unless the data set found has several
+            splits.
         split: Which part to read where ``data.yaml``, or the data set found, has several.
 
     Raises:
@@ -75,17 +76,17 @@ such folder
     root = Path(images)
     if (check_files or annotations is None) and not is_folder(root):
         raise DatasetError(f"expected a folder or zip file of images, found none at {shown(root)}")
-    if unlisted not in ("empty", "ignore"):
+    if unlisted not in (None, "empty", "ignore"):
         raise DatasetError(f"expected unlisted 'empty' or 'ignore', got {shown(unlisted)!r}")
     options = ReadOptions(
         problems=Problems(on_problem),
         classes=tuple(classes) if classes else None,
         check_files=check_files,
-        unlisted_empty=unlisted == "empty",
+        unlisted_empty=unlisted != "ignore",
         split=split,
     )
     if annotations is None:
-        return _read_found(root, layout, options)
+        return _read_found(root, layout, options, unlisted)
     return _read(root, Path(annotations), layout, options)
 
 
@@ -135,7 +136,7 @@ def read_splits(
         )
         classes = splits[name].classes
     _require_disjoint(splits)
-    return splits
+    return _with_unused_images(splits) if len(splits) > 1 else splits
 
 
 def _require_disjoint(splits: Mapping[str, DatasetIndex]) -> None:
@@ -150,7 +151,34 @@ def _require_disjoint(splits: Mapping[str, DatasetIndex]) -> None:
                 )
 
 
-def _read_found(data: Path, layout: str, options: ReadOptions) -> DatasetIndex:
+def _with_unused_images(splits: dict[str, DatasetIndex]) -> dict[str, DatasetIndex]:
+    """Splits in which images without an entry are told once, with the first, and truly."""
+    if all(f.code != UNLISTED for index in splits.values() for f in index.findings):
+        return splits
+    unused = unused_images(splits)
+    told = {
+        name: replace(index, findings=tuple(f for f in index.findings if f.code != UNLISTED))
+        for name, index in splits.items()
+    }
+    first = next(iter(told))
+    told[first] = replace(told[first], findings=(*told[first].findings, *unused))
+    return told
+
+
+def unused_images(splits: Mapping[str, DatasetIndex]) -> tuple[Finding, ...]:
+    """A note, if there are images under the root of the first split that are in no split."""
+    used = {image.file for index in splits.values() for image in index}
+    tree = open_tree(next(iter(splits.values())).root)
+    files = [name for name in tree.names() if is_image(name) and name not in used]
+    if not files:
+        return ()
+    message = f"{len(files)} images are in no split, or were left out, such as {shown(files[0])}"
+    return (Finding("note", "images-unused", "", message),)
+
+
+def _read_found(
+    data: Path, layout: str, options: ReadOptions, unlisted: Unlisted | None
+) -> DatasetIndex:
     found = find_dataset(data, layout)
     split = options.split or (next(iter(found.splits)) if len(found.splits) == 1 else None)
     if split not in found.splits:
@@ -160,7 +188,9 @@ def _read_found(data: Path, layout: str, options: ReadOptions) -> DatasetIndex:
         )
     file = found.splits[split]
     chosen = split if str(file).endswith((".yaml", ".yml")) else None
-    return _read(found.images, file, found.layout, replace(options, split=chosen))
+    empty = options.unlisted_empty and (unlisted is not None or len(found.splits) == 1)
+    options = replace(options, split=chosen, unlisted_empty=empty)
+    return _read(found.images, file, found.layout, options)
 
 
 def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:

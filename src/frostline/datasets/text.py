@@ -46,7 +46,9 @@ def read_bytes(tree: Tree, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> byt
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             data = stream.read(max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{shown(name)}: cannot be read: {shown(error)}") from error
+        raise DatasetError(
+            f"{shown(name)}: cannot be read: {shown(getattr(error, 'strerror', None) or error)}"
+        ) from error
     if len(data) > max_bytes:
         raise DatasetError(f"{shown(name)}: expected at most {max_bytes} bytes of annotations")
     return data

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.engines.events import Event, Outcome
-from frostline.errors import FrostlineError, RecordError
+from frostline.errors import BusyError, FrostlineError, RecordError
 from frostline.records import TrialRecord, append_line, write_json
 from frostline.training import Progress
 from frostline.trial import FILES, TrialSpec, run_trial
@@ -47,6 +47,7 @@ def run_local(
         One outcome per trial, in the order in which they ended.
 
     Raises:
+        RecordError: a record cannot be written; what is left would fail as well.
         KeyboardInterrupt: Ctrl-C; finished trials keep their records, the others their checkpoints.
     """
     if workers == 1:
@@ -64,9 +65,12 @@ def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -
     try:
         with _locked(folder):
             outcome = Outcome(spec.key, True, _headline(_finish(folder, spec, on_step)))
+    except BusyError as error:
+        outcome = Outcome(spec.key, False, str(error))
+    except RecordError:
+        raise  # a full disk or a wrong folder stops every trial
     except FrostlineError as error:
-        with contextlib.suppress(RecordError):  # the disk may be what is full
-            write_json(folder / FILES.failure, {"error": type(error).__name__, "text": str(error)})
+        write_json(folder / FILES.failure, {"error": type(error).__name__, "text": str(error)})
         outcome = Outcome(spec.key, False, str(error))
     on_event(Event("ended", spec.key, outcome=outcome))
     return outcome
@@ -156,7 +160,7 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         if not _try_lock(file.fileno()):
-            raise RecordError(f"{folder.name} is being written by another process; wait for it")
+            raise BusyError(f"{folder.name} is being written by another process; wait for it")
         yield
 
 

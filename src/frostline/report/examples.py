@@ -197,7 +197,7 @@ def _match(
 def _inside(
     boxes: npt.NDArray[np.float64], crowds: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """bool (N,): half of the box or more lies in a crowd region, where no single box is annotated."""
+    """Whether half of each box (N, 4) or more lies in a crowd region: bool (N,)."""
     result = np.zeros(len(boxes), dtype=np.bool_)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for crowd in crowds:

@@ -124,6 +124,7 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "examples": contents.examples,
         "examples_note": contents.examples_note,
         "trials": [_trial(record) for record in sorted(records, key=_order(contents))],
+        "flagged": [record for record in records if record.flags],
         "has_test": any("test" in record.metrics for record in records),
         "parts": {kind: _parts(contents, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,
@@ -419,7 +420,7 @@ def _score(value: float | None) -> str:
 
 
 def _thousandths(value: float | None) -> str:
-    return "n/a" if value is None or math.isnan(value) else f"{1000 * value:.3g}"
+    return "n/a" if value is None or math.isnan(value) else f"{1000 * value:#.3g}".rstrip(".")
 
 
 def _percent(value: float) -> str:
