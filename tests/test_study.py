@@ -13,7 +13,7 @@ from frostline.errors import (
 )
 from frostline.study import Study, open_study, read_records
 from frostline.trial import FILES
-from tests.helpers import TINY_MODEL, write_study
+from tests.helpers import TINY_MODEL, write_start, write_study
 
 
 def _study(folder: Path, **changes: object) -> Study:
@@ -64,6 +64,15 @@ def test_a_changed_study_is_explained(tmp_path: Path) -> None:
         changed.run()
     assert "schedule.epochs was 1, is 2" in str(caught.value)
     assert "inits.a.source was 'a.safetensors', is 'b.safetensors'" in str(caught.value)
+
+
+def test_a_weight_file_that_changed_under_its_name_is_told(tmp_path: Path) -> None:
+    fast = {"depths": ["all"], "schedule": {"epochs": 1, "batch_size": 3}}
+    study = _study(tmp_path, **fast)
+    study.run()
+    write_start(tmp_path / "b.safetensors", seed=9)
+    with pytest.raises(StudyChangedError, match=r"b-k52-s0 is finished.*weights was"):
+        study.run()
 
 
 @pytest.mark.parametrize(

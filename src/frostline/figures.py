@@ -702,7 +702,8 @@ def _look(inits: Sequence[str], init: str, ranked: bool, theme: Theme) -> tuple[
     if not ranked:
         return theme.muted, "_"
     place = list(inits).index(init)
-    return theme.lines[place % len(theme.lines)], _MARKERS[place % len(_MARKERS)]
+    turn, color = divmod(place, len(theme.lines))
+    return theme.lines[color], _MARKERS[(color + turn) % len(_MARKERS)]
 
 
 def _label(init: str, ranked: bool) -> str:

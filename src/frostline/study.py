@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,7 +12,7 @@ from frostline.errors import RecordError, StudyChangedError
 from frostline.estimate import Estimate, estimate
 from frostline.models import model_layers
 from frostline.records import TrialKey, TrialRecord, write_json
-from frostline.trial import FILES, TrialSpec, load_data, prepare
+from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
 
 __all__ = ["Study", "TrialState", "open_study", "read_records"]
 
@@ -104,10 +104,14 @@ class Study:
             FrostlineError: the first problem.
         """
         self.cells()
-        classes = len(load_data(self.config.data, self.base)["train"].classes)
-        for key in {key.init: key for key in self.cells()}.values():
-            prepare(self.spec(key), classes)
         self._require_unchanged()
+        data = load_data(self.config.data, self.base)
+        records = self.records()
+        for key in {key.init: key for key in self.cells()}.values():
+            spec = self.spec(key)
+            start = prepare(spec, len(data["train"].classes))
+            identity = trial_identity(spec, start.init, start.plan, data)
+            _require_same_inputs(identity, [r for r in records if r.key.init == key.init])
 
     def run(
         self,
@@ -217,6 +221,18 @@ def _read_config(path: Path) -> StudyConfig:
         raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
 
 
+def _require_same_inputs(identity: dict[str, Any], records: Sequence[TrialRecord]) -> None:
+    """Weights and data are compared by what is in them: a file may keep its name and change."""
+    shared = {name: identity[name] for name in ("weights", "data", "model", "schedule")}
+    for record in records:
+        changes = list(_changes({name: record.spec[name] for name in shared}, shared))
+        if changes:
+            raise StudyChangedError(
+                f"{record.key.slug} is finished, but its inputs have changed: "
+                f"{'; '.join(changes)}; use --out for a new folder"
+            )
+
+
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
     """The random reference needs live BatchNorm: fixed statistics of nothing are nothing."""
     return model.model_copy(update={"batch_norm": "live"}) if random else model
@@ -234,9 +250,10 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
 
 
 def _frame(config: StudyConfig) -> dict[str, Any]:
-    """What all cells share."""
-    skipped = {"inits", "depths", "seeds"}
-    return config.model_dump(mode="json", exclude=skipped)
+    """What all cells share and what their results depend on."""
+    frame = config.model_dump(mode="json", exclude={"inits", "depths", "seeds"})
+    del frame["schedule"]["checkpoint_seconds"]
+    return frame
 
 
 def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -296,11 +296,15 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
     path = folder / FILES.spec
     if path.exists():
         try:
-            same = json.loads(path.read_bytes()) == identity
+            before = json.loads(path.read_bytes())
         except ValueError:
-            same = False
-        if not same:
-            raise RecordError(f"{folder.name} holds another trial; use --out for a new folder")
+            before = {}
+        other = [name for name in identity if before.get(name) != identity[name]]
+        if other:
+            raise RecordError(
+                f"{folder.name} holds another trial, which differs in {', '.join(other)}; "
+                "delete it or use --out for a new folder"
+            )
         return
     write_json(path, identity)
 

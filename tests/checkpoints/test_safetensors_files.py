@@ -18,7 +18,7 @@ def contiguous():
     tensors = {name: t.detach().contiguous().clone() for name, t in state_dict().items()}
     tensors["e4m3"] = torch.randn(30).to(torch.float8_e4m3fn)
     tensors["e5m2"] = torch.randn(30).to(torch.float8_e5m2)
-    tensors["uint32"] = torch.arange(4, dtype=torch.uint32)
+    tensors["uint32"] = torch.tensor([0, 1, 7], dtype=torch.uint32)
     return tensors
 
 

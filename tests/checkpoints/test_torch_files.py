@@ -57,7 +57,7 @@ def test_newer_types(tmp_path):
     tensors = {
         "e4m3": torch.randn(300).to(torch.float8_e4m3fn),
         "e5m2": torch.randn(300).to(torch.float8_e5m2),
-        "uint16": torch.arange(5, dtype=torch.uint16),
+        "uint16": torch.tensor([0, 1, 65535], dtype=torch.uint16),
     }
     torch.save(tensors, tmp_path / "w.pth")
     assert_equal(open_checkpoint(tmp_path / "w.pth"), tensors)
@@ -308,7 +308,7 @@ def test_a_payload_leaves_no_trace(tmp_path):
         (b"\x82\x01.", "registered extension"),
         (b"Psome id\n.", "persistent id"),
         (b"cbuiltins\ngetattr\n(cos\nX\x06\x00\x00\x00systemtR.", "getattr of Global"),
-        (b"cbuiltins\nset\n(]tR(ttR.", "computed value"),
+        (b"cbuiltins\nset\n(]tR)R.", "computed value"),
         (b"ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nN)NtR.", "os.system"),
     ],
 )

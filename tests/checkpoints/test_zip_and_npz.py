@@ -110,7 +110,7 @@ def test_a_deflated_entry_with_broken_bytes(tmp_path):
     data = bytearray(path.read_bytes())
     data[200_000:200_400] = bytes(400)
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="compressed entry"):
+    with pytest.raises(CheckpointError, match="checksum differs"):
         open_checkpoint(path)["a"].read()
 
 
@@ -176,9 +176,10 @@ def test_a_damaged_directory_is_refused(tmp_path, offset, value, why):
 
 def test_a_name_given_twice_is_refused(tmp_path):
     path = tmp_path / "w.zip"
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"1")
-        archive.writestr("a", b"2")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a", b"2")
     with pytest.raises(CheckpointError, match="twice"):
         entries(path)
 

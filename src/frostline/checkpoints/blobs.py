@@ -161,19 +161,32 @@ class DeflatedBlob:
         file: the file.
         offset: where the compressed bytes begin.
         packed: their number.
+        size: decompressed bytes in all, as declared and checked by the caller.
+        crc: their CRC-32; compared whenever reading reaches the end.
         skip: decompressed bytes to leave out at the front (a header).
-        nbytes: decompressed bytes after that, as declared and checked by the caller.
+        length: decompressed bytes after that; None: all that follow.
     """
 
-    __slots__ = ("file", "nbytes", "offset", "packed", "skip")
+    __slots__ = ("_crc", "_size", "file", "nbytes", "offset", "packed", "skip")
 
-    def __init__(self, file: OpenFile, offset: int, packed: int, skip: int, nbytes: int) -> None:
-        self.file, self.offset, self.packed = file, offset, packed
-        self.skip, self.nbytes = skip, nbytes
+    def __init__(
+        self,
+        file: OpenFile,
+        offset: int,
+        packed: int,
+        *,
+        size: int,
+        crc: int,
+        skip: int = 0,
+        length: int | None = None,
+    ) -> None:
+        self.file, self.offset, self.packed, self.skip = file, offset, packed, skip
+        self._size, self._crc = size, crc
+        self.nbytes = size - skip if length is None else length
 
     def read_into(self, target: memoryview, start: int) -> None:
         """Fill ``target`` from byte ``start`` of the blob on, never inflating past its end."""
-        skip, done = self.skip + start, 0
+        skip, done, crc = self.skip + start, 0, 0
         inflater = zlib.decompressobj(-15)
         position, end = self.offset, self.offset + self.packed
         pending = b""
@@ -185,11 +198,14 @@ class DeflatedBlob:
             pending = inflater.unconsumed_tail
             if not piece and not pending and position >= end:
                 raise self._broken("its compressed bytes end too early")
+            crc = zlib.crc32(piece, crc)
             dropped = min(skip, len(piece))
             skip -= dropped
             piece = piece[dropped : dropped + len(target) - done]
             target[done : done + len(piece)] = piece
             done += len(piece)
+        if self.skip + start + done == self._size and crc != self._crc:
+            raise self._broken("its checksum differs")
 
     def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> bytes:
         try:

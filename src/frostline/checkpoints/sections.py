@@ -58,6 +58,11 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
             return key, parts[key], names
     if any(isinstance(value, Leaf) for value in root.values()):
         return "", root, names
+    if not names:
+        raise CheckpointError(
+            f"{where}: expected tensors, got a saved object without any; "
+            "save the state dict (model.state_dict())"
+        )
     if len(names) != 1:
         raise _no_section(where, "one part with tensors", names)
     return names[0], parts[names[0]], names

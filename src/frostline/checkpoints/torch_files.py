@@ -4,10 +4,10 @@ import io
 from collections.abc import Callable
 from typing import IO, Any
 
-from frostline.checkpoints.blobs import Blob, FileBlob, OpenFile, Window
+from frostline.checkpoints.blobs import FileBlob, OpenFile, Window
 from frostline.checkpoints.known_calls import KnownCalls, Storage
 from frostline.checkpoints.messages import shown
-from frostline.checkpoints.pickles import Global, Span, load_pickle
+from frostline.checkpoints.pickles import Global, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
 from frostline.errors import CheckpointError
@@ -58,19 +58,11 @@ def read_torch_zip(where: str, entries: dict[str, ZipEntry]) -> tuple[Any, bool]
         return stored if stored.dtype == dtype else Storage(dtype, stored.blob)
 
     stream = pickle.stream()
-    calls = KnownCalls(where, lambda span: _placed(pickle, span))
+    calls = KnownCalls(where, lambda span: pickle.blob(span.start, span.length))
     value = load_pickle(
         stream, where, reduce=calls.reduce, persistent=persistent, build=calls.build
     )
     return value, _big_endian(where, entries, root)
-
-
-def _placed(pickle: ZipEntry, span: Span) -> Blob:
-    if pickle.deflated:
-        blob = pickle.blob(span.start)
-        blob.nbytes = span.length  # type: ignore[misc]
-        return blob
-    return FileBlob(pickle.file, pickle.offset + span.start, span.length)
 
 
 def _big_endian(where: str, entries: dict[str, ZipEntry], root: str) -> bool:
@@ -154,7 +146,10 @@ def _legacy_storage(
     pid: Any,
     storages: dict[str, Storage],
     views: list[tuple[Storage, Storage, int]],
-) -> Storage:
+) -> Storage | Global:
+    match pid:
+        case ("module", Global() as cls, *_):  # a class, followed by its source text
+            return cls
     dtype, key, _elements = _storage_id(where, pid)
     base = storages.setdefault(key, Storage(dtype, None))
     if base.dtype != dtype:

@@ -37,12 +37,18 @@ class ZipEntry:
     packed: int
     size: int
     deflated: bool
+    crc: int
 
-    def blob(self, skip: int = 0) -> Blob:
-        """The entry's bytes from ``skip`` on."""
+    def blob(self, skip: int = 0, length: int | None = None) -> Blob:
+        """The entry's bytes from ``skip`` on, or ``length`` of them."""
         if self.deflated:
-            return DeflatedBlob(self.file, self.offset, self.packed, skip, self.size - skip)
-        return FileBlob(self.file, self.offset + skip, self.size - skip)
+            return DeflatedBlob(
+                self.file, self.offset, self.packed,
+                size=self.size, crc=self.crc, skip=skip, length=length,
+            )  # fmt: skip
+        return FileBlob(
+            self.file, self.offset + skip, self.size - skip if length is None else length
+        )
 
     def stream(self, limit: int | None = None) -> IO[bytes]:
         """The entry's bytes, or its first ``limit`` bytes, as a buffered stream."""
@@ -117,7 +123,7 @@ def _next_entry(file: OpenFile, data: bytes, at: int) -> tuple[ZipEntry, int]:
     if at + _CENTRAL.size > len(data):
         raise _corrupt(file, "its table of contents ends too early")
     fields = _CENTRAL.unpack_from(data, at)
-    magic, _, _, flags, method, *_ = fields
+    magic, _, _, flags, method, _, _, crc, *_ = fields
     packed, size, name_length, extra_length, comment_length = fields[8:13]
     offset = fields[16]
     name_at = at + _CENTRAL.size
@@ -132,7 +138,7 @@ def _next_entry(file: OpenFile, data: bytes, at: int) -> tuple[ZipEntry, int]:
         raise _corrupt(file, f"entry {shown(name)} is encrypted or of an unknown compression")
     _check_size(file, name, method, packed, size)
     begin = _data_offset(file, name, offset)
-    return ZipEntry(file, name, begin, packed, size, method == _DEFLATED), following
+    return ZipEntry(file, name, begin, packed, size, method == _DEFLATED, crc), following
 
 
 def _widen(file: OpenFile, extra: bytes, *fields: int) -> tuple[int, ...]:

@@ -167,7 +167,7 @@ def _examples(
         return (), "No example images were asked for."
     trials = _shown_trials(records, found)
     if not trials:
-        return (), "There are no example images: no ranked trial finished without collapsing."
+        return (), "There are no example images: no ranked trial has a score that counts."
     try:
         index = _validation(study.config, records, base)
         files = [

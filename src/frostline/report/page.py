@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -43,6 +44,8 @@ from frostline.study import TrialState
 __all__ = ["Contents", "render"]
 
 _MOST_GROUPS = 12
+#: An absolute path, POSIX or Windows; the group is its last part.
+_PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\s\\/:;,'\"]*)*[\\/]([^\s\\/:;,'\"]+)")
 #: Up to so many seconds, in units of so many, with so many decimals.
 _UNITS = ((10, 1, 1, "s"), (100, 1, 0, "s"), (5400, 60, 1, "min"))
 
@@ -94,6 +97,7 @@ def render(contents: Contents) -> str:
         "number": _number,
         "percent": _percent,
         "text": _text,
+        "unplaced": _unplaced,
     }
     return environment.get_template("report.html").render(_context(environment, contents))
 
@@ -357,8 +361,11 @@ def _strip_part(stage: Stage, depth: int) -> dict[str, Any]:
 
 
 def _sources(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """One record per init, for the table of starting weights."""
-    return list({record.key.init: record for record in reversed(list(records))}.values())[::-1]
+    """One record per init, for the table of starting weights; references last."""
+    first: dict[str, TrialRecord] = {}
+    for record in records:
+        first.setdefault(record.key.init, record)
+    return sorted(first.values(), key=lambda record: not record.ranked)
 
 
 def _schedule(records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -448,3 +455,8 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unplaced(text: str) -> str:
+    """A message without the folders of the machine it came from: a page may be sent to others."""
+    return _PATH.sub(lambda match: match[1], text)

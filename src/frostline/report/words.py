@@ -18,7 +18,7 @@ def headline(answer: Answer) -> str:
     """The best cell in one sentence, with its seeds and how many others may be as good."""
     best = answer.best
     if best is None:
-        return "No ranked trial finished without collapsing, so there is nothing to recommend."
+        return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
         f"The highest mean {_NAMES[answer.score]} on {answer.split}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
