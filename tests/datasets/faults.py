@@ -1,6 +1,8 @@
 """Plants one fault at a time into a clean set."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,15 +107,19 @@ def _linked_folder(planted: PlantedSet) -> None:
     planted.image(file_name="sub/t0.png")
 
 
-def _bomb(planted: PlantedSet) -> None:
-    """A PNG of a few kB that would decode to 100 million pixels."""
-    Image.new("1", (10_000, 10_000)).save(planted.images / "t0.png")
-    planted.image(width=10_000, height=10_000)
+def _bomb(side: int) -> Plant:
+    """A PNG of a hundred bytes whose header promises millions of pixels."""
 
+    def plant(planted: PlantedSet) -> None:
+        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        parts = [b"\x89PNG\r\n\x1a\n"]
+        for tag, data in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")):
+            crc = struct.pack(">I", zlib.crc32(tag + data))
+            parts.append(struct.pack(">I", len(data)) + tag + data + crc)
+        (planted.images / "t0.png").write_bytes(b"".join(parts))
+        planted.image(width=side, height=side)
 
-def _huge_bomb(planted: PlantedSet) -> None:
-    Image.new("1", (20_000, 20_000)).save(planted.images / "t0.png")
-    planted.image(width=20_000, height=20_000)
+    return plant
 
 
 def _reencode(planted: PlantedSet) -> None:
@@ -227,8 +233,8 @@ FAULTS = [
     Fault("empty file", "image-unreadable", E,
           lambda p: (p.images / "t0.png").write_bytes(b""), "t0.png"),
     Fault("truncated image", "image-undecodable", E, _truncate, "t0.png"),
-    Fault("image bomb", "image-unreadable", E, _bomb, "t0.png"),
-    Fault("larger image bomb", "image-unreadable", E, _huge_bomb, "t0.png"),
+    Fault("image bomb", "image-unreadable", E, _bomb(10_000), "at most 89478485 pixels"),
+    Fault("larger image bomb", "image-unreadable", E, _bomb(60_000), "at most 89478485 pixels"),
     Fault("dots in the path", "path-outside", E,
           lambda p: p.image(file_name="../outside/a.png"), "../outside/a.png"),
     Fault("absolute path", "path-outside", E,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from frostline.checkpoints.alignment import HasShape
-from frostline.checkpoints.dialects import neutral_names
+from frostline.checkpoints.dialects import neutral_names, shows_body
 from frostline.checkpoints.names import strip_prefixes
 from frostline.depth import BACKBONES, LayerTable, layer_table
 from frostline.errors import AlignmentError
@@ -43,9 +43,14 @@ def find_backbone(
     """
     wanted = BACKBONES if architecture is None else (architecture,)
     tables = sorted((layer_table(name) for name in wanted), key=len, reverse=True)
-    for find in (_by_prefix, _by_dialect):
+    for table in tables:
+        names = _by_prefix(tensors, table)
+        if names:
+            return Backbone(table, names)
+    if shows_body(tensors):
+        files = _neutral_files(tensors)
         for table in tables:
-            names = find(tensors, table)
+            names = _by_dialect(tensors, files, table)
             if names:
                 return Backbone(table, names)
     if architecture is None:
@@ -63,6 +68,8 @@ def _by_prefix(tensors: Mapping[str, HasShape], table: LayerTable) -> dict[str, 
     for name in tensors:
         prefix = name.removesuffix(first)
         if prefix == name or (prefix and not prefix.endswith(".")):
+            continue
+        if not all(f"{prefix}{layer.name}.weight" in tensors for layer in table.layers):
             continue
         found = {
             other[len(prefix) :].removesuffix(".weight")
@@ -84,11 +91,17 @@ def _modules(table: LayerTable) -> list[str]:
     return [x.name for x in table.layers] + [x.norm for x in table.layers if x.norm]
 
 
-def _by_dialect(tensors: Mapping[str, HasShape], table: LayerTable) -> dict[str, str] | None:
-    """The names of another framework, by way of the neutral ones."""
+def _neutral_files(tensors: Mapping[str, HasShape]) -> dict[str, str]:
+    """Neutral name -> name in the file."""
     short = strip_prefixes(tensors)
     neutral = neutral_names({short[name]: tensor.shape for name, tensor in tensors.items()})
-    files = {neutral[s]: name for name, s in short.items() if s in neutral}
+    return {neutral[s]: name for name, s in short.items() if s in neutral}
+
+
+def _by_dialect(
+    tensors: Mapping[str, HasShape], files: dict[str, str], table: LayerTable
+) -> dict[str, str] | None:
+    """The names of another framework, by way of the neutral ones."""
     root = "" if "resnet" in table.architecture else "features."
     shapes: dict[str, tuple[int, ...]] = {f"{root}{m}.weight": (1,) for m in _modules(table)}
     shapes |= {f"{root}{layer.name}.weight": layer.shape for layer in table.layers}

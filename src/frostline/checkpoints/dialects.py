@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["neutral_names"]
+__all__ = ["neutral_names", "shows_body"]
 
 Shape = tuple[int, ...]
 
@@ -74,6 +74,11 @@ def _without_doubles(found: dict[str, str]) -> dict[str, str]:
     for neutral in found.values():
         claims[neutral] = claims.get(neutral, 0) + 1
     return {name: neutral for name, neutral in found.items() if claims[neutral] == 1}
+
+
+def shows_body(tensors: Iterable[str]) -> bool:
+    """Whether any name is one by which a known body layout is told."""
+    return bool(_body_rules(tensors))
 
 
 def _body_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:

@@ -207,8 +207,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> MemoryBlob:
     """``bytes`` as Python 3 writes them into old protocols: text that stands for bytes."""
     if type(text) is not str or encoding not in {"latin1", "latin-1"}:
         raise TypeError
-    if text and max(text) > "\xff":
-        raise ValueError
+    text.encode("latin-1")  # a UnicodeEncodeError is a ValueError
     return MemoryBlob(text)
 
 

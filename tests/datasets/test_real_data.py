@@ -1,0 +1,157 @@
+"""Real annotation files, against an independent count with nothing but the standard library."""
+
+import csv
+import gzip
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.datasets import DatasetIndex, find_dataset, read_dataset, read_splits
+from tests.datasets import samples
+
+
+def csv_lines(path: Path) -> list[dict[str, str]]:
+    with gzip.open(path, "rt", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_complete_kaggle_file(real_data: Path, tmp_path: Path) -> None:
+    """3422 images as in the published folder, 49 of them without a row."""
+    path = real_data / "gwhd_annotations" / "kaggle2020_train.csv.gz"
+    rows = csv_lines(path)
+    ids = list(dict.fromkeys(row["image_id"] for row in rows))
+    assert (len(rows), len(ids)) == (147_793, 3_373)
+    Image.new("1", (1024, 1024)).save(tmp_path / "blank.png")
+    blank = (tmp_path / "blank.png").read_bytes()
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in [*ids, *(f"without{n:02}" for n in range(49))]:
+        (images / f"{name}.png").write_bytes(blank)
+    start = time.process_time()
+    index = read_dataset(images, path)
+    assert time.process_time() - start < 10
+    counts = index.counts()
+    assert (counts.images, counts.empty_images, counts.boxes) == (3_422, 49, 147_793)
+    assert counts.images_per_group == dict(
+        sorted(Counter({row["image_id"]: row["source"] for row in rows}.values()).items())
+    )
+    numbers = [float(v) for row in rows for v in re.findall(r"[0-9.]+", row["bbox"])]
+    xywh = np.array(numbers).reshape(-1, 4)
+    read = np.concatenate([i.boxes for i in index])
+    assert read.sum(axis=0) == pytest.approx(
+        [xywh[:, 0].sum(), xywh[:, 1].sum(), xywh[:, ::2].sum(), xywh[:, 1::2].sum()], rel=1e-12
+    )
+
+
+def test_complete_kaggle_file_without_images(real_data: Path, tmp_path: Path) -> None:
+    path = real_data / "gwhd_annotations" / "kaggle2020_train.csv.gz"
+    counts = read_dataset(tmp_path, path, check_files=False).counts()
+    assert (counts.images, counts.boxes) == (3_373, 147_793)
+
+
+def test_complete_gwhd_files(real_data: Path, tmp_path: Path) -> None:
+    total, images = 0, 0
+    for split in ("train", "val", "test"):
+        path = real_data / "gwhd_annotations" / f"gwhd2021_{split}.csv.gz"
+        rows = csv_lines(path)
+        index = read_dataset(tmp_path, path, check_files=False)
+        counts = index.counts()
+        boxes = sum(
+            row["BoxesString"].count(";") + 1 for row in rows if row["BoxesString"] != "no_box"
+        )
+        assert counts.boxes == boxes
+        names = {row["image_name"] for row in rows}
+        assert {image.file for image in index} == names
+        twice = len(rows) - len(names)
+        assert [f.code for f in index.findings].count("image-two-rows") == twice
+        assert not [f for f in index.findings if f.severity == "error"]
+        assert counts.empty_images == sum(row["BoxesString"] == "no_box" for row in rows)
+        assert set(counts.images_per_group) == {row["domain"] for row in rows}
+        total, images = total + boxes, images + len(names)
+    assert (images, total) == (5_799, 243_642)
+
+
+@pytest.mark.parametrize(
+    ("name", "boxes"),
+    [
+        ("bccd", 4_886),
+        ("pear640", 8_262),
+        ("playing_cards", 670),
+        ("microcontrollers", 177),
+        ("deeppcb", 10_013),
+        ("treecrowns_tiles", 1_003),
+        ("wheat29_tiles512", 1_177),
+    ],
+)
+def test_coco_sets(real_data: Path, name: str, boxes: int) -> None:
+    splits = read_splits(real_data / name)
+    assert sum(index.counts().boxes for index in splits.values()) == boxes
+    for split, file in find_dataset(real_data / name).splits.items():
+        coco = json.loads(file.read_text())
+        assert splits[split].counts().images == len(coco["images"])
+        per_class = Counter(a["category_id"] for a in coco["annotations"])
+        assert splits[split].counts().boxes_per_class == {
+            c["name"]: per_class[c["id"]] for c in coco["categories"]
+        }
+        assert not [f for f in splits[split].findings if f.severity == "error"]
+
+
+def test_three_layouts_of_the_same_wheat(real_data: Path) -> None:
+    root = real_data / "wheat29"
+    coco = read_dataset(root / "images", root / "all.json")
+    assert (len(coco), coco.counts().boxes) == (29, 1_179)
+    for part, layout, images in (
+        ("kaggle/train.csv", "kaggle", 9),
+        ("gwhd2021/annotations.csv", "gwhd2021", 15),
+    ):
+        index = read_dataset(root / "images", root / part, layout=layout, unlisted="ignore")
+        assert len(index) == images
+        by_file = {image.file: image for image in coco}
+        for image in index:
+            np.testing.assert_array_equal(image.boxes, by_file[image.file].boxes)
+
+
+@pytest.mark.parametrize("name", ["bccd", "wheat29"])
+def test_counts_agree_between_layouts(real_data: Path, name: str, tmp_path: Path) -> None:
+    """Converted to each layout and read back; one class for the csv layouts."""
+    if name == "bccd":
+        true = read_splits(real_data / name)
+        writers = {"coco": samples.write_coco, "voc": samples.write_voc, "yolo": samples.write_yolo}
+    else:
+        one = read_dataset(real_data / name / "images", real_data / name / "all.json")
+        true = {"train": one.select([i.file for i in one][:20])}
+        true["val"] = one.select([i.file for i in one][20:])
+        writers = {
+            "coco": samples.write_coco,
+            "voc": samples.write_voc,
+            "yolo": samples.write_yolo,
+            "kaggle": samples.write_kaggle,
+            "gwhd2021": samples.write_gwhd,
+        }
+    expected = {split: (i.counts().images, i.counts().boxes_per_class) for split, i in true.items()}
+    for layout, write in writers.items():
+        folder = tmp_path / layout
+        folder.mkdir()
+        files = write(true, folder)
+        images = folder if layout == "yolo" else next(iter(true.values())).root
+        classes = next(iter(true.values())).classes
+        read = read_splits(images, files, layout=layout, classes=classes)
+        found = {
+            split: (i.counts().images, i.counts().boxes_per_class) for split, i in read.items()
+        }
+        assert found == expected, layout
+        atol = 2e-3 if layout == "yolo" else 0.0
+        for split, index in read.items():
+            _same_boxes(index, true[split], atol)
+
+
+def _same_boxes(read: DatasetIndex, true: DatasetIndex, atol: float) -> None:
+    by_name = {image.file.rpartition("/")[2]: image for image in read}
+    for image in true:
+        np.testing.assert_allclose(by_name[image.file].boxes, image.boxes, rtol=0, atol=atol)

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from frostline.cli_data import data_app
+from frostline.datasets import read_splits
+from frostline.errors import DatasetError
+from tests.datasets.faults import PlantedSet
+from tests.datasets.samples import zip_folder
+
+
+def check(*arguments: object) -> Result:
+    result = CliRunner().invoke(data_app, ["check", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> PlantedSet:
+    return PlantedSet(tmp_path / "data")
+
+
+def test_clean_set(planted: PlantedSet) -> None:
+    result = check(planted.folder)
+    assert result.exit_code == 0
+    assert "layout coco" in result.stdout
+    assert "train" in result.stdout
+    assert "0 errors, 0 warnings, 0 notes" in result.stdout
+    assert "box sizes at image size 320" in result.stdout
+
+
+def test_errors_exit_with_one_and_say_file_and_entry(planted: PlantedSet) -> None:
+    planted.box(bbox=[1, 2, float("nan"), 4])
+    result = check(planted.folder)
+    assert result.exit_code == 1
+    assert "error: box-not-finite: train: train.json, annotations[0]: expected" in result.stdout
+    assert "1 error, 0 warnings, 0 notes" in result.stdout
+
+
+def test_json(planted: PlantedSet) -> None:
+    planted.box(category_id=5)
+    result = check(planted.folder, "--format", "json")
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    assert data["layout"] == "coco"
+    assert [f["code"] for f in data["findings"]] == ["category-unknown"]
+
+
+def test_many_findings_of_a_kind_are_counted(planted: PlantedSet) -> None:
+    def spoil(coco: dict[str, list[dict[str, object]]]) -> None:
+        for entry in coco["annotations"]:
+            entry["category_id"] = 9
+
+    planted.edit_json("train", spoil)
+    result = check(planted.folder, "--examples", "2")
+    assert result.stdout.count("error: category-unknown: train: ") == 2
+    assert "category-unknown: 16 more (--format json has all)" in result.stdout
+
+
+def test_fix_to(planted: PlantedSet, tmp_path: Path) -> None:
+    planted.box(bbox=[1, 2, 3])
+    result = check(planted.folder, "--fix-to", tmp_path / "fixed")
+    assert result.exit_code == 1  # the data that was checked still has its error
+    assert "wrote train.json, val.json, images and dropped.csv (1 lines)" in result.stderr
+    assert check(tmp_path / "fixed").exit_code == 0
+    assert read_splits(tmp_path / "fixed")["train"].counts().boxes == 17
+
+
+def test_zip_annotation_file_and_options(planted: PlantedSet, tmp_path: Path) -> None:
+    archive = zip_folder(planted.folder, tmp_path / "data.zip")
+    assert check(archive).exit_code == 0
+    result = check(planted.folder / "train.json", "--image-size", 640, "--preset", "stock")
+    assert result.exit_code == 0
+    assert "image size 640" in result.stdout
+    assert "preset stock" in result.stdout
+    moved = tmp_path / "annotations.json"
+    (planted.folder / "train.json").rename(moved)
+    assert check(moved, "--images", planted.images, "--layout", "coco").exit_code == 0
+
+
+def test_data_yaml(tmp_path: Path) -> None:
+    planted = PlantedSet(tmp_path / "data", "yolo")
+    result = check(planted.folder / "data.yaml")
+    assert result.exit_code == 0
+    assert "layout yolo" in result.stdout
+
+
+STUDY = """version: 1
+data: {images: data/images, train: data/train.json, val: data/val.json}
+model: {backbone: mobilenet_v2, preset: stock, image_size: 640}
+inits: {imagenet: {source: a.pth}}
+depths: [0]
+seeds: [0]
+schedule: {epochs: 1, batch_size: 2, optimizer: adamw, lr: 3.0e-4}
+"""
+
+
+def test_study_yaml_gives_data_and_model(planted: PlantedSet, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    result = check(tmp_path / "study.yaml")
+    assert result.exit_code == 0, result.output
+    assert "image size 640" in result.stdout
+    assert "preset stock" in result.stdout
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected a folder or zip file with a data set"):
+        check(tmp_path / "nowhere")
+
+
+def test_names_cannot_draw_on_the_terminal(planted: PlantedSet) -> None:
+    planted.image(file_name="\x1b[2J[red]x[/red]\n.png")
+    result = check(planted.folder)
+    assert "\x1b" not in result.stdout
+    assert "\\x1b[2J[red]x[/red]\\n.png" in result.stdout
