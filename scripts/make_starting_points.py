@@ -2,8 +2,9 @@
 
     python scripts/make_starting_points.py [--out src/frostline/assets] [--work DIR]
 
-One backbone learns to tell 16 textures apart, the other to detect five kinds of shapes on cluttered
-ground with frostline's own detector. Neither has seen the demo's field, its ears or its colours.
+One backbone learns to tell 16 textures apart. The other goes on from there, as COCO's detectors go
+on from ImageNet, and learns to detect five kinds of shapes on cluttered ground with frostline's own
+detector. Neither has seen the demo's field, its ears or its colours.
 Everything is seeded. The files are equal bit for bit where torch, its CPU kernels and the number of
 threads are the same; elsewhere they differ in the last digits, and so do their hashes.
 """
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, mobilenet_v2
@@ -31,7 +33,7 @@ from frostline.config import AugmentConfig, ModelConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, read_dataset
 from frostline.evaluation import evaluate
 from frostline.freezing import apply_plan
-from frostline.models import build_detector, model_layers
+from frostline.models import build_detector, load_tensors, model_layers
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import file_digest
 from frostline.tasks import DETECTION, PlacedImages, common_canvas
@@ -200,20 +202,22 @@ def textured(texture: Texture, side: int, period: float, rng: np.random.Generato
 
 
 def _two_colours(rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Two colours that differ in at least one channel by 0.25."""
+    """Two colours whose luminance differs by more than 0.3: colour varies, structure stays."""
+    luminance = np.array((0.3, 0.6, 0.1), dtype=np.float32)
     while True:
         a, b = rng.random((2, 3)).astype(np.float32)
-        if np.abs(a - b).max() > 0.25:  # noqa: PLR2004
+        if abs(float((a - b) @ luminance)) > 0.3:  # noqa: PLR2004
             return a, b
 
 
 # --- the first start: telling textures apart ------------------------------------------------------
 
-_SIDE = 96
+_SIDE = 72
+_CROP = 64
 
 
 def texture_set(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Pictures, uint8 (N, 3, 96, 96), and their classes, int64 (N,), balanced."""
+    """Pictures, uint8 (N, 3, 72, 72), and their classes, int64 (N,), balanced."""
     rng = np.random.Generator(np.random.PCG64(seed))
     pictures = np.empty((count, 3, _SIDE, _SIDE), dtype=np.uint8)
     for i in range(count):
@@ -223,14 +227,14 @@ def texture_set(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pictures), torch.arange(count) % len(TEXTURES)
 
 
-def classification(work: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Train the classifier; returns its backbone's tensors and the figures."""
+def classification(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Train the classifier from random weights; returns its backbone's tensors and the figures."""
     torch.manual_seed(SEED)
-    pictures, labels = texture_set(4800, SEED)
-    held_out = texture_set(800, SEED + 1)
-    model = mobilenet_v2(width_mult=WIDTH_MULT, num_classes=len(TEXTURES), dropout=0.1)
+    pictures, labels = texture_set(8000, SEED)
+    held_out = texture_set(1600, SEED + 1)
+    model = mobilenet_v2(width_mult=WIDTH_MULT, num_classes=len(TEXTURES), dropout=0.0)
     model.to(memory_format=torch.channels_last)
-    epochs, batch, peak = 8, 32, 2e-3
+    epochs, batch, peak = 15, 25, 6e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.02)
     steps = epochs * len(pictures) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps, pct_start=0.15)
@@ -265,9 +269,9 @@ def _normalised(pictures: Tensor) -> Tensor:
 
 
 def _jittered(pictures: Tensor) -> Tensor:
-    """A random crop of 80 px for the whole batch, flips, and brightness."""
-    top, left = torch.randint(0, _SIDE - 80, (2,)).tolist()
-    cropped = pictures[..., top : top + 80, left : left + 80]
+    """A random crop of 64 px for the whole batch, flips, and brightness."""
+    top, left = torch.randint(0, _SIDE - _CROP + 1, (2,)).tolist()
+    cropped = pictures[..., top : top + _CROP, left : left + _CROP]
     flips = [dim for dim in (2, 3) if torch.rand(()) < 0.5]  # noqa: PLR2004
     normalised = _normalised(cropped.flip(flips) if flips else cropped)
     return normalised * (0.8 + 0.4 * torch.rand(len(pictures), 1, 1, 1))
@@ -391,8 +395,8 @@ def scene_set(folder: Path, count: int, seed: int) -> DatasetIndex:
     return read_dataset(folder, folder / "boxes.json", layout="coco")
 
 
-def detection(work: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Train the detector from random weights; returns its backbone's tensors and the figures."""
+def detection(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Train the detector from the first start; returns its backbone's tensors and the figures."""
     seen = scene_set(work / "seen", 640, SEED + 2)
     held_out = scene_set(work / "held_out", 100, SEED + 3)
     config = ModelConfig(
@@ -412,9 +416,10 @@ def detection(work: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     )
     canvas = common_canvas((seen, held_out), config.image_size)
     model = build_detector(config, len(SHAPES), seed=SEED)
+    load_tensors(model, load_file(out / "start_classification.safetensors"))
     plan = FreezePlan.at_depth(model_layers(config), 0, batch_norm="live")
     apply_plan(model, plan)
-    fabric = make_fabric(schedule, "cpu")
+    fabric = make_fabric("cpu")
     result = train(
         model,
         PlacedImages(seen, canvas),
@@ -467,10 +472,10 @@ class Made:
 Trained = tuple[dict[str, Tensor], dict[str, float]]
 
 
-def make(name: str, train_it: Callable[[Path], Trained], work: Path, out: Path) -> Made:
+def make(name: str, train_it: Callable[[Path, Path], Trained], work: Path, out: Path) -> Made:
     """Train one starting point and write ``start_<name>.safetensors``."""
     wall, cpu = time.monotonic(), time.process_time()
-    tensors, figures = train_it(work / name)
+    tensors, figures = train_it(work / name, out)
     kept = {
         key: tensor.detach().contiguous().clone()
         for key, tensor in sorted(tensors.items())

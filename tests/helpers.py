@@ -69,3 +69,10 @@ def write_study(folder: Path, **changes: object) -> Path:
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
+
+
+def write_yaml(path: Path, **changes: object) -> Path:
+    """Replace top-level keys of a study file; data and weights stay as they are."""
+    study = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path

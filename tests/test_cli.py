@@ -119,7 +119,7 @@ def test_a_failed_trial_is_exit_code_one(tmp_path: Path, frostline: Command) -> 
     write_study(tmp_path, inits=hot, depths=[0], schedule={"epochs": 2, "batch_size": 1})
     result = frostline("run", "study.yaml", cwd=tmp_path)
     assert result.code == 1
-    assert "failed: hot-k00-s0: loss is not finite" in result.err
+    assert "failed: hot-k00-s0: loss or gradient is not finite" in result.err
 
 
 class _Hostile:

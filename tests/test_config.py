@@ -49,7 +49,7 @@ def test_overrides_per_init() -> None:
         ({"inits": {"a/b": {"source": "w"}}}, "use letters"),
         ({"inits": {"A": {"source": "w"}, "a": {"source": "w"}}}, "differ only in case"),
         ({"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}}, "lr"),
-        ({"data": {"images": "i"}}, "either 'train' and 'val'"),
+        ({"data": {"images": "i"}}, "give 'train', 'val'"),
         ({"data": {"images": "i", "annotations": "a", "split": {}}}, "exactly one"),
         ({"model": {"backbone": "resnet18", "width_mult": 0.5}}, "mobilenet_v2 only"),
         ({"model": {"backbone": "vgg"}}, "resnet18"),
@@ -88,3 +88,23 @@ def test_missing_or_binary_or_huge_file(tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_bytes(b"#" * 1_000_001)
     with pytest.raises(ConfigError, match="is it a study file"):
         load_study(tmp_path / "h.yaml")
+
+
+@pytest.mark.parametrize("parts", [[], ["neck"]])
+def test_a_start_fills_the_backbone(parts: list[str]) -> None:
+    with pytest.raises(ConfigError, match="'parts' must name 'backbone'"):
+        parse_study({**MINIMAL, "inits": {"a": {"source": "w", "parts": parts}}})
+
+
+def test_an_override_of_one_switch_keeps_the_others() -> None:
+    init = {"source": "w", "schedule": {"augment": {"flip": False}}}
+    shared = {"augment": {"colour": False, "scale_jitter": False}}
+    augment = parse_study({**MINIMAL, "inits": {"x": init}, "schedule": shared}).schedule_of("x")
+    assert augment.augment.model_dump() == {"flip": False, "colour": False, "scale_jitter": False}
+
+
+@pytest.mark.parametrize("text", ["a: {{x}}", "? [1, 2]\n: 3", "seeds: 2020-13-45"])
+def test_odd_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert "\n" not in str(caught.value)

@@ -108,6 +108,6 @@ def test_a_plan_for_another_model_is_refused() -> None:
 
 def test_a_plan_that_leaves_nothing_is_refused() -> None:
     model, _ = _model("frozen")
-    plan = FreezePlan.matching(model.state_dict(), ["*"])
+    plan = FreezePlan.matching(model.state_dict(), ["*"], batch_norm="frozen")
     with pytest.raises(PlanError, match="nothing is left to train"):
         apply_plan(model, plan)

@@ -49,9 +49,11 @@ def test_a_stage_is_the_depth_at_its_end() -> None:
 
 def test_patterns_must_match_something() -> None:
     names = ["backbone.body.conv1.weight", "rpn.head.conv.0.0.weight"]
-    assert FreezePlan.matching(names, ["rpn.*"]).tensors == ("rpn.head.conv.0.0.weight",)
+    assert FreezePlan.matching(names, ["rpn.*"], batch_norm="live").tensors == (
+        "rpn.head.conv.0.0.weight",
+    )
     with pytest.raises(PlanError, match="matches none of 2"):
-        FreezePlan.matching(names, ["neck.*"])
+        FreezePlan.matching(names, ["neck.*"], batch_norm="live")
 
 
 def test_digest_tells_policies_apart() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frostline.config import AugmentConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, ImageRecord
-from frostline.errors import RecordError, TrainingError
+from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.plans import FreezePlan
 from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
 from frostline.training import Progress, TrainingResult, make_fabric, train
@@ -91,7 +91,7 @@ def _train(
         plan=FreezePlan("none", (), "live"),
         schedule=schedule,
         seed=0,
-        fabric=make_fabric(schedule, "cpu"),
+        fabric=make_fabric("cpu"),
         checkpoint=checkpoint,
         identity=identity,
         score=lambda model: {"ap": 0.5},
@@ -164,3 +164,49 @@ def test_bfloat16_trains(images: PlacedImages, tmp_path: Path) -> None:
     schedule = SCHEDULE.model_copy(update={"precision": "bf16", "clip_norm": None})
     _, result = _train(images, tmp_path / "a.pt", schedule=schedule)
     assert result.steps == 9
+
+
+def test_a_gradient_that_is_not_finite_stops_even_without_clipping(
+    images: PlacedImages, tmp_path: Path
+) -> None:
+    """sqrt at 0: the loss is finite, its gradient is not."""
+
+    def bad(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+        square = _loss(model, samples, device)["square"]
+        return {"square": torch.sqrt(square - square) + square}
+
+    task = dataclasses.replace(TASK, loss=bad)
+    schedule = SCHEDULE.model_copy(update={"clip_norm": None})
+    with pytest.raises(TrainingError, match=r"gradient is not finite \(gradient\) in epoch 1"):
+        _train(images, tmp_path / "a.pt", schedule=schedule, task=task)
+
+
+def test_no_gpu_is_one_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="expected a CUDA device"):
+        make_fabric("cuda")
+
+
+def test_a_full_disk_while_a_checkpoint_is_written(
+    images: PlacedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RecordError, match="cannot write"):
+        _train(images, tmp_path / "a.pt")
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_other_threads_are_told(images: PlacedImages, tmp_path: Path) -> None:
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", stop_at=3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        _, result = _train(images, tmp_path / "a.pt")
+    finally:
+        torch.set_num_threads(before)
+    assert len(result.conditions) == 2

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from frostline.difference import difference
-from frostline.errors import AuditError, RecordError
+from frostline.errors import AuditError, InitError, RecordError
 from frostline.freezing import apply_plan
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
-from frostline.trial import FILES, TrialSpec, load_data, run_trial
-from tests.helpers import write_study
+from frostline.tasks import DETECTION
+from frostline.trial import FILES, TrialSpec, load_data, prepare, run_trial
+from tests.helpers import TINY_MODEL, write_study, write_yaml
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_a_folder_of_another_trial_is_refused(
         data=spec.data,
         base=spec.base,
     )
-    with pytest.raises(RecordError, match="holds another trial"):
+    with pytest.raises(RecordError, match="another trial, which differs in key"):
         run_trial(other, folder)
 
 
@@ -122,3 +124,40 @@ def test_a_failed_audit_leaves_no_record(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(AuditError, match="the trial does not count"):
         run_trial(spec, tmp_path / "out")
     assert not (tmp_path / "out" / FILES.record).exists()
+
+
+@pytest.mark.parametrize("policy", ["follow", "live"])
+def test_other_policies_pass_the_audit(tmp_path: Path, policy: str) -> None:
+    study = Study.from_yaml(write_study(tmp_path, model={**TINY_MODEL, "batch_norm": policy}))
+    record = run_trial(study.spec(study.cells()[1]), tmp_path / "out")
+    assert record.audit.passed
+    assert record.plan.batch_norm == policy
+    assert not any("running" in name for name in record.audit.unmoved)
+
+
+def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = {"epochs": 1, "batch_size": 3, "precision": "bf16"}
+    study = Study.from_yaml(write_study(tmp_path, schedule=schedule))
+    seen = []
+
+    def loss(model, samples, device):  # type: ignore[no-untyped-def]
+        losses = DETECTION.loss(model, samples, device)
+        seen.extend(sample.boxes.dtype for sample in samples)
+        return losses
+
+    task = dataclasses.replace(DETECTION, loss=loss)
+    record = run_trial(study.spec(study.cells()[0]), tmp_path / "out", task=task)
+    assert record.spec["schedule"]["precision"] == "bf16"
+    assert set(seen) == {torch.float32}
+
+
+def test_random_tensors_are_not_frozen(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    tensors = load_file(tmp_path / "a.safetensors")
+    del tensors["features.0.0.weight"]
+    save_file(tensors, tmp_path / "a.safetensors")
+    init = {"source": "a.safetensors", "allow_missing": ["backbone.body.0.0.weight"]}
+    study = Study.from_yaml(write_yaml(path, inits={"a": init}))
+    prepare(study.spec(study.cells()[0]), 1)
+    with pytest.raises(InitError, match=r"leaves backbone\.body\.0\.0\.weight random"):
+        prepare(study.spec(study.cells()[1]), 1)

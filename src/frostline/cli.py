@@ -23,7 +23,7 @@ from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
     from frostline.records import TrialRecord
-    from frostline.study import Study
+    from frostline.study import TrialState
 
 __all__ = ["app", "main"]
 
@@ -131,7 +131,7 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     from frostline.study import open_study
 
     study = open_study(folder)
-    _print_rows([_state_row(study, state) for state in study.status()], output)
+    _print_rows([_state_row(state) for state in study.status()], output)
 
 
 @app.command()
@@ -228,12 +228,12 @@ def _summary(record: "TrialRecord") -> dict[str, Any]:
         "AP": overall["ap"],
         "AP50": overall["ap50"],
         "wheat": wheat["score"],
-        "minutes": sum(record.seconds.get(x, 0.0) for x in ("load", "train", "evaluate")) / 60,
+        "minutes": sum(record.seconds[phase] for phase in ("train", "evaluate")) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
     }
 
 
-def _state_row(study: "Study", state: Any) -> dict[str, Any]:
+def _state_row(state: "TrialState") -> dict[str, Any]:
     return {**state.key.model_dump(), "state": state.state, "detail": state.detail}
 
 

@@ -51,12 +51,15 @@ class _Bars:
             self._running[slug] = self._progress.add_task(escape(slug), total=None, note="loading")
         elif event.kind == "step" and event.progress is not None:
             now = event.progress
+            if slug not in self._running:
+                return  # a late message of a trial that has ended
             note = _note(now.loss, now.images_per_second, now.seconds_left)
             self._progress.update(
                 self._running[slug], completed=now.step, total=now.steps, note=note
             )
         elif event.outcome is not None:
-            self._progress.remove_task(self._running.pop(slug))
+            if slug in self._running:
+                self._progress.remove_task(self._running.pop(slug))
             self._progress.advance(self._all)
             self._progress.console.print(f"{escape(slug)}: {escape(event.outcome.message)}")
 

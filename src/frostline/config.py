@@ -91,8 +91,9 @@ class DataConfig(_Model):
     def _one_source(self) -> Self:
         by_file = self.train is not None and self.val is not None
         by_split = self.annotations is not None and self.split is not None
-        if by_file == by_split or (by_split and (self.train or self.val)):
-            raise ValueError("give either 'train' and 'val', or 'annotations' and 'split'")
+        files, split = (self.train, self.val, self.test), (self.annotations, self.split)
+        if by_file == by_split or (any(split) if by_file else any(files)):
+            raise ValueError("give 'train', 'val' (and 'test'), or 'annotations' and 'split'")
         return self
 
 
@@ -188,6 +189,12 @@ class InitConfig(_Model):
     allow_missing: tuple[str, ...] = ()
     schedule: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _with_backbone(self) -> Self:
+        if not {"backbone", "all"} & set(self.parts):
+            raise ValueError("'parts' must name 'backbone' or 'all': a start fills the backbone")
+        return self
+
     @property
     def is_random(self) -> bool:
         """Whether this is the unranked reference that starts from no weights at all."""
@@ -225,7 +232,10 @@ class StudyConfig(_Model):
         overrides = self.inits[init].schedule
         if not overrides:
             return self.schedule
-        return ScheduleConfig.model_validate({**self.schedule.model_dump(), **overrides})
+        shared = self.schedule.model_dump()
+        if isinstance(overrides.get("augment"), dict):
+            overrides = overrides | {"augment": shared["augment"] | overrides["augment"]}
+        return ScheduleConfig.model_validate(shared | overrides)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -240,6 +250,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"line {key.start_mark.line + 1}: expected a name before ':'")
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise ConfigError(f"line {line}: '{key.value}' is given twice; names must differ")
@@ -259,14 +271,12 @@ def load_study(path: Path) -> StudyConfig:
             raise ConfigError(f"{path.name}: over {_MAX_BYTES} bytes; is it a study file?")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read {path}: {error}; `frostline init DATA` writes one"
-        ) from None
+        raise ConfigError(f"cannot read {path}: {error}; is it a study.yaml?") from None
     try:
         raw = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader, made stricter)
     except ConfigError as error:
         raise ConfigError(f"{path.name}: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path.name}: not valid YAML: {_one_line(error)}") from None
     return parse_study(raw, path.name)
 

@@ -93,7 +93,7 @@ def _measure(spec: TrialSpec, task: Task = DETECTION) -> _Cost:
             plan=start.plan,
             schedule=spec.schedule.model_copy(update={"epochs": 1, "eval_every": None}),
             seed=spec.key.seed,
-            fabric=make_fabric(spec.schedule, spec.device),
+            fabric=make_fabric(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
             identity="estimate",
             score=lambda model: {},

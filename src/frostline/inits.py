@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from frostline.checkpoints import Checkpoint, TensorRef, align, open_checkpoint
@@ -129,7 +130,7 @@ def match_source(
         ),
     )
     _require_filled(record, [*missing, *wrong], init.allow_missing, len(wanted))
-    return {name: found[name].read() for name in good}, record
+    return {name: _finite(found[name], source.name) for name in good}, record
 
 
 def _counterparts(
@@ -139,6 +140,13 @@ def _counterparts(
     wanted = {name: _Shape(tuple(shape)) for name, shape in shapes.items()}
     pairs = align(wanted, checkpoint).pairs
     return {pair.before: checkpoint[pair.after] for pair in pairs}
+
+
+def _finite(tensor: TensorRef, source: str) -> npt.NDArray[Any]:
+    array = tensor.read()
+    if not np.isfinite(array).all():
+        raise InitError(f"'{source}': tensor {tensor.name} is not finite; the file is damaged")
+    return array
 
 
 def _unused(checkpoint: Checkpoint, used: Iterable[TensorRef]) -> tuple[str, ...]:

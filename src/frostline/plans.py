@@ -101,15 +101,17 @@ class FreezePlan:
         names: Iterable[str],
         patterns: Sequence[str],
         *,
-        batch_norm: BatchNormPolicy = "frozen",
+        batch_norm: BatchNormPolicy,
     ) -> "FreezePlan":
         """Freeze the tensors whose names match any shell-style pattern (``backbone.body.0.*``).
+
+        Only what the patterns name: with policy ``frozen`` they must name every BatchNorm too.
 
         Raises:
             PlanError: a pattern matches nothing, which is a typing error more often than a wish.
         """
         known = sorted(set(names))
-        hits = {pattern: fnmatch.filter(known, pattern) for pattern in patterns}
+        hits = {p: [n for n in known if fnmatch.fnmatchcase(n, p)] for p in patterns}
         for pattern, found in hits.items():
             if not found:
                 raise PlanError(f"pattern '{pattern}' matches none of {len(known)} tensor names")
@@ -122,7 +124,7 @@ class FreezePlan:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __contains__(self, name: object) -> bool:
-        return name in frozenset(self.tensors)
+        return name in self.tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)

@@ -231,13 +231,23 @@ def append_line(path: Path, data: Mapping[str, object]) -> None:
     Raises:
         RecordError: the line cannot be written.
     """
+    line = json.dumps(data, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(data, allow_nan=False) + "\n")
+        with path.open("ab") as file:
+            file.write((line if _ends_line(path) else "\n" + line).encode())
     except OSError as error:
         reason = error.strerror or str(error)
         raise RecordError(f"cannot write {path}: {reason}; free space or use --out") from None
+
+
+def _ends_line(path: Path) -> bool:
+    """Whether the last line is whole: a crash may have cut it short."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

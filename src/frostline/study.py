@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -100,18 +100,22 @@ class Study:
     def check(self) -> None:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
 
+        Trials already in the folder are compared by what defines them (model, schedule, hashes of
+        weights and data), so a moved file is no change and an edited one is.
+
         Raises:
             FrostlineError: the first problem.
+            StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
-        self.cells()
-        self._require_unchanged()
+        cells = self.cells()
         data = load_data(self.config.data, self.base)
-        records = self.records()
-        for key in {key.init: key for key in self.cells()}.values():
-            spec = self.spec(key)
+        for name in self.config.inits:
+            of_init = [key for key in cells if key.init == name]
+            spec = self.spec(of_init[-1])
             start = prepare(spec, len(data["train"].classes))
             identity = trial_identity(spec, start.init, start.plan, data)
-            _require_same_inputs(identity, [r for r in records if r.key.init == key.init])
+            for key in of_init:
+                _require_same(identity, key, self.trial_folder(key))
 
     def run(
         self,
@@ -134,7 +138,7 @@ class Study:
 
         Raises:
             FrostlineError: something is wrong that would stop every trial.
-            StudyChangedError: finished trials no longer match the study.
+            StudyChangedError: trials in the folder were defined otherwise.
         """
         self.check()
         write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
@@ -166,25 +170,6 @@ class Study:
             for folder in folders
             if (folder / FILES.record).exists()
         )
-
-    def _require_unchanged(self) -> None:
-        """Explain, value by value, where the study differs from the one its folder was made by.
-
-        More inits, depths or seeds are no change: they add cells.
-        """
-        path = self.folder / _STUDY_FILE
-        if not path.exists():
-            return
-        before = _read_config(path)
-        changes = list(_changes(_frame(before), _frame(self.config)))
-        for name in before.inits.keys() & self.config.inits.keys():
-            old, new = (c.inits[name].model_dump(mode="json") for c in (before, self.config))
-            changes += _changes(old, new, f"inits.{name}.")
-        if changes:
-            raise StudyChangedError(
-                f"{self.folder} was made by another study: {'; '.join(changes)}; "
-                "change it back, or use --out for a new folder"
-            )
 
 
 def open_study(folder: Path) -> Study:
@@ -221,16 +206,31 @@ def _read_config(path: Path) -> StudyConfig:
         raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
 
 
-def _require_same_inputs(identity: dict[str, Any], records: Sequence[TrialRecord]) -> None:
-    """Weights and data are compared by what is in them: a file may keep its name and change."""
-    shared = {name: identity[name] for name in ("weights", "data", "model", "schedule")}
-    for record in records:
-        changes = list(_changes({name: record.spec[name] for name in shared}, shared))
-        if changes:
-            raise StudyChangedError(
-                f"{record.key.slug} is finished, but its inputs have changed: "
-                f"{'; '.join(changes)}; use --out for a new folder"
-            )
+def _require_same(identity: dict[str, Any], key: TrialKey, folder: Path) -> None:
+    """Explain, value by value, in what a trial differs from the one already in its folder."""
+    before = _identity_in(folder)
+    if before is None:
+        return
+    of_cell = {"key", "plan"}  # they follow from the rest and the depth
+    old, new = ({n: v for n, v in x.items() if n not in of_cell} for x in (before, identity))
+    changes = list(_changes(old, new))
+    if changes:
+        raise StudyChangedError(
+            f"trial {key.slug} in {folder.parent.parent} was made by another study: "
+            f"{'; '.join(changes)}; change it back, or use --out for a new folder"
+        )
+
+
+def _identity_in(folder: Path) -> dict[str, Any] | None:
+    if (folder / FILES.record).exists():
+        return TrialRecord.read(folder / FILES.record).spec
+    if not (folder / FILES.checkpoint).exists():
+        return None  # nothing is lost by starting anew
+    try:
+        spec: dict[str, Any] = json.loads((folder / FILES.spec).read_bytes())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
+    return spec
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
@@ -247,13 +247,6 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
-
-
-def _frame(config: StudyConfig) -> dict[str, Any]:
-    """What all cells share and what their results depend on."""
-    frame = config.model_dump(mode="json", exclude={"inits", "depths", "seeds"})
-    del frame["schedule"]["checkpoint_seconds"]
-    return frame
 
 
 def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:

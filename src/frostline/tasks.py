@@ -22,7 +22,7 @@ __all__ = ["DETECTION", "Canvas", "PlacedImages", "Sample", "Task", "common_canv
 
 _DIVISOR = 32
 _FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
-_CACHE_BYTES = 2 * 2**30
+_CACHE_BYTES = 2**30
 _SMALLEST_BOX = 2.0  # px on the canvas; what a crop leaves of a box below this is dropped
 
 
@@ -89,7 +89,7 @@ def common_canvas(indexes: Sequence[DatasetIndex], image_size: int) -> Canvas:
 class PlacedImages:
     """The images of an index, decoded, resized and placed top left on the canvas.
 
-    Decoded images are kept in memory as uint8 up to 2 GiB; beyond that they are decoded each time.
+    Decoded images are kept in memory as uint8 up to 1 GiB a split; more are decoded each time.
     Crowd boxes are regions to ignore, not objects to learn, and are left out.
     """
 
@@ -108,6 +108,14 @@ class PlacedImages:
         boxes = torch.from_numpy(record.boxes[keep] * np.tile(self.scale(i), 2))
         labels = torch.from_numpy(record.labels[keep].copy())
         return Sample(self._image(i), boxes.float().reshape(-1, 4), labels, record.file)
+
+    def tiny_boxes(self) -> int:
+        """How many boxes are narrower or lower than 2 px on the canvas: too small to be learned."""
+        sides = [
+            (record.boxes[:, 2:] - record.boxes[:, :2]) * self.scale(i)
+            for i, record in enumerate(self.dataset.images)
+        ]
+        return int(sum((side < _SMALLEST_BOX).any(axis=1).sum() for side in sides))
 
     def scale(self, i: int) -> tuple[float, float]:
         """Factors from original to canvas pixels, along x and along y."""
@@ -142,6 +150,8 @@ def _build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
 
 def _augment(sample: Sample, switches: AugmentConfig) -> Sample:
     """Flip, colour and scale jitter, in that order; boxes follow the image."""
+    if not (switches.flip or switches.colour or switches.scale_jitter):
+        return sample
     size = sample.image.shape[-2], sample.image.shape[-1]
     target = {
         "boxes": tv_tensors.BoundingBoxes(sample.boxes, format="XYXY", canvas_size=size),
@@ -161,8 +171,8 @@ def _transforms(switches: AugmentConfig, size: tuple[int, int]) -> Iterator[nn.M
     if switches.scale_jitter:
         yield v2.ScaleJitter(size, scale_range=(0.8, 1.25), antialias=True)
         yield v2.RandomCrop(size, pad_if_needed=True, fill=list(_FILL))
-    yield v2.ClampBoundingBoxes()
-    yield v2.SanitizeBoundingBoxes(min_size=_SMALLEST_BOX)
+        yield v2.ClampBoundingBoxes()
+        yield v2.SanitizeBoundingBoxes(min_size=_SMALLEST_BOX)
 
 
 def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ does depends on nothing but the state before it: a resumed run is bit-equal to a
 """
 
 import dataclasses
+import errno
 import hashlib
 import math
 import time
@@ -17,15 +18,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from frostline.config import ScheduleConfig
-from frostline.errors import RecordError, TrainingError
+from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.freezing import set_train_mode
 from frostline.plans import FreezePlan
 from frostline.records import EpochRecord, atomic_write
 from frostline.tasks import PlacedImages, Sample, Task
 
 __all__ = ["Progress", "TrainingResult", "make_fabric", "train"]
-
-_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,11 +41,21 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What one training leaves besides the model: its epochs and where it was resumed."""
+    """What one training leaves besides the model.
+
+    Attributes:
+        history: one record an epoch.
+        steps: optimiser steps in all.
+        resumed_at: steps of the checkpoints it was resumed from.
+        conditions: device and threads, again where a resumed part had others: then the result is
+            not bit-equal to an uninterrupted one.
+        seconds: in steps, over all parts.
+    """
 
     history: tuple[EpochRecord, ...]
     steps: int
     resumed_at: tuple[int, ...]
+    conditions: tuple[str, ...]
     seconds: float
 
 
@@ -60,12 +69,20 @@ class _State:
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_seconds: float = 0.0
     resumed_at: list[int] = dataclasses.field(default_factory=list)
+    conditions: list[str] = dataclasses.field(default_factory=list)
 
 
-def make_fabric(schedule: ScheduleConfig, device: str = "auto") -> Fabric:
-    """A Fabric on one device (``auto``: one GPU if there is one), with the wanted precision."""
-    precision: Any = _PRECISIONS[schedule.precision]
-    return Fabric(accelerator=device, devices=1, precision=precision)
+def make_fabric(device: str = "auto") -> Fabric:
+    """A Fabric on one device; ``auto`` is a CUDA GPU if there is one, else the CPU.
+
+    Raises:
+        ConfigError: ``cuda`` is asked for and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ConfigError("expected a CUDA device, found none; use --device cpu")
+    chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
+    return Fabric(accelerator=chosen, devices=1)
 
 
 def train(
@@ -112,6 +129,9 @@ def train(
     state = _resume(checkpoint, identity, model, optimizer)
     if state.resumed_at:
         on_resume(state.step)
+    condition = f"{fabric.device.type}, {torch.get_num_threads()} threads"
+    if condition not in state.conditions:
+        state.conditions.append(condition)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -125,14 +145,16 @@ def train(
 
         torch.manual_seed(_derived(seed, "step", state.step))
         batch = _batch(images, task, schedule, seed, epoch, position)
-        set_train_mode(wrapped, plan)
-        losses = task.loss(wrapped, batch, fabric.device)
+        set_train_mode(model, plan)
+        with _autocast(fabric, schedule):
+            losses = task.loss(wrapped, batch, fabric.device)
         loss = torch.stack(list(losses.values())).sum()
         _require_finite(loss, losses, epoch, state.step, batch)
         optimizer.zero_grad()
         fabric.backward(loss)
-        if schedule.clip_norm is not None:
-            fabric.clip_gradients(wrapped, optimizer, max_norm=schedule.clip_norm)
+        limit = math.inf if schedule.clip_norm is None else schedule.clip_norm
+        norm = fabric.clip_gradients(wrapped, optimizer, max_norm=limit, error_if_nonfinite=False)
+        _require_finite(norm, {"gradient": norm}, epoch, state.step, batch)
         optimizer.step()
 
         state.step += 1
@@ -146,7 +168,9 @@ def train(
             saved = time.monotonic()
 
     history = tuple(EpochRecord.model_validate(row) for row in state.history)
-    return TrainingResult(history, state.step, tuple(state.resumed_at), state.seconds)
+    return TrainingResult(
+        history, state.step, tuple(state.resumed_at), tuple(state.conditions), state.seconds
+    )
 
 
 def _optimizer(
@@ -161,6 +185,11 @@ def _optimizer(
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum)
     return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
+
+
+def _autocast(fabric: Fabric, schedule: ScheduleConfig) -> torch.autocast:
+    """bfloat16 for what autocast lists; unlike Fabric's own, it leaves the target boxes alone."""
+    return torch.autocast(fabric.device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
@@ -193,15 +222,15 @@ def _derived(seed: int, what: str, number: int) -> int:
 
 
 def _require_finite(
-    loss: Tensor, losses: dict[str, Tensor], epoch: int, step: int, batch: Sequence[Sample]
+    loss: Any, losses: dict[str, Any], epoch: int, step: int, batch: Sequence[Sample]
 ) -> None:
     if torch.isfinite(loss):
         return
     bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
     names = ", ".join(sample.name for sample in batch)
     raise TrainingError(
-        f"loss is not finite ({bad}) in epoch {epoch + 1}, step {step + 1}, images {names}; "
-        "lower the learning rate or look at these images"
+        f"loss or gradient is not finite ({bad}) in epoch {epoch + 1}, step {step + 1}, "
+        f"images {names}; lower the learning rate or look at these images"
     )
 
 
@@ -250,7 +279,10 @@ def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _S
         "rng": torch.get_rng_state(),
     }
     with atomic_write(path) as temporary:
-        torch.save(payload, temporary)
+        try:
+            torch.save(payload, temporary)
+        except RuntimeError as error:  # how torch's zip writer tells of a full disk
+            raise OSError(errno.EIO, str(error).splitlines()[0]) from None
 
 
 def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _State:

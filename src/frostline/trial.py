@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import functools
 import hashlib
 import json
 import math
@@ -28,7 +27,7 @@ from frostline.datasets import (
 )
 from frostline.depth import Numbering
 from frostline.difference import profile
-from frostline.errors import RecordError
+from frostline.errors import InitError, RecordError
 from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
 from frostline.inits import match_source, open_source
@@ -141,7 +140,7 @@ def run_trial(
         placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
     identity = trial_identity(spec, start.init, start.plan, data)
     _claim(folder, identity)
-    fabric = make_fabric(spec.schedule, spec.device)
+    fabric = make_fabric(spec.device)
     log = folder / FILES.log
 
     def score(model: nn.Module) -> dict[str, float | None]:
@@ -178,13 +177,13 @@ def run_trial(
         init=start.init,
         plan=start.plan_record,
         audit=audited,
-        data={split: _data_record(index) for split, index in data.items()},
+        data={split: _data_record(images) for split, images in placed.items()},
         history=training.history,
         metrics=metrics,
         differences=differences,
         flags=_flags(training, metrics["val"]),
         environment=environment() | _hardware(fabric.device, spec.threads),
-        seconds=clock.seconds | {"steps": training.seconds},
+        seconds=clock.seconds | {"train": training.seconds},
         resumed_at_steps=training.resumed_at,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -215,7 +214,6 @@ def trial_identity(
     }
 
 
-@functools.lru_cache(maxsize=4)
 def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
     """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
 
@@ -268,6 +266,7 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
         batch_norm=spec.model.batch_norm,
         numbering=spec.numbering,
     )
+    _require_filled_prefix(plan, init)
     frozen, trainable = apply_plan(model, plan)
     plan_record = PlanRecord(
         label=plan.label,
@@ -282,6 +281,16 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
     return Start(model, init, plan, plan_record, fingerprint(model), _backbone(model))
 
 
+def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
+    """What stayed random by permission must at least be trained."""
+    random = sorted(set(init.missing) & set(plan))
+    if random:
+        raise InitError(
+            f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "
+            "like that; lower the depth or give weights that fill it"
+        )
+
+
 def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
     """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
     return {
@@ -292,9 +301,9 @@ def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Write the identity beside the trial, or refuse a folder that holds another trial."""
+    """Write the identity beside the trial, or refuse a folder that holds another trial's work."""
     path = folder / FILES.spec
-    if path.exists():
+    if path.exists() and any((folder / x).exists() for x in (FILES.checkpoint, FILES.record)):
         try:
             before = json.loads(path.read_bytes())
         except ValueError:
@@ -333,7 +342,9 @@ def _evaluate(
     folder: Path,
 ) -> dict[str, dict[str, Any]]:
     """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
-    metrics, detections, threshold = {}, {}, None
+    metrics, threshold = {}, None
+    detections: dict[str, Any] = {}
+    names: dict[str, list[str]] = {}
     for split in ("val", "test"):
         if split not in placed:
             continue
@@ -343,7 +354,9 @@ def _evaluate(
         threshold = result.wheat.overall.threshold if threshold is None else threshold
         metrics[split] = result.to_dict()
         detections[split] = to_coco_results(images.dataset, found)
-    write_json(folder / FILES.detections, detections)
+        names[split] = [image.file for image in images.dataset.images]  # image_id counts them
+    classes = placed["val"].dataset.classes
+    write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
     return metrics
 
 
@@ -362,17 +375,19 @@ def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...
 def _save_weights(model: nn.Module, path: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
+        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
 
 
 def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall, or AP50 is near 0."""
+    """``collapsed``: the loss did not fall, or AP50 is near 0; or resumed with other threads."""
     flags = []
     ap50 = val["coco"]["overall"]["ap50"]
     if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
         flags.append("collapsed: loss did not fall")
     if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
         flags.append("collapsed: AP50 near 0")
+    if len(training.conditions) > 1:
+        flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)
 
 
@@ -380,11 +395,14 @@ def _total(epoch: EpochRecord) -> float:
     return sum(epoch.losses.values())
 
 
-def _data_record(index: DatasetIndex) -> DataRecord:
+def _data_record(images: PlacedImages) -> DataRecord:
+    index = images.dataset
     counts = index.counts()
     findings: dict[str, int] = {}
     for finding in index.findings:
         findings[finding.code] = findings.get(finding.code, 0) + 1
+    if tiny := images.tiny_boxes():
+        findings["box-under-2-px-on-canvas"] = tiny
     return DataRecord(
         digest=index.digest(),
         images=counts.images,

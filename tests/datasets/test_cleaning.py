@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import zipfile
 from pathlib import Path
 
@@ -126,9 +125,9 @@ def test_nothing_is_left_when_writing_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfileobj", full)
-    with pytest.raises(DatasetError, match="cannot write .*No space left on device"):
+    with pytest.raises(DatasetError, match=r"cannot write .*No space left on device"):
         clean_copy(check, tmp_path / "new" / "out")
-    assert os.listdir(tmp_path / "new") == []
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_split_that_would_be_empty(tmp_path: Path) -> None:

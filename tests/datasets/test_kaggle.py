@@ -87,6 +87,11 @@ def test_images_in_a_folder_below(images: Path) -> None:
     assert [image.file for image in index] == ["train/a.jpg", "train/b.png", "train/c.jpg"]
 
 
+def test_image_id_with_an_ending(images: Path) -> None:
+    index = read(images, ['b.png,96,64,"[1.0, 2.0, 3.0, 4.0]",x'], unlisted="ignore")
+    assert index.images[0].file == "b.png"
+
+
 def test_two_images_of_one_name(images: Path) -> None:
     picture(5).save(images / "a.png")
     index = read(images, ROWS, unlisted="ignore")

@@ -114,7 +114,9 @@ def test_three_layouts_of_the_same_wheat(real_data: Path) -> None:
         assert len(index) == images
         by_file = {image.file: image for image in coco}
         for image in index:
-            np.testing.assert_array_equal(image.boxes, by_file[image.file].boxes)
+            # all.json is rounded to hundredths of a pixel
+            true = by_file[image.file].boxes
+            np.testing.assert_allclose(image.boxes, true, rtol=0, atol=0.011)
 
 
 @pytest.mark.parametrize("name", ["bccd", "wheat29"])

@@ -38,7 +38,8 @@ WHEAT_CLASS = "wheat_head"
 def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     """Read the csv, and the list of images in the folder.
 
-    An image is ``<image_id>.jpg``, or whatever image of that name the folder has. Images of the
+    An image is ``<image_id>.jpg``, or whatever image of that name the folder has, or ``image_id``
+    itself where it ends like an image. Images of the
     folder without a row are images without boxes (``options.unlisted_empty``), as in the
     published set. The group is ``source``. The one class is ``options.classes`` or `WHEAT_CLASS`.
 
@@ -101,11 +102,17 @@ class _Rows:
     on_disk: dict[str, list[str]]
     images: list[RawImage] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
+    accepted: dict[tuple[str | None, ...], int] = field(default_factory=dict)
     table: list[tuple[float, ...]] = field(default_factory=list)
 
     def add(self, row: CsvRow) -> None:
         place, values = Place(self.name, row.line), row.values
-        position = self._image(values, place)
+        key = (values["image_id"], values["width"], values["height"], values.get("source"))
+        position = self.accepted.get(key)  # nearly all rows repeat the one before
+        if position is None:
+            position = self._image(values, place)
+            if position is not None:
+                self.accepted[key] = position
         if position is None or not values["bbox"].strip():  # without a box: an empty image
             return
         box = four_numbers(values["bbox"])
@@ -138,7 +145,9 @@ class _Rows:
     def _raw_image(
         self, image_id: str, size: tuple[str, str], source: str | None, place: Place
     ) -> RawImage:
-        files = self.on_disk.get(image_id) or [f"{image_id}.jpg"]
+        files = self.on_disk.get(image_id) or [
+            image_id if is_image(image_id) else f"{image_id}.jpg"
+        ]
         if len(files) > 1 and image_id not in self.positions:
             message = f"{len(files)} files have the name {shown(image_id)}: used {shown(files[0])}"
             self.problems.warning("image-ambiguous", place, message)

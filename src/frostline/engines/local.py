@@ -1,7 +1,8 @@
 """Trials on this machine: in this process, or side by side in several.
 
 A worker ends when the process that started it ends, however that ended, and a lock keeps two
-workers out of one folder: whatever is killed, a trial is written by one process at a time.
+workers out of one folder (where the platform has one): whatever is killed, a trial is written by
+one process at a time.
 """
 
 import contextlib
@@ -29,12 +30,14 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _queue: "Queue[Event] | None" = None
 
+OnEvent = Callable[[Event], None]
+
 
 def run_local(
     trials: Mapping[Path, TrialSpec],
     *,
     workers: int = 1,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = lambda event: None,
 ) -> list[Outcome]:
     """Run trials, each in its own folder, and go on after one has failed.
 
@@ -50,13 +53,23 @@ def run_local(
         RecordError: a record cannot be written; what is left would fail as well.
         KeyboardInterrupt: Ctrl-C; finished trials keep their records, the others their checkpoints.
     """
-    if workers == 1:
-        return [_run_one(folder, spec, on_event) for folder, spec in trials.items()]
-    return _run_in_processes(trials, workers, on_event)
+    run = _run_here if workers == 1 else _run_in_processes
+    outcomes = []
+    for outcome in run(trials, workers, on_event):
+        on_event(Event("ended", outcome.key, outcome=outcome))
+        outcomes.append(outcome)
+    return outcomes
 
 
-def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -> Outcome:
-    """One trial to its end; an expected error becomes a failure file and an outcome."""
+def _run_here(
+    trials: Mapping[Path, TrialSpec], _workers: int, on_event: OnEvent
+) -> Iterator[Outcome]:
+    for folder, spec in trials.items():
+        yield _run_one(folder, spec, on_event)
+
+
+def _run_one(folder: Path, spec: TrialSpec, on_event: OnEvent) -> Outcome:
+    """One trial to its end; an error becomes a failure file and an outcome."""
     on_event(Event("started", spec.key))
 
     def on_step(progress: Progress) -> None:
@@ -64,21 +77,30 @@ def _run_one(folder: Path, spec: TrialSpec, on_event: Callable[[Event], None]) -
 
     try:
         with _locked(folder):
-            outcome = Outcome(spec.key, True, _headline(_finish(folder, spec, on_step)))
+            return Outcome(spec.key, True, _headline(_finish(folder, spec, on_step)))
     except BusyError as error:
-        outcome = Outcome(spec.key, False, str(error))
+        return Outcome(spec.key, False, str(error))
     except RecordError:
         raise  # a full disk or a wrong folder stops every trial
     except FrostlineError as error:
-        write_json(folder / FILES.failure, {"error": type(error).__name__, "text": str(error)})
-        outcome = Outcome(spec.key, False, str(error))
-    on_event(Event("ended", spec.key, outcome=outcome))
-    return outcome
+        return _failed(folder, spec, type(error).__name__, str(error))
+    except Exception as error:  # out of memory, or a bug: the other trials may still be fine
+        _log.exception("trial %s", spec.key.slug)
+        return _failed(folder, spec, type(error).__name__, f"{type(error).__name__}: {error}")
+
+
+def _failed(folder: Path, spec: TrialSpec, kind: str, text: str) -> Outcome:
+    text = " ".join(text.split())
+    write_json(folder / FILES.failure, {"error": kind, "text": text})
+    return Outcome(spec.key, False, text)
 
 
 def _finish(folder: Path, spec: TrialSpec, on_step: Callable[[Progress], None]) -> TrialRecord:
     """The trial's record: of another process that was here first, or made now."""
+    for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
+        leftover.unlink()
     if (folder / FILES.record).exists():
+        (folder / FILES.checkpoint).unlink(missing_ok=True)
         return TrialRecord.read(folder / FILES.record)
     append_line(folder / FILES.log, {"event": "started"})
     return run_trial(spec, folder, on_step=on_step)
@@ -91,14 +113,15 @@ def _headline(record: TrialRecord) -> str:
 
 
 def _run_in_processes(
-    trials: Mapping[Path, TrialSpec], workers: int, on_event: Callable[[Event], None]
-) -> list[Outcome]:
+    trials: Mapping[Path, TrialSpec], workers: int, on_event: OnEvent
+) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")  # forking a threaded torch can deadlock
     events: Queue[Event] = context.Queue()
     pool = ProcessPoolExecutor(workers, context, initializer=_enter_worker, initargs=(events,))
     try:
-        futures = {pool.submit(_in_worker, folder, spec): spec for folder, spec in trials.items()}
-        return list(_collect(futures, events, on_event))
+        with _ctrl_c_is_ours():
+            futures = {pool.submit(_in_worker, *trial): trial[1] for trial in trials.items()}
+        yield from _collect(futures, events, on_event)
     except BaseException:
         _stop(pool)
         raise
@@ -107,23 +130,27 @@ def _run_in_processes(
 
 
 def _collect(
-    futures: Mapping["Future[Outcome]", TrialSpec],
-    events: "Queue[Event]",
-    on_event: Callable[[Event], None],
+    futures: Mapping["Future[Outcome]", TrialSpec], events: "Queue[Event]", on_event: OnEvent
 ) -> Iterator[Outcome]:
-    pending = set(futures)
+    pending, started = set(futures), set()
+
+    def note(event: Event) -> None:
+        started.add(event.key)
+        on_event(event)
+
     while pending:
         done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
-        _forward(events, on_event)
+        _forward(events, note)
         for future in done:
+            key = futures[future].key
             try:
                 yield future.result()
             except BrokenProcessPool:
-                text = "the worker died (out of memory, or killed); run again to resume"
-                yield Outcome(futures[future].key, False, text)
+                died = "a worker died (out of memory, or killed)" if key in started else "not run"
+                yield Outcome(key, False, f"{died}; run again to go on")
 
 
-def _forward(events: "Queue[Event]", on_event: Callable[[Event], None]) -> None:
+def _forward(events: "Queue[Event]", on_event: OnEvent) -> None:
     while not events.empty():
         on_event(events.get())
 
@@ -135,10 +162,23 @@ def _stop(pool: ProcessPoolExecutor) -> None:
         process.terminate()
 
 
+@contextlib.contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C from their first moment: the parent ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _enter_worker(events: "Queue[Event]") -> None:
     global _queue  # noqa: PLW0603  (one per process, set when the process starts)
     _queue = events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -36,6 +36,8 @@ def _reservation(answer: Answer) -> str:
     ties = len(answer.ties)
     if not ties:
         return ", and no other cell comes near enough to be mistaken for it"
+    if ties == len(others):
+        return f"; none of the {ties} other cells can be told apart from it"
     return f"; {ties} of the {len(others)} other cells cannot be told apart from it"
 
 
@@ -132,7 +134,8 @@ def _ties(answer: Answer) -> str:
     lower = sum(c.verdict == "lower" for c in others)
     if not answer.ties:
         return f"It can be told apart from all {lower} other cells with a result."
-    return f"It cannot be told apart from {_named(answer.ties)}; {_count(lower, 'cell')} lower."
+    text = f"It cannot be told apart from {_named(answer.ties)}"
+    return text + (f"; {_count(lower, 'cell')} lower." if lower else "; no cell is clearly lower.")
 
 
 def _named(cells: Sequence[Cell]) -> str:
