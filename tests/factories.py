@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from frostline.config import StudyConfig
+import numpy as np
+
+from frostline.config import DataConfig, SplitConfig, StudyConfig
 from frostline.depth import layer_table
+from frostline.evaluation import Detections, to_coco_results
 from frostline.plans import BatchNormPolicy, FreezePlan
 from frostline.records import (
     AuditRecord,
@@ -18,6 +21,8 @@ from frostline.records import (
     TrialRecord,
     write_json,
 )
+from frostline.trial import load_data
+from tests.helpers import write_squares
 
 DATA_DIGESTS = {"train": "a" * 64, "val": "b" * 64}
 _CONV_PARAMETERS = 2_223_872  # of mobilenet_v2's convolutions, near enough for a table
@@ -266,3 +271,34 @@ def _wheat(ap: float | None) -> dict[str, Any]:
         "empty_images": 1,
         "crowd_boxes": 0,
     }
+
+
+def write_squares_study(root: Path, *, shift: float = 0.0, score: float = 0.9) -> Path:
+    """A finished study over a readable data set of squares, under ``root/runs/squares``.
+
+    Every trial found every box, moved by ``shift`` of its width to the right.
+    """
+    write_squares(root)
+    config = DataConfig(
+        layout="kaggle",
+        images="images",
+        annotations="train.csv",
+        split=SplitConfig(val_groups=("field_1",)),
+    )
+    data = load_data(config, root)
+    digests = {split: index.digest() for split, index in data.items()}
+    records = make_grid(depths=(0, 52), seeds=(0,), digests=digests, classes=data["val"].classes)
+    study = make_config(records, data=config.model_dump())
+    folder = write_study_folder(root / "runs" / "squares", records, study)
+    found = [
+        Detections(
+            image.boxes + shift * (image.boxes[:, 2:3] - image.boxes[:, :1]) * [1, 0, 1, 0],
+            np.full(len(image.boxes), score),
+            image.labels,
+        )
+        for image in data["val"].images
+    ]
+    results = to_coco_results(data["val"], found)
+    for record in records:
+        write_json(folder / "trials" / record.key.slug / "detections.json", {"val": results})
+    return folder

@@ -137,15 +137,18 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
 @app.command()
 def report(
     folder: Folder,
-    data_root: Annotated[
+    base: Annotated[
         Path | None,
-        typer.Option(help="Folder against which the study's paths resolve, for example images."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the study file, to find images. [default: two levels above DIR]",
+        ),
     ] = None,
 ) -> None:
     """Write report.html, figures and tables of a study, finished or not."""
     from frostline.report import report as write_report
 
-    paths = write_report(folder, base=data_root)
+    paths = write_report(folder, base=base)
     typer.echo(_shown_path(paths.html))
 
 

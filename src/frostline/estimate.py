@@ -42,7 +42,9 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Cost:
-    seconds: float
+    """Seconds of one training image; megabytes of one trial's weights."""
+
+    seconds_per_image: float
     megabytes: float
 
 
@@ -57,10 +59,10 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
     ends = min(left, key=_depth), max(left, key=_depth)
-    costs = {spec.key.depth: _measure(spec) for spec in {_depth(s): s for s in ends}.values()}
-    seconds = sum(_between(costs, _depth(spec)) for spec in left)
+    costs = {_depth(spec): _measure(spec) for spec in {_depth(s): s for s in ends}.values()}
+    seconds = sum(_images(spec) * _seconds_per_image(costs, _depth(spec)) for spec in left)
     minutes = (seconds / workers + _STARTING_SECONDS) / 60
-    megabytes = len(left) * costs[ends[0].key.depth].megabytes
+    megabytes = len(left) * costs[_depth(ends[0])].megabytes
     return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1))
 
 
@@ -68,18 +70,28 @@ def _depth(spec: TrialSpec) -> int:
     return spec.key.depth
 
 
-def _between(costs: dict[int, _Cost], depth: int) -> float:
+def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:
     low, high = min(costs), max(costs)
     share = 0.0 if low == high else (depth - low) / (high - low)
-    return costs[low].seconds * (1 - share) + costs[high].seconds * share
+    ends = costs[low].seconds_per_image, costs[high].seconds_per_image
+    return ends[0] * (1 - share) + ends[1] * share
+
+
+def _images(spec: TrialSpec) -> float:
+    """Images that one trial trains on, and a third of those it evaluates: forward only."""
+    data = load_data(spec.data, spec.base)
+    during = spec.schedule.epochs // (spec.schedule.eval_every or math.inf)
+    return len(data["train"].images) * spec.schedule.epochs + len(data["val"].images) * (
+        (1 + during) / 3
+    )
 
 
 def _measure(spec: TrialSpec, task: Task = DETECTION) -> _Cost:
-    """Seconds of one whole trial, from one short epoch without its first, slower step."""
+    """One short epoch, its first and slower step left out."""
     torch.set_num_threads(spec.threads)
     data = load_data(spec.data, spec.base)
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-    train_set, val_set = data["train"], data["val"]
+    train_set = data["train"]
     few = train_set.select(
         [x.file for x in train_set.images[: _BATCHES * spec.schedule.batch_size]]
     )
@@ -101,12 +113,5 @@ def _measure(spec: TrialSpec, task: Task = DETECTION) -> _Cost:
         )
     first = spec.schedule.batch_size / rates[0]
     rest = max(result.seconds - first, 1e-9) / max(1, len(few.images) - spec.schedule.batch_size)
-    images = len(train_set.images) * spec.schedule.epochs + len(val_set.images) * _evaluations(spec)
     size = sum(tensor.nbytes for tensor in start.model.state_dict().values()) / 1e6
-    return _Cost(rest * images, size)
-
-
-def _evaluations(spec: TrialSpec) -> float:
-    """Passes over the validation images, in units of a training pass (forward is a third)."""
-    during = spec.schedule.epochs // (spec.schedule.eval_every or math.inf)
-    return (1 + during) / 3
+    return _Cost(rest, size)

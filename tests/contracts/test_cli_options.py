@@ -5,12 +5,12 @@ import typer.main
 from frostline.cli import app
 
 OPTIONS = {
-    "demo": ["folder", "workers"],
-    "doctor": ["output"],
-    "layers": ["model", "output"],
-    "report": ["data_root", "folder"],
-    "run": ["device", "dry_run", "out", "output", "study", "threads", "workers"],
-    "status": ["folder", "output"],
+    "demo": ["--workers", "DIR"],
+    "doctor": ["--format"],
+    "layers": ["--format", "MODEL"],
+    "report": ["--base", "DIR"],
+    "run": ["--device", "--dry-run", "--format", "--out", "--threads", "--workers", "STUDY"],
+    "status": ["--format", "DIR"],
 }
 
 
@@ -22,8 +22,12 @@ def test_commands() -> None:
 def test_options() -> None:
     group = typer.main.get_group(app)
     for name, expected in OPTIONS.items():
-        got = sorted(p.name for p in group.commands[name].params if p.name != "help")
-        assert got == expected, name
+        params = [p for p in group.commands[name].params if p.name != "help"]
+        options = [name for p in params if p.param_type_name == "option" for name in p.opts]
+        arguments = [
+            str(p.metavar or p.name).upper() for p in params if p.param_type_name == "argument"
+        ]
+        assert sorted(options) + arguments == expected, name
 
 
 def test_every_command_and_option_has_help() -> None:

@@ -28,7 +28,10 @@ LEVELS = (
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 
 # What needs no deep-learning framework: no import of these, not even inside a function.
-LIGHT = ("errors", "config", "depth", "plans", "checkpoints", "datasets", "difference")
+LIGHT = (
+    *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
+    "evaluation",
+)
 HEAVY = ("torch", "torchvision", "lightning_fabric", "matplotlib")
 
 

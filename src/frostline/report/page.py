@@ -132,6 +132,7 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "has_test": any("test" in record.metrics for record in records),
         "parts": {kind: _parts(contents, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,
+        "waiting": _waiting(contents.unfinished),
         "first": first,
         "data": [(split, _data(data)) for split, data in first.data.items()],
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
@@ -175,9 +176,9 @@ def _figure3(tables: Sequence[DepthTable]) -> dict[str, Markup]:
 
 _VIEWS: tuple[tuple[str, Quantity, bool, str], ...] = (
     ("log", "cosine", True, "1 \u2212 |cos|"),
-    ("linear", "cosine", False, "linear axis"),
+    ("linear", "cosine", False, "linear"),
     ("angle", "angle", False, "angle"),
-    ("folded", "folded", True, "with BatchNorm"),
+    ("folded", "folded", True, "folded"),
 )
 
 
@@ -275,6 +276,15 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
         "at_half": wheat["score_at_half"],
         "seconds": record.seconds.get("train", math.nan),
     }
+
+
+def _waiting(states: Iterable[TrialState]) -> list[tuple[str, int, list[int]]]:
+    """Cells that have not been started, as (init, seed, depths)."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for state in states:
+        if state.state == "waiting":
+            groups.setdefault((state.key.init, state.key.seed), []).append(state.key.depth)
+    return [(init, seed, depths) for (init, seed), depths in groups.items()]
 
 
 def _parts(contents: Contents, kind: str) -> dict[str, Any]:

@@ -20,11 +20,15 @@ def headline(answer: Answer) -> str:
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
-        f"The highest mean {_NAMES[answer.score]} on {answer.split}, {best.mean:.3f} over "
+        f"The highest mean {_NAMES[answer.score]} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
         f"{_frozen(best.depth, answer.deepest)}"
     )
     return text + _reservation(answer) + "."
+
+
+def _images(answer: Answer) -> str:
+    return {"val": "the validation images", "test": "the test images"}[answer.split]
 
 
 def _reservation(answer: Answer) -> str:
@@ -79,12 +83,24 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
         return ""
     pick = min(size, key=lambda init: size[init])
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
-    verdict = "agrees" if pick == best.init else "disagrees"
     return (
         f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
         f"smaller differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
-        f"{best.init}, so the rule {verdict} with this study."
+        f"{best.init}" + _test_of_rule(answer, best, pick)
     )
+
+
+def _test_of_rule(answer: Answer, best: Cell, pick: str) -> str:
+    """Whether the rule was right, or that these starts cannot test it."""
+    apart = [
+        c.verdict == "lower"
+        for init in answer.within
+        for c in answer.comparisons
+        if init != best.init and c.cell == answer.best_of(init)
+    ]
+    if not all(apart):
+        return ", but not all starts can be told apart, so this is no test of the rule."
+    return f", so the rule {'agrees' if pick == best.init else 'disagrees'} with this study."
 
 
 def points(value: float) -> str:
@@ -179,7 +195,7 @@ def _time_saved(full: Cell, tie: Cell) -> str:
     share = 1 - tie.train_seconds / full.train_seconds
     if abs(share) < _SAME_TIME:
         return ", which trains as long as k=0"
-    return f", which trained {abs(share):.0%} {'faster' if share > 0 else 'slower'} than k=0"
+    return f", which took {abs(share):.0%} {'less' if share > 0 else 'more'} time than k=0"
 
 
 def _starts(answer: Answer) -> Iterator[str]:
@@ -224,7 +240,10 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         they = "trial collapsed; it is" if collapsed == 1 else "trials collapsed; they are"
         yield f"{collapsed} {they} marked and in no mean."
     if waiting:
-        yield f"{_count(waiting, 'trial')} not finished: the answer may change."
+        yield (
+            f"{_count(waiting, 'trial')} not finished: the answer may change, and means over "
+            "different seeds are not quite comparable (the differences allow for that)."
+        )
     yield (
         "All of this holds at the learning rate, optimiser and number of epochs below; "
         "another rate can reverse the order of the starts."

@@ -1,0 +1,109 @@
+"""Damaged and hostile annotation files: refused with one line or read, never anything else."""
+
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from frostline.datasets import DatasetIndex, find_dataset, load_image, read_dataset
+from frostline.errors import DatasetError
+from tests.datasets.faults import PlantedSet
+from tests.datasets.samples import picture, zip_folder
+
+ROUNDS = 120
+TOKENS = [
+    b"nan", b"-1", b"1e999", b"null", b"{}", b"[]", b'""', b"\0", b"\xff", b"9" * 400, b"../",
+    b"/etc/passwd", b"true", b"\n", b",", b'"', b"<", b">", b"&a;", b"0x10", b"!!python/none",
+    b"\xf0\x9f\x8c\xbe", b"inf", b"-0.0", b"=1+1", b"\\ud800", b"1e-320", b"'", b" ", b":",
+]  # fmt: skip
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """One to three places overwritten, cut out, doubled, or replaced by something nasty."""
+    for _ in range(rng.randint(1, 3)):
+        start = rng.randrange(len(data) + 1)
+        end = min(len(data), start + rng.choice([0, 1, 2, 5, 20]))
+        middle = rng.choice([b"", rng.choice(TOKENS), data[start:end] * 2, rng.randbytes(3)])
+        data = data[:start] + middle + data[end:]
+    return data
+
+
+def one_line(message: str) -> None:
+    assert message.isprintable()
+
+
+def read_or_refuse(data: Path) -> DatasetIndex | None:
+    try:
+        found = find_dataset(data)
+        split = next(iter(found.splits))
+        return read_dataset(data, layout=found.layout, split=split, on_problem="drop")
+    except DatasetError as error:
+        one_line(str(error))
+        return None
+
+
+@pytest.mark.parametrize("layout", ["coco", "kaggle", "gwhd2021", "voc", "yolo"])
+def test_damaged_annotations(tmp_path: Path, layout: str) -> None:
+    planted = PlantedSet(tmp_path / "data", layout)
+    target = planted.files["train"]
+    if layout == "voc":
+        target = planted.folder / "Annotations" / "t0.xml"
+    original = target.read_bytes()
+    labels = planted.folder / "labels" / "train" / "t0.txt"
+    rng, read = random.Random(layout), 0
+    for n in range(ROUNDS):
+        if layout == "yolo" and n % 2:
+            target, original = labels, labels.read_bytes()
+        target.write_bytes(damaged(original, rng))
+        index = read_or_refuse(planted.folder)
+        if index is not None:
+            read += 1
+            index.digest()
+            assert all(str(f).isprintable() for f in index.findings)
+        target.write_bytes(original)
+    assert read > 0
+
+
+def test_damaged_zip_files(tmp_path: Path) -> None:
+    planted = PlantedSet(tmp_path / "data")
+    archive = zip_folder(planted.folder, tmp_path / "data.zip")
+    original = archive.read_bytes()
+    rng = random.Random(0)
+    for n in range(ROUNDS):
+        other = tmp_path / f"{n}.zip"
+        other.write_bytes(damaged(original, rng))
+        read_or_refuse(other)
+        other.unlink()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif", "webp", "ppm", "gif"])
+def test_damaged_images(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"a.{ending}"
+    picture(1).save(file)
+    original = file.read_bytes()
+    rng = random.Random(ending)
+    for _ in range(ROUNDS):
+        file.write_bytes(damaged(original, rng))
+        try:
+            assert load_image(tmp_path, file.name).ndim == 3
+        except DatasetError as error:
+            one_line(str(error).replace(str(tmp_path), "\n"))
+
+
+def test_ten_thousand_rows_with_one_bad_one(tmp_path: Path) -> None:
+    planted = PlantedSet(tmp_path / "data", "kaggle")
+    rows = [f't0,96,64,"[{n % 80}, {n % 50}, 5, 5]",south\n' for n in range(10_000)]
+    rows[7_000] = 't0,96,64,"[1, 2, x, 5]",south\n'
+    with planted.files["train"].open("a") as file:
+        file.writelines(rows)
+    with pytest.raises(DatasetError, match=r"^train\.csv, line 7020: expected bbox"):
+        read_dataset(planted.images, planted.files["train"])
+
+
+def test_zip_that_claims_to_hold_millions_of_files(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as packed:
+        for n in range(3000):
+            packed.writestr(f"{'d/' * 50}{n}.txt", b"")
+    with pytest.raises(DatasetError, match="expected one data set in"):
+        find_dataset(tmp_path / "d.zip")

@@ -1,0 +1,87 @@
+"""What the engine does when things go wrong around a trial."""
+
+import json
+import queue
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.engines import Event, Outcome, local, run_local
+from frostline.study import Study
+from frostline.trial import FILES, TrialSpec
+from tests.helpers import write_study
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TrialSpec:
+    study = Study.from_yaml(write_study(tmp_path, depths=["all"], schedule={"epochs": 1}))
+    return study.spec(study.cells()[0])
+
+
+def test_a_bug_or_lack_of_memory_fails_one_trial(
+    spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(*_: object, **__: object) -> None:
+        raise MemoryError("out of\nmemory")
+
+    monkeypatch.setattr(local, "run_trial", burst)
+    (outcome,) = run_local({tmp_path / "t": spec})
+    assert not outcome.ok
+    assert outcome.message == "MemoryError: out of memory"
+    failure = json.loads((tmp_path / "t" / FILES.failure).read_text())
+    assert failure == {"error": "MemoryError", "text": outcome.message}
+
+
+def test_a_finished_trial_is_not_run_again_and_leftovers_go(
+    spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "t"
+    (first,) = run_local({folder: spec})
+    for name in (".checkpoint.pt.x1.tmp", FILES.checkpoint):
+        (folder / name).write_text("left by a killed process")
+    monkeypatch.setattr(local, "run_trial", lambda *_, **__: pytest.fail("was run again"))
+    (second,) = run_local({folder: spec})
+    assert first == second
+    names = {path.name for path in folder.iterdir()}
+    assert FILES.checkpoint not in names
+    assert not any(name.endswith(".tmp") for name in names)
+
+
+def test_when_a_worker_dies_the_waiting_are_not_blamed(spec: TrialSpec) -> None:
+    other = spec.key.model_copy(update={"seed": 5})
+    waiting = TrialSpec(other, spec.init, spec.model, spec.schedule, spec.data, spec.base)
+    futures: dict[Future[Outcome], TrialSpec] = {}
+    for one in (spec, waiting):
+        future: Future[Outcome] = Future()
+        future.set_exception(BrokenProcessPool())
+        futures[future] = one
+    events: Any = queue.Queue()
+    events.put(Event("started", spec.key))
+    seen: list[Event] = []
+    outcomes = {o.key: o.message for o in local._collect(futures, events, seen.append)}
+    assert "worker died" in outcomes[spec.key]
+    assert "not run" in outcomes[other]
+    assert [event.kind for event in seen] == ["started"]
+
+
+def test_every_trial_has_one_end(spec: TrialSpec, tmp_path: Path) -> None:
+    second = TrialSpec(
+        spec.key.model_copy(update={"seed": 1}),
+        spec.init,
+        spec.model,
+        spec.schedule,
+        spec.data,
+        spec.base,
+    )
+    kinds: list[tuple[str, int]] = []
+    run_local(
+        {tmp_path / "a": spec, tmp_path / "b": second},
+        workers=2,
+        on_event=lambda event: kinds.append((event.kind, event.key.seed)),
+    )
+    for seed in (0, 1):
+        assert kinds.count(("started", seed)) == kinds.count(("ended", seed)) == 1
+        assert ("step", seed) in kinds

@@ -1,0 +1,163 @@
+"""The statistics against printed tables, a paired t test by hand, and a simulation."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from frostline.records import TrialRecord
+from frostline.report.answer import answer, tukey_quantile
+from tests.factories import make_grid, make_record
+
+COLLAPSED = ("collapsed: AP50 near 0",)
+
+
+def trials(values: dict[tuple[str, int], list[float]]) -> list[TrialRecord]:
+    """Cell -> score of seed 0, 1, ...; NaN is a trial that was not run."""
+    return [
+        make_record(init, depth, seed, ap=value)
+        for (init, depth), found in values.items()
+        for seed, value in enumerate(found)
+        if not math.isnan(value)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("groups", "freedom", "printed"),
+    [  # Harter's tables, upper 5 %
+        (2, 1, 17.97),
+        (3, 2, 8.331),
+        (3, 10, 3.877),
+        (5, 60, 3.977),
+        (10, 20, 5.008),
+        (12, 11, 5.713),
+        (20, 1, 59.56),
+    ],
+)
+def test_studentised_range_equals_printed_tables(groups: int, freedom: int, printed: float) -> None:
+    assert tukey_quantile(0.95, groups, freedom) == pytest.approx(printed, rel=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "t"), [(1, 12.7062), (2, 4.30265), (10, 2.22814), (60, 2.0003)]
+)
+def test_two_groups_are_students_t(freedom: int, t: float) -> None:
+    assert tukey_quantile(0.95, 2, freedom) / math.sqrt(2) == pytest.approx(t, rel=1e-4)
+
+
+def test_two_cells_are_a_paired_t_test() -> None:
+    a, b = [0.50, 0.53, 0.51], [0.47, 0.49, 0.49]
+    found = answer(trials({("a", 0): a, ("b", 0): b}), deepest=52)
+    difference = np.subtract(b, a)
+    half = 4.302652729911275 * difference.std(ddof=1) / math.sqrt(3)  # t(0.975, 2)
+    (other,) = [c for c in found.comparisons if c.verdict != "best"]
+    assert other.difference == pytest.approx(difference.mean())
+    assert other.low == pytest.approx(difference.mean() - half, rel=1e-4)
+    assert other.high == pytest.approx(difference.mean() + half, rel=1e-4)
+    assert other.verdict == "lower"
+    assert found.noise.freedom == 2
+    assert found.noise.sd == pytest.approx(difference.std(ddof=1) / math.sqrt(2))
+
+
+def test_an_effect_of_the_seed_is_no_noise() -> None:
+    values = {("a", k): [0.5 + k / 100, 0.6 + k / 100] for k in (0, 1, 2)}
+    found = answer(trials(values), deepest=52)
+    assert found.noise.sd == pytest.approx(0, abs=1e-9)
+    assert found.best is not None
+    assert found.best.depth == 2
+    assert [c.verdict for c in found.comparisons] == ["lower", "lower", "best"]
+
+
+def test_close_cells_are_ties() -> None:
+    values = {("a", 0): [0.50, 0.52], ("a", 9): [0.52, 0.505], ("a", 18): [0.30, 0.31]}
+    found = answer(trials(values), deepest=52)
+    assert [c.verdict for c in found.comparisons] == ["tie", "best", "lower"]
+    assert [cell.depth for cell in found.ties] == [0]
+    tie = found.deepest_tie("a")
+    assert tie is not None
+    assert tie.depth == 9
+
+
+def test_one_seed_cannot_tell() -> None:
+    found = answer(make_grid(seeds=(0,)), deepest=52)
+    assert found.noise.freedom == 0
+    assert {c.verdict for c in found.comparisons} == {"best", "unknown"}
+    assert found.best is not None
+
+
+def test_cells_without_a_common_seed_cannot_be_compared() -> None:
+    nan = math.nan
+    values = {
+        ("a", 0): [0.5, 0.51, nan, nan],
+        ("a", 9): [0.5, 0.52, nan, nan],
+        ("b", 0): [nan, nan, 0.4, 0.41],
+        ("b", 9): [nan, nan, 0.4, 0.42],
+    }
+    found = answer(trials(values), deepest=52)
+    verdicts = {(c.cell.init, c.cell.depth): c.verdict for c in found.comparisons}
+    assert verdicts["b", 0] == verdicts["b", 9] == "unknown"
+    assert verdicts["a", 0] == "tie"
+
+
+def test_a_missing_seed_is_allowed_for() -> None:
+    """Seed 1 is 0.1 better for every cell; the cell that lacks it is not punished for that."""
+    values = {("a", 0): [0.5, 0.6], ("a", 9): [0.48, 0.58], ("a", 18): [0.5, math.nan]}
+    found = answer(trials(values), deepest=52)
+    last = found.comparisons[-1]
+    assert last.cell.mean == 0.5
+    assert last.difference == pytest.approx(0, abs=1e-9)
+
+
+def test_collapsed_and_unranked_trials_are_in_no_mean() -> None:
+    records = [
+        *trials({("a", 0): [0.5, 0.52], ("a", 9): [0.4, 0.42]}),
+        make_record("a", 0, 2, ap=0.001, flags=COLLAPSED),
+        make_record("random", 0, 0, ap=0.9, ranked=False),
+    ]
+    found = answer(records, deepest=52)
+    assert found.best is not None
+    assert (found.best.init, found.best.mean) == ("a", pytest.approx(0.51))
+    assert found.best.collapsed == (2,)
+    assert [cell.init for cell in found.references] == ["random"]
+
+
+def test_nothing_left_to_rank() -> None:
+    records = [make_record("a", 0, 0, ap=0.0, flags=COLLAPSED), make_record("a", 9, 0, ap=None)]
+    found = answer(records, deepest=52)
+    assert found.best is None
+    assert found.best_of("a") is None
+    assert found.deepest_tie("a") is None
+    assert {c.verdict for c in found.comparisons} == {"unknown"}
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_no_records_at_all() -> None:
+    assert answer([], deepest=52).best is None
+
+
+def test_equal_cells_are_rarely_told_apart() -> None:
+    """Twelve equal cells, two seeds: in at most some 5 % of studies is any called lower."""
+    random = np.random.default_rng(7)
+    template = make_grid(seeds=(0, 1))
+    studies, wrong = 120, 0
+    for _ in range(studies):
+        seed_effect = random.normal(0, 0.02, 2)
+        records = [
+            _with_ap(r, 0.5 + seed_effect[r.key.seed] + random.normal(0, 0.01)) for r in template
+        ]
+        found = answer(records, deepest=52)
+        wrong += any(c.verdict == "lower" for c in found.comparisons)
+    assert wrong / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
+
+
+def _with_ap(record: TrialRecord, ap: float) -> TrialRecord:
+    metrics = {"val": {"coco": {"overall": {"ap": ap}}}}
+    return record.model_copy(update={"metrics": metrics})
+
+
+def test_the_answer_is_plain_json() -> None:
+    row = answer(make_grid(), deepest=52).to_dict()
+    json.dumps(row, allow_nan=False)
+    assert row["best"] == ["imagenet", 9]
+    assert len(row["cells"]) == 12
