@@ -185,11 +185,13 @@ def make_difference(
 
 def make_config(records: Iterable[TrialRecord], **changes: Any) -> StudyConfig:
     """The study that would have run these records."""
+    records = list(records)
     keys = [record.key for record in records]
+    backbone = records[0].spec["model"]["backbone"]
     ranked = {record.key.init: record.ranked for record in records}
     raw = {
         "data": {"layout": "coco", "images": "images", "train": "train.json", "val": "val.json"},
-        "model": {"backbone": "mobilenet_v2", "preset": "slim", "image_size": 320},
+        "model": {"backbone": backbone, "preset": "slim", "image_size": 320},
         "inits": {
             init: {"source": f"{init}.safetensors" if good else "random"}
             for init, good in ranked.items()

@@ -307,7 +307,7 @@ def tensors(seed=0):
     return {
         "b.stem.weight": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
         "b.squeeze.weight": rng.standard_normal((2, 4, 1, 1)).astype(np.float32),
-        **{f"b.bn.{key}": getattr(n, key) for key in NormTensors.__dataclass_fields__},
+        **{f"b.bn.{key}": getattr(n, key) for key in NormTensors._fields},
     }
 
 

@@ -138,7 +138,7 @@ def test_other_policies_pass_the_audit(tmp_path: Path, policy: str) -> None:
 def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = {"epochs": 1, "batch_size": 3, "precision": "bf16"}
     study = Study.from_yaml(write_study(tmp_path, schedule=schedule))
-    seen = []
+    seen: list[torch.dtype] = []
 
     def loss(model, samples, device):  # type: ignore[no-untyped-def]
         losses = DETECTION.loss(model, samples, device)

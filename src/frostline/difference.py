@@ -16,7 +16,7 @@ moved has 1e-8.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,8 +97,7 @@ class Difference:
         return _plain(self)
 
 
-@dataclass(frozen=True, slots=True)
-class NormTensors:
+class NormTensors(NamedTuple):
     """A BatchNorm's tensors, each float, shape (channels,)."""
 
     weight: AnyArray
@@ -404,8 +403,7 @@ def _one_minus_cosine(blocks: Blocks, sums: _Sums) -> Floats:
         ratio = np.where(sums.dd <= sums.pp, 1.0, -1.0) * v / np.where(u > 0, u, 1.0)
         refined = _after_scaling(blocks, ratio, turn_is_lost, v)
         result[turn_is_lost] = refined[turn_is_lost]
-    np.clip(result, 0.0, 1.0, out=result)
-    return result
+    return np.minimum(np.maximum(result, 0.0), 1.0)
 
 
 def _after_scaling(blocks: Blocks, ratio: Floats, wanted: AnyArray, v_norm: Floats) -> Floats:
@@ -499,8 +497,7 @@ def _at(ordered: Floats, part: float) -> float:
 # BatchNorm
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(NamedTuple):
     """Factor gamma / sqrt(var + eps) of each filter before and after, and their difference."""
 
     before: Floats
@@ -638,7 +635,7 @@ def _row(
 
 def norm_tensors(tensors: Mapping[str, AnyArray], module: str) -> NormTensors | None:
     """A BatchNorm's tensors by its module name; None where one is missing."""
-    parts = [tensors.get(f"{module}.{part}") for part in NormTensors.__dataclass_fields__]
+    parts = [tensors.get(f"{module}.{part}") for part in NormTensors._fields]
     return None if any(part is None for part in parts) else NormTensors(*parts)  # type: ignore[arg-type]
 
 

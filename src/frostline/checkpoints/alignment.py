@@ -7,10 +7,8 @@ All these must agree in shape. Equal names of different shape that are left over
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from frostline.checkpoints.dialects import neutral_names
 from frostline.checkpoints.messages import shown
 from frostline.checkpoints.names import strip_prefixes
 from frostline.errors import AlignmentError
@@ -31,8 +29,7 @@ class HasShape(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TensorPair:
+class TensorPair(NamedTuple):
     """One tensor in two files.
 
     Attributes:
@@ -48,8 +45,7 @@ class TensorPair:
     how: How
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(NamedTuple):
     """All pairs, in the order of the first file, and what has no counterpart."""
 
     pairs: tuple[TensorPair, ...]
@@ -100,6 +96,8 @@ def align(
 
 
 def _neutral(tensors: Mapping[str, HasShape], short: dict[str, str]) -> dict[str, str]:
+    from frostline.checkpoints.dialects import neutral_names  # two thirds of our files skip it
+
     shapes = {short[name]: tensor.shape for name, tensor in tensors.items()}
     neutral = neutral_names(shapes)
     return {name: neutral[s] for name, s in short.items() if s in neutral}

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from frostline.checkpoints.alignment import HasShape
-from frostline.checkpoints.dialects import neutral_names, shows_body
 from frostline.checkpoints.names import strip_prefixes
 from frostline.depth import BACKBONES, LayerTable, layer_table
 from frostline.errors import AlignmentError
@@ -47,6 +46,8 @@ def find_backbone(
         names = _by_prefix(tensors, table)
         if names:
             return Backbone(table, names)
+    from frostline.checkpoints.dialects import shows_body
+
     if shows_body(tensors):
         files = _neutral_files(tensors)
         for table in tables:
@@ -93,6 +94,8 @@ def _modules(table: LayerTable) -> list[str]:
 
 def _neutral_files(tensors: Mapping[str, HasShape]) -> dict[str, str]:
     """Neutral name -> name in the file."""
+    from frostline.checkpoints.dialects import neutral_names
+
     short = strip_prefixes(tensors)
     neutral = neutral_names({short[name]: tensor.shape for name, tensor in tensors.items()})
     return {neutral[s]: name for name, s in short.items() if s in neutral}
@@ -102,6 +105,8 @@ def _by_dialect(
     tensors: Mapping[str, HasShape], files: dict[str, str], table: LayerTable
 ) -> dict[str, str] | None:
     """The names of another framework, by way of the neutral ones."""
+    from frostline.checkpoints.dialects import neutral_names
+
     root = "" if "resnet" in table.architecture else "features."
     shapes: dict[str, tuple[int, ...]] = {f"{root}{m}.weight": (1,) for m in _modules(table)}
     shapes |= {f"{root}{layer.name}.weight": layer.shape for layer in table.layers}

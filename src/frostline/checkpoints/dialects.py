@@ -10,8 +10,7 @@ prove nothing there.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["neutral_names", "shows_body"]
 
@@ -23,8 +22,7 @@ _MAX_NAME = 200  # real names have some 60 characters; the patterns are not mean
 _NORM = {"convolution": "conv", "normalization": "bn"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A tensor of an inverted residual block, before blocks and their parts are counted."""
 
     block: tuple[int, ...]

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from frostline.checkpoints.blobs import OpenFile
 from frostline.checkpoints.messages import shown
-from frostline.checkpoints.safetensors_files import parse_json
 from frostline.errors import CheckpointError
 
 __all__ = ["is_index", "shards"]
@@ -66,6 +65,8 @@ def _model_in(folder: Path) -> Path:
 
 
 def _read_index(path: Path) -> dict[str, str]:
+    from frostline.checkpoints.safetensors_files import parse_json
+
     file = OpenFile(path)
     try:
         if file.size > _MAX_INDEX:

@@ -5,7 +5,6 @@ descriptions of tensors and arrays that stay in the file, plain containers, or s
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob, MemoryBlob
@@ -16,45 +15,55 @@ from frostline.errors import CheckpointError, UnsafeCheckpointError
 __all__ = ["KnownCalls", "NdArray", "Storage", "StoredTensor"]
 
 
-@dataclass(slots=True, eq=False)
 class Storage:
     """A torch storage: typed bytes that tensors are views of.
 
-    ``blob`` is None until the file says where it lies (the old format says so at its end).
+    ``blob`` is None until the file says where it lies (the old format says so at its end);
+    ``dtype`` is None for an untyped storage, whose tensors name the type; ``shift`` is the number
+    of elements to skip in a storage that is itself a view (old format).
     """
 
-    dtype: str | None  # None: an untyped storage, whose tensors name the type
-    blob: Blob | None
-    shift: int = 0  # elements to skip: a storage that is itself a view (old format)
+    __slots__ = ("blob", "dtype", "shift")
+
+    def __init__(self, dtype: str | None, blob: Blob | None) -> None:
+        self.dtype, self.blob, self.shift = dtype, blob, 0
 
 
-@dataclass(slots=True, eq=False)
 class StoredTensor:
     """What torch's ``_rebuild_tensor`` functions are told."""
 
-    storage: Storage
-    start: Any
-    shape: Any
-    stride: Any
-    dtype: str | None = None
+    __slots__ = ("dtype", "shape", "start", "storage", "stride")
+
+    def __init__(self, storage: Storage, start: Any, shape: Any, stride: Any) -> None:
+        self.storage, self.start, self.shape, self.stride = storage, start, shape, stride
+        self.dtype: str | None = None  # that of the storage
 
 
-@dataclass(slots=True, eq=False)
 class NumpyType:
     """A numpy dtype: kind and size such as ``f4``, and its byte order."""
 
-    code: str
-    order: str = "<"
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: str, order: str) -> None:
+        self.code, self.order = code, order
 
 
-@dataclass(slots=True, eq=False)
 class NdArray:
-    """A numpy array as pickled; empty until its state arrives."""
+    """A numpy array as pickled; empty until its state arrives.
 
-    dtype: NumpyType | None = None
-    shape: Any = ()
-    fortran: bool = False
-    blob: Any = None  # a Blob once placed; None for an array of objects
+    ``blob`` is a Blob once placed, and stays None for an array of objects.
+    """
+
+    __slots__ = ("blob", "dtype", "fortran", "shape")
+
+    def __init__(
+        self,
+        dtype: NumpyType | None = None,
+        shape: Any = (),
+        fortran: bool = False,
+        blob: Any = None,
+    ) -> None:
+        self.dtype, self.shape, self.fortran, self.blob = dtype, shape, fortran, blob
 
 
 _STAND_INS: Final = frozenset(

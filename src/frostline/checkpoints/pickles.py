@@ -154,7 +154,8 @@ class _Machine:
         return data
 
     def number(self, length: int) -> int:
-        return int.from_bytes(self.take(length), "little")
+        # A short read makes a wrong number, and then the end of the data an error.
+        return int.from_bytes(self.read(length), "little")
 
     def line(self) -> bytes:
         data = self.stream.readline(_MAX_TEXT)

@@ -8,7 +8,7 @@ from frostline.checkpoints.messages import shown
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
-__all__ = ["looks_like_safetensors", "parse_json", "read_safetensors"]
+__all__ = ["parse_json", "read_safetensors"]
 
 _LENGTH = 8  # bytes of the header's length
 _MAX_HEADER = 25_000_000  # bytes: 200,000 tensors
@@ -19,11 +19,6 @@ _TYPES = {
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
     "BOOL": "bool", "C64": "complex64",
 }  # fmt: skip
-
-
-def looks_like_safetensors(head: bytes) -> bool:
-    """Whether the first nine bytes are a length and the beginning of a JSON object."""
-    return head[8:9] == b"{" and head[6:8] == b"\0\0"
 
 
 def read_safetensors(file: OpenFile) -> tuple[TensorRef, ...]:

@@ -63,11 +63,12 @@ class _Side:
         self._numbers = np.empty(chunk, precision)
         self._bytes = np.empty(chunk * 8, np.uint8)
         self._tensor: TensorRef | None = None
+        self._raw: np.dtype[Any] = np.dtype(np.uint8)
         self._values: npt.NDArray[Any] | None = None
 
     def of(self, tensor: TensorRef) -> "_Side":
         """Turn to a tensor. One with strides is read whole, since its pieces lie apart."""
-        self._tensor = tensor
+        self._tensor, self._raw = tensor, raw_dtype(tensor)
         self._values = None if tensor.stride is None else tensor.read().reshape(-1)
         return self
 
@@ -86,7 +87,7 @@ class _Side:
         assert tensor is not None, "of() comes first"
         data = self._bytes[: count * ITEMSIZE[tensor.dtype]]
         tensor.read_raw(data.data, start)
-        raw = data.view(raw_dtype(tensor))
+        raw = data.view(self._raw)
         if tensor.dtype == "bfloat16" and numbers.dtype == np.float32:
             bits = numbers.view(np.uint32)
             np.copyto(bits, raw)

@@ -6,14 +6,13 @@ Python 3.11. Layout: PKWARE APPNOTE 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3 (
 
 import io
 import struct
-from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from frostline.checkpoints.blobs import Blob, DeflatedBlob, FileBlob, OpenFile, Window
 from frostline.checkpoints.messages import shown
 from frostline.errors import CheckpointError
 
-__all__ = ["ZipEntry", "is_zip", "read_directory"]
+__all__ = ["ZipEntry", "read_directory"]
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END64_LOCATOR: Final = struct.Struct("<4sLQL")
@@ -23,12 +22,12 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _MAX_DIRECTORY: Final = 1 << 27  # bytes; a million entries of some 100 bytes
 _FREE: Final = 1 << 26  # bytes an entry may inflate to, whatever its ratio
 _MAX_RATIO: Final = 64
+_IN_MEMORY: Final = 1 << 22  # bytes of a pickle that are read at once
 _STORED, _DEFLATED = 0, 8  # compression methods
 _OVERFLOW16, _OVERFLOW32 = 0xFFFF, 0xFFFFFFFF  # "see the zip64 record"
 
 
-@dataclass(frozen=True, slots=True)
-class ZipEntry:
+class ZipEntry(NamedTuple):
     """One file in a zip archive; its bytes lie at ``offset``."""
 
     file: OpenFile
@@ -53,16 +52,11 @@ class ZipEntry:
     def stream(self, limit: int | None = None) -> IO[bytes]:
         """The entry's bytes, or its first ``limit`` bytes, as a buffered stream."""
         size = self.size if limit is None else min(self.size, limit)
-        if not self.deflated:
+        if not self.deflated and size > _IN_MEMORY:
             return io.BufferedReader(Window(self.file, self.offset, size), 1 << 16)
         data = bytearray(size)
         self.blob().read_into(memoryview(data), 0)
         return io.BytesIO(data)
-
-
-def is_zip(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (at least 4 bytes) is a zip archive."""
-    return head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}
 
 
 def read_directory(file: OpenFile) -> dict[str, ZipEntry]:

@@ -166,7 +166,8 @@ h1 {{ font-size: 1.3rem; overflow-wrap: anywhere; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; font-weight: 600; padding: .5rem 0; }}
-th, td {{ white-space: nowrap; padding: .2rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; }}
+th, td {{ padding: .2rem .6rem; border-bottom: 1px solid var(--rule); text-align: right;
+  white-space: nowrap; }}
 th:nth-child(2), td:nth-child(2), th:nth-child(3), td:nth-child(3) {{ text-align: left; }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --ink: #e8eef4; --paper: #10161c; --rule: #2e3944; }}

@@ -357,7 +357,7 @@ def _norms(job: _Job, layer: ConvLayer) -> tuple[NormTensors, NormTensors] | Non
     if backbone is None or layer.norm is None:
         return None
     module = backbone.names[layer.norm]
-    names = {part: f"{module}.{part}" for part in NormTensors.__dataclass_fields__}
+    names = {part: f"{module}.{part}" for part in NormTensors._fields}
     if not all(name in job.counterparts for name in names.values()):
         return None
     before = {name: job.files.before[name].read() for name in names.values()}

@@ -1,10 +1,8 @@
 """Which tensors of two files are compared, and in which order."""
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
 from frostline.checkpoints.architectures import Backbone, find_backbone
@@ -20,16 +18,14 @@ _MATRIX = 2  # dimensions of a linear layer's weight; a convolution has more
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(NamedTuple):
     """One pair of tensors to compare, and its place in the network where that is known."""
 
     pair: TensorPair
     layer: ConvLayer | None  # of the convolution, or the one that a norm follows
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(NamedTuple):
     """Two opened files, matched."""
 
     before: Checkpoint
@@ -120,6 +116,10 @@ def select(
 
 
 def _wanted(pair: TensorPair, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    if not include and not exclude:
+        return True
+    import fnmatch
+
     def fits(patterns: Sequence[str]) -> bool:
         return any(
             fnmatch.fnmatchcase(name, pattern)

@@ -1,0 +1,130 @@
+"""The page in a real browser: no console message, no sideways scroll, light and dark, print."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frostline.report import report
+from tests.factories import write_squares_study
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--v=0",
+)
+# What a probe in a copy of the page tells about the layout, as attributes of <html>.
+PROBE = """<script>
+addEventListener("load", function () {
+  var wide = document.documentElement;
+  wide.setAttribute("data-overflow", wide.scrollWidth - wide.clientWidth);
+  wide.setAttribute("data-width", wide.clientWidth);
+  wide.setAttribute("data-shown", ["wide", "narrow"].filter(function (name) {
+    return getComputedStyle(document.querySelector(".plot ." + name)).display !== "none";
+  }).join(" "));
+  var heads = document.querySelectorAll("table.sortable th button");
+  wide.setAttribute("data-buttons", heads.length);
+  heads[4].click(); heads[4].click();
+  var cells = document.querySelectorAll("table.sortable tbody tr td:nth-child(5)");
+  var texts = Array.from(cells).map(function (cell) { return cell.textContent; });
+  wide.setAttribute("data-sorted", texts.join(" "));
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("no Chromium: set CHROMIUM or put chromium on PATH")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(write_squares_study(tmp_path_factory.mktemp("study"), shift=0.2)).html
+
+
+def browse(chromium: str, profile: Path, page: Path, *flags: str) -> tuple[str, str]:
+    """Open a page in a fresh profile; returns what came on stdout and stderr."""
+    command = [chromium, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=300, check=True)
+    return done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+def console(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if "CONSOLE" in line or "Refused to" in line]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_screenshots_without_console_messages(
+    chromium: str, page: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
+    shot = tmp_path / "shot.png"
+    dark = {"light": 1, "dark": 0}[scheme]
+    _, stderr = browse(
+        chromium,
+        tmp_path / "profile",
+        page,
+        f"--window-size={width},1400",
+        f"--blink-settings=preferredColorScheme={dark}",
+        f"--screenshot={shot}",
+    )
+    assert console(stderr) == []
+    with Image.open(shot) as image:
+        assert image.size == (width, 1400)
+        pixels = np.asarray(image.convert("L"))
+    corner = pixels[-1, :3].mean()
+    assert (corner > 200) if scheme == "light" else (corner < 50)
+    assert pixels.std() > 10, "the page is not empty"
+
+
+def attributes(dom: str) -> dict[str, str]:
+    opening = re.search(r"<html[^>]*>", dom)
+    assert opening is not None
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', opening[0]))
+
+
+@pytest.mark.parametrize(("width", "shown"), [(1280, "wide"), (500, "narrow"), (360, "narrow")])
+def test_nothing_makes_the_page_scroll_sideways(
+    chromium: str, page: Path, tmp_path: Path, width: int, shown: str
+) -> None:
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    probe = tmp_path / "probe.html"
+    probe.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    dom, _ = browse(
+        chromium, tmp_path / "profile", probe, f"--window-size={width},900", "--dump-dom"
+    )
+    found = attributes(dom)
+    assert found["width"] == str(width)
+    assert found["overflow"] == "0"
+    assert found["shown"] == shown
+    assert int(found["buttons"]) == 12, "every heading of the trial table sorts"
+    scores = [float(text) for text in found["sorted"].split()]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 4
+
+
+def test_it_prints(chromium: str, page: Path, tmp_path: Path) -> None:
+    pdf = tmp_path / "report.pdf"
+    browse(chromium, tmp_path / "profile", page, f"--print-to-pdf={pdf}")
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 12

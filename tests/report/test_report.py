@@ -1,0 +1,280 @@
+"""The whole report: self-contained, escaped, honest about what is missing, always the same."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from frostline.errors import RecordError
+from frostline.records import TrialRecord, write_json
+from frostline.report import ReportPaths, report
+from tests.factories import (
+    make_config,
+    make_grid,
+    make_record,
+    write_squares_study,
+    write_study_folder,
+)
+
+COLLAPSED = ("collapsed: AP50 near 0",)
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page asks for, its ids, its visible text, and whether its tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.links += [v or "" for k, v in attrs if k in ("href", "src", "xlink:href", "action")]
+        self.ids += [v or "" for k, v in attrs if k == "id"]
+        self.scripts += tag == "script"
+        assert not any(name.startswith("on") for name in values), "no inline handlers"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def make(folder: Path, records: list[TrialRecord]) -> tuple[ReportPaths, str]:
+    paths = report(write_study_folder(folder, records))
+    return paths, paths.html.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReportPaths, str]:
+    """A study with everything in it: collapse, reference, failure, groups, names that bite."""
+    folder = tmp_path_factory.mktemp("runs") / "a & b"
+    bad = make_record("coco", 39, 1, ap=0.003, flags=COLLAPSED)
+    grid = make_grid(
+        classes=("<script>alert(1)</script>", "b&c"),
+        groups=("arvalis", '"usask"'),
+        findings={"box-clipped": 7},
+    )
+    records = [bad if record.key == bad.key else record for record in grid]
+    records += [make_record("random", 0, seed, ranked=False, ap=0.41) for seed in (0, 1)]
+    write_study_folder(folder, records, make_config(records))
+    stopped = folder / "trials" / "random-k00-s2"
+    write_json(
+        stopped / "failure.json",
+        {"error": "TrainingError", "text": "loss is not finite, see /home/me/secret/im.jpg"},
+    )
+    paths = report(folder)
+    return paths, paths.html.read_text(encoding="utf-8")
+
+
+def test_every_file_is_there(whole: tuple[ReportPaths, str]) -> None:
+    paths, _ = whole
+    assert paths.html.name == "report.html"
+    assert {path.name for path in paths.figures} == {
+        f"{name}.{kind}"
+        for name in ("figure2", "figure2_angle", "figure2_folded", "figure3", "training")
+        for kind in ("svg", "png")
+    }
+    assert {path.name for path in paths.tables} == {
+        f"{name}.{kind}"
+        for name in ("cells", "differences", "scores", "trials")
+        for kind in ("csv", "json")
+    }
+    assert all(path.stat().st_size > 0 for path in (*paths.figures, *paths.tables))
+    assert len(json.loads((paths.html.parent / "tables" / "trials.json").read_text())) == 38
+
+
+def test_the_page_asks_for_nothing_from_outside(whole: tuple[ReportPaths, str]) -> None:
+    page = Page(whole[1])
+    outside = [link for link in page.links if not link.startswith(("#", "data:"))]
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#)", whole[1])
+    assert "default-src 'none'" in whole[1]
+
+
+def test_the_page_is_well_formed_and_its_links_lead_somewhere(
+    whole: tuple[ReportPaths, str],
+) -> None:
+    page = Page(whole[1])
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids)), "ids are unique"
+    targets = {link[1:] for link in page.links if link.startswith("#")}
+    assert targets <= set(page.ids)
+    used = set(re.findall(r"url\(#([^)]+)\)", whole[1]))
+    assert used <= set(page.ids)
+
+
+def test_the_policy_allows_exactly_our_script(whole: tuple[ReportPaths, str]) -> None:
+    scripts = re.findall(r"<script>(.*?)</script>", whole[1], re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in whole[1]
+
+
+def test_names_are_escaped(whole: tuple[ReportPaths, str]) -> None:
+    page = Page(whole[1])
+    assert page.scripts == 1
+    assert "<script>alert(1)</script>" in page.text
+    assert "a & b" in page.text
+    assert '"usask"' in page.text
+
+
+def test_the_answer_comes_first(whole: tuple[ReportPaths, str]) -> None:
+    paths, _ = whole
+    text = Page(whole[1]).text
+    assert paths.lines[0] in text
+    assert text.index(paths.lines[0]) < text.index("Figure 3.")
+    assert all(line in text for line in paths.lines)
+
+
+def test_what_went_wrong_stands_on_the_page(whole: tuple[ReportPaths, str]) -> None:
+    text = Page(whole[1]).text
+    assert "1 collapsed" in text
+    assert "coco, k=39, seed 1: collapsed: AP50 near 0" in text
+    assert "random unranked" in text
+    assert "1 trial is not finished" in text
+    assert "loss is not finite, see im.jpg" in text, "folders of the machine are left out"
+    assert "box-clipped: 7" in text
+    assert "There are no example images" in text
+
+
+def test_settings_versions_hashes_and_plans_are_there(whole: tuple[ReportPaths, str]) -> None:
+    text = Page(whole[1]).text
+    for part in ("0.0003", "adamw", "2.15.0", "a" * 12, "c" * 12, "to the end of stage4"):
+        assert part in text, part
+    assert "the whole backbone" in text
+    assert "6 of 6 passed" in text
+
+
+def test_both_themes_and_print_are_styled(whole: tuple[ReportPaths, str]) -> None:
+    assert "prefers-color-scheme: dark" in whole[1]
+    assert "@media print" in whole[1]
+    assert "#010e" not in whole[1], "every colour of a drawing became a variable"
+    assert whole[1].count("<svg") >= 12
+
+
+def test_the_page_is_small(whole: tuple[ReportPaths, str]) -> None:
+    assert len(whole[1].encode()) < 1_500_000
+
+
+def test_the_same_records_give_the_same_files(tmp_path: Path) -> None:
+    records = make_grid(seeds=(0, 1))
+    first, _ = make(tmp_path / "one" / "study", records)
+    second, _ = make(tmp_path / "two" / "study", records)
+    for a, b in zip(
+        (first.html, *first.figures, *first.tables),
+        (second.html, *second.figures, *second.tables),
+        strict=True,
+    ):
+        assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_a_report_can_be_written_again(tmp_path: Path) -> None:
+    records = make_grid(seeds=(0,))
+    folder = write_study_folder(tmp_path / "study", records, make_config(make_grid(seeds=(0, 1))))
+    report(folder)
+    for record in make_grid(seeds=(1,)):
+        record.write(folder / "trials" / record.key.slug / "record.json")
+    paths = report(folder)
+    assert "over 2 seeds" in paths.lines[0]
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_examples_stand_beside_the_ground_truth(tmp_path: Path) -> None:
+    folder = write_squares_study(tmp_path)
+    text = report(folder).html.read_text()
+    page = Page(text)
+    assert text.count("data:image/jpeg;base64,") == 3, "each photo is embedded once"
+    assert "imagenet, k=0, seed 0" in page.text
+    assert "imagenet, k=52, seed 0" in page.text
+    assert "2 found, 0 missed, 0 not annotated" in page.text
+    assert "3 of 3 validation images" in page.text
+
+
+def test_the_data_root_can_be_given(tmp_path: Path) -> None:
+    folder = write_squares_study(tmp_path / "there")
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    assert "There are no example images" in report(moved).html.read_text()
+    assert "3 of 3 validation images" in report(moved, base=tmp_path / "there").html.read_text()
+    assert "No example images were asked for" in report(moved, examples=0).html.read_text()
+
+
+def test_changed_data_are_not_shown(tmp_path: Path) -> None:
+    folder = write_squares_study(tmp_path)
+    table = tmp_path / "train.csv"
+    table.write_text(table.read_text().replace("[", "[1"))
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    assert "There are no example images" in report(folder).html.read_text()
+
+
+def test_no_finished_trial_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    folder = write_study_folder(tmp_path / "study", [], make_config(make_grid()))
+    with pytest.raises(RecordError, match="expected a finished trial"):
+        report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_without_a_study_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="holds no study"):
+        report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([make_record()], "It is the only cell"),
+        ([make_record(ap=None)], "No ranked trial has a score"),
+        ([make_record(flags=COLLAPSED, ap=0.0)], "No trial with k=0 has finished"),
+        ([make_record(depth=9)], "No trial with k=0 has finished"),
+        ([make_record("random", ranked=False)], "No ranked trial has a score"),
+        ([make_record(epochs=1)], "It is the only cell"),
+        ([make_record(backbone="resnet50", depth=53)], "the whole backbone frozen"),
+        ([make_record(with_test=True), make_record(seed=1, with_test=True)], "test AP"),
+    ],
+    ids=["one", "no-ap", "collapsed", "no-k0", "random", "one-epoch", "resnet50", "test-split"],
+)
+def test_small_studies(tmp_path: Path, records: list[TrialRecord], said: str) -> None:
+    ranked = make_config([*records, make_record("imagenet", 0)])
+    folder = write_study_folder(tmp_path / "study", records, ranked)
+    page = Page(report(folder).html.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert said in page.text
+
+
+def test_data_that_differ_between_trials_are_told(tmp_path: Path) -> None:
+    records = [make_record(), make_record(seed=1, digests={"train": "e" * 64, "val": "f" * 64})]
+    _, text = make(tmp_path / "study", records)
+    assert "data differ between trials" in text
+
+
+def test_schedules_that_differ_stand_side_by_side(tmp_path: Path) -> None:
+    a, b = make_record("a"), make_record("b")
+    spec = b.spec | {"schedule": b.spec["schedule"] | {"lr": 0.02}}
+    _, text = make(tmp_path / "study", [a, b.model_copy(update={"spec": spec})])
+    page = Page(text)
+    assert "setting a b" in page.text
+    assert "lr 0.0003 0.02" in page.text
