@@ -397,7 +397,7 @@ def scene_set(folder: Path, count: int, seed: int) -> DatasetIndex:
 
 def detection(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train the detector from the first start; returns its backbone's tensors and the figures."""
-    seen = scene_set(work / "seen", 640, SEED + 2)
+    seen = scene_set(work / "seen", 900, SEED + 2)
     held_out = scene_set(work / "held_out", 100, SEED + 3)
     config = ModelConfig(
         backbone="mobilenet_v2",
@@ -407,7 +407,7 @@ def detection(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float
         width_mult=WIDTH_MULT,
     )
     schedule = ScheduleConfig(
-        epochs=8,
+        epochs=13,
         batch_size=8,
         lr=2e-3,
         weight_decay=1e-3,

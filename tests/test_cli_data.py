@@ -30,6 +30,8 @@ def test_clean_set(planted: PlantedSet) -> None:
     assert "train" in result.stdout
     assert "0 errors, 0 warnings, 0 notes" in result.stdout
     assert "box sizes at image size 320" in result.stdout
+    assert "boxes by class: ear 20, leaf 10" in result.stdout
+    assert "images by group: north 5, south 5" in result.stdout
 
 
 def test_errors_exit_with_one_and_say_file_and_entry(planted: PlantedSet) -> None:

@@ -318,7 +318,7 @@ def test_figure_files(files, tmp_path, suffix):
     path = tmp_path / f"figure.{suffix}"
     write_figure(result, path)
     assert path.stat().st_size > 1000
-    with pytest.raises(ConfigError, match="svg or .png"):
+    with pytest.raises(ConfigError, match=r"svg or \.png"):
         write_figure(result, tmp_path / "figure.jpg")
 
 

@@ -61,12 +61,12 @@ Folder = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Output folder. [default: runs/<file stem> beside the file]"),
+    typer.Option(metavar="DIR", help="Output folder. Default: runs/<file stem> beside the file."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads of each trial. [default: cores / workers]"),
+    typer.Option(min=1, help="CPU threads of each trial. Default: cores / workers."),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the result is printed.")]
 
@@ -141,7 +141,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the study file, to find images. [default: two levels above DIR]",
+            help="Folder of the study file, to find images. Default: two levels above DIR.",
         ),
     ] = None,
 ) -> None:

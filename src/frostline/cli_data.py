@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["data_app"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
+
+
+_LISTED = 20  # classes or groups named in one line
 
 
 class Format(StrEnum):
@@ -64,10 +68,10 @@ def check(
     layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
     image_size: Annotated[
         int | None,
-        typer.Option(min=64, max=4096, help="Longest side in training, px. [default: 320]"),
+        typer.Option(min=64, max=4096, help="Longest side in training, px (320)."),
     ] = None,
     preset: Annotated[
-        Preset | None, typer.Option(help="Model preset, for its anchors. [default: slim]")
+        Preset | None, typer.Option(help="Model preset, for its anchors (slim).")
     ] = None,
     fix_to: Annotated[
         Path | None,
@@ -184,19 +188,38 @@ def _print_check(layout: str, result: "DataCheck", examples: int) -> None:
     for split, counts in result.counts().items():
         table.add_row(Text(split), str(counts.images), str(counts.empty_images), str(counts.boxes))
     console.print(table)
-    if result.sizes is not None:
-        console.print(Text(_sizes_line(result)), soft_wrap=True)
+    for line in (*_totals(result), *_sizes_lines(result)):
+        console.print(Text(line), soft_wrap=True)
     for line in _finding_lines(result, examples):
         console.print(Text(line), soft_wrap=True)
     found = result.by_severity()
     console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
 
 
-def _sizes_line(result: "DataCheck") -> str:
+def _totals(result: "DataCheck") -> Iterator[str]:
+    """Boxes of each class and images of each group, over all splits."""
+    from frostline.datasets.findings import shown
+
+    counts = result.counts().values()
+    for what, parts in (
+        ("boxes by class", [c.boxes_per_class for c in counts]),
+        ("images by group", [c.images_per_group for c in counts]),
+    ):
+        total: Counter[str] = Counter()
+        for part in parts:
+            total.update(part)
+        if total:
+            first = ", ".join(f"{shown(name)} {n}" for name, n in list(total.items())[:_LISTED])
+            rest = len(total) - _LISTED
+            yield f"{what}: {first}{f', and {rest} more' if rest > 0 else ''}"
+
+
+def _sizes_lines(result: "DataCheck") -> Iterator[str]:
     sizes = result.sizes
-    assert sizes is not None
+    if sizes is None:
+        return
     low, middle, high = sizes.quantiles
-    return (
+    yield (
         f"box sizes at image size {sizes.image_size}: 5 % below {low:.0f} px, half below "
         f"{middle:.0f} px, 95 % below {high:.0f} px; {sizes.misfit_share:.0%} fit no anchor of "
         f"preset {sizes.preset}"

@@ -74,6 +74,15 @@ def test_result_as_plain_values(tmp_path: Path) -> None:
     }
 
 
+def test_html_is_escaped(tmp_path: Path) -> None:
+    planted = PlantedSet(tmp_path / "data")
+    assert "nothing found" in check_dataset(find_dataset(planted.folder))._repr_html_()
+    planted.image(file_name="<script>.png")
+    html = check_dataset(find_dataset(planted.folder))._repr_html_()
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+
+
 def test_every_image_is_counted_for_progress(tmp_path: Path) -> None:
     planted = PlantedSet(tmp_path / "data")
     seen: list[int] = []
@@ -140,12 +149,12 @@ def test_unknown_preset() -> None:
 
 
 def test_anchor_sizes_are_those_of_the_models() -> None:
-    models = pytest.importorskip("frostline.models")
-    config = pytest.importorskip("frostline.config")
+    from frostline.config import ModelConfig
+    from frostline.models import anchor_sizes
+
     for preset, sizes in ANCHOR_SIZES.items():
-        model = config.ModelConfig(backbone="resnet50", preset=preset)
-        flat = [side for level in models.anchor_sizes(model) for side in level]
-        assert tuple(flat) == sizes
+        model = ModelConfig.model_validate({"backbone": "resnet50", "preset": preset})
+        assert tuple(side for level in anchor_sizes(model) for side in level) == sizes
 
 
 # --- pictures

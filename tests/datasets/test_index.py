@@ -139,6 +139,14 @@ def test_coco_round_trip_keeps_the_digest(tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "images", tmp_path / "a.json").digest() == index.digest()
 
 
+def test_plain_values_and_html() -> None:
+    index = DatasetIndex(ROOT, ("<b>",), (), (Finding("note", "x", "f", "m"),))
+    assert index.to_dict()["findings"][0]["code"] == "x"
+    assert json.loads(json.dumps(index.to_dict()))["classes"] == ["<b>"]
+    assert "<th>&lt;b&gt;</th><td>0</td>" in index._repr_html_()
+    assert len(index) == len(list(index)) == 0
+
+
 def test_select_keeps_order_and_refuses_strangers() -> None:
     index = two()
     assert [image.file for image in index.select(["b.png", "a.png"])] == ["a.png", "b.png"]

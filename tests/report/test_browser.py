@@ -1,5 +1,6 @@
 """The page in a real browser: no console message, no sideways scroll, light and dark, print."""
 
+import html
 import os
 import re
 import shutil
@@ -28,23 +29,28 @@ FLAGS = (
     "--enable-logging=stderr",
     "--v=0",
 )
-# What a probe in a copy of the page tells about the layout, as attributes of <html>.
-PROBE = """<script>
-addEventListener("load", function () {
-  var wide = document.documentElement;
-  wide.setAttribute("data-overflow", wide.scrollWidth - wide.clientWidth);
-  wide.setAttribute("data-width", wide.clientWidth);
-  wide.setAttribute("data-shown", ["wide", "narrow"].filter(function (name) {
-    return getComputedStyle(document.querySelector(".plot ." + name)).display !== "none";
-  }).join(" "));
-  var heads = document.querySelectorAll("table.sortable th button");
-  wide.setAttribute("data-buttons", heads.length);
+# The page in a frame of a given width (a window is never narrower than 500 px), and what its
+# layout came to, as attributes of the outer <html>.
+FRAME = """<!doctype html><html><body>
+<iframe width="{width}" height="900" style="border:0" srcdoc="{page}"></iframe>
+<script>
+addEventListener("load", function () {{
+  var page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+  function tell(name, value) {{
+    document.documentElement.setAttribute("data-" + name, value);
+  }}
+  tell("overflow", root.scrollWidth - root.clientWidth);
+  tell("width", root.clientWidth);
+  tell("shown", ["wide", "narrow"].filter(function (name) {{
+    return page.querySelector(".plot ." + name).getClientRects().length > 0;
+  }}).join(" "));
+  var heads = page.querySelectorAll("table.sortable th button");
+  tell("buttons", heads.length);
   heads[4].click(); heads[4].click();
-  var cells = document.querySelectorAll("table.sortable tbody tr td:nth-child(5)");
-  var texts = Array.from(cells).map(function (cell) { return cell.textContent; });
-  wide.setAttribute("data-sorted", texts.join(" "));
-});
-</script>"""
+  var cells = page.querySelectorAll("table.sortable tbody tr td:nth-child(5)");
+  tell("sorted", Array.from(cells).map(function (cell) {{ return cell.textContent; }}).join(" "));
+}});
+</script></body></html>"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,16 @@ def test_screenshots_without_console_messages(
     assert pixels.std() > 10, "the page is not empty"
 
 
+def test_a_script_that_is_not_ours_is_refused_and_seen(
+    chromium: str, page: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.html"
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", "<script>alert(1)</script></body>"), encoding="utf-8")
+    _, stderr = browse(chromium, tmp_path / "profile", copy, "--dump-dom")
+    assert console(stderr) != []
+
+
 def attributes(dom: str) -> dict[str, str]:
     opening = re.search(r"<html[^>]*>", dom)
     assert opening is not None
@@ -105,13 +121,13 @@ def attributes(dom: str) -> dict[str, str]:
 def test_nothing_makes_the_page_scroll_sideways(
     chromium: str, page: Path, tmp_path: Path, width: int, shown: str
 ) -> None:
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
-    probe = tmp_path / "probe.html"
-    probe.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    dom, _ = browse(
-        chromium, tmp_path / "profile", probe, f"--window-size={width},900", "--dump-dom"
+    frame = tmp_path / "frame.html"
+    text = html.escape(page.read_text(encoding="utf-8"))
+    frame.write_text(FRAME.format(width=width, page=text), encoding="utf-8")
+    dom, stderr = browse(
+        chromium, tmp_path / "profile", frame, "--window-size=1400,1000", "--dump-dom"
     )
+    assert console(stderr) == []
     found = attributes(dom)
     assert found["width"] == str(width)
     assert found["overflow"] == "0"

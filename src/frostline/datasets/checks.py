@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +126,16 @@ class DataCheck:
     def codes(self) -> dict[str, int]:
         """Number of findings of each kind, sorted by name."""
         return dict(sorted(Counter(f.code for p in self.findings.values() for f in p).items()))
+
+    def _repr_html_(self) -> str:
+        """A list of the findings, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{f.severity}</td><td>{f.code}</td><td>{escape(split)}</td>"
+            f"<td>{escape(str(f))}</td></tr>"
+            for split, found in self.findings.items()
+            for f in found
+        )
+        return f"<table>{rows or '<tr><td>nothing found</td></tr>'}</table>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

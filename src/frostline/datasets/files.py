@@ -238,7 +238,9 @@ def _members(archive: Path) -> _Members:
 def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Members:
     opened = zipfile.ZipFile(archive)
     members = {}
-    for info in opened.infolist()[:MAX_FILES]:
+    if len(opened.infolist()) > MAX_FILES:
+        raise ValueError(f"more than {MAX_FILES} files in it")
+    for info in opened.infolist():
         name = plain_name(info.filename)
         if name is not None and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
             members[name] = info

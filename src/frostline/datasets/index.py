@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,27 @@ class DatasetIndex:
             "annotations": annotations,
             "categories": [{"id": n, "name": name} for n, name in enumerate(self.classes, 1)],
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Classes, counts, digest and findings as plain values; no boxes, see `to_coco`."""
+        return {
+            "classes": list(self.classes),
+            **self.counts().to_dict(),
+            "digest": self.digest(),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks."""
+        counts = self.counts()
+        rows = [
+            ("images", counts.images),
+            ("without boxes", counts.empty_images),
+            *((name, number) for name, number in counts.boxes_per_class.items()),
+            ("findings", len(self.findings)),
+        ]
+        cells = "".join(f"<tr><th>{escape(str(a))}</th><td>{b}</td></tr>" for a, b in rows)
+        return f"<table>{cells}</table>"
 
     def select(self, files: Iterable[str]) -> "DatasetIndex":
         """The images with these file names, in the order of this index.

@@ -132,7 +132,9 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
         raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
     top = data.parent if data.name.endswith(_YAML) and not is_folder(data) else data
     if not is_folder(top):
-        raise DatasetError(f"expected a folder or zip file with a data set, found none at {data}")
+        raise DatasetError(
+            f"expected a folder or zip file with a data set, found none at {shown(data)}"
+        )
     top = _sole_folder(top)
     tree = open_tree(top)
     names = tree.names()
