@@ -60,6 +60,35 @@ def test_two_cells_are_a_paired_t_test() -> None:
     assert found.noise.sd == pytest.approx(difference.std(ddof=1) / math.sqrt(2))
 
 
+def test_starts_are_compared_over_all_their_depths() -> None:
+    values = {
+        ("a", 0): [0.50, 0.52], ("a", 9): [0.54, 0.53], ("a", 18): [0.50, 0.50],
+        ("b", 0): [0.47, 0.48], ("b", 9): [0.48, 0.50],
+    }  # fmt: skip
+    found = answer(trials(values), deepest=52)
+    (start,) = found.starts
+    assert start.depths == (0, 9)
+    assert start.difference == pytest.approx((0.475 + 0.49 - 0.51 - 0.535) / 2)
+    half = tukey_quantile(0.95, 2, 4) / math.sqrt(2) * found.noise.sd * math.sqrt(2 / 4)
+    assert start.high - start.difference == pytest.approx(half)
+    assert start.verdict == "lower"
+
+
+def test_starts_without_a_common_depth_are_not_compared() -> None:
+    values = {("a", 0): [0.5, 0.52], ("b", 9): [0.4, 0.43]}
+    (start,) = answer(trials(values), deepest=52).starts
+    assert (start.depths, start.verdict) == ((), "unknown")
+
+
+def test_a_start_may_be_higher_on_average_than_that_of_the_best_cell() -> None:
+    values = {
+        ("a", 0): [0.60, 0.61], ("a", 9): [0.20, 0.21],
+        ("b", 0): [0.55, 0.561], ("b", 9): [0.55, 0.56],
+    }  # fmt: skip
+    (start,) = answer(trials(values), deepest=52).starts
+    assert start.verdict == "higher"
+
+
 def test_an_effect_of_the_seed_is_no_noise() -> None:
     values = {("a", k): [0.5 + k / 100, 0.6 + k / 100] for k in (0, 1, 2)}
     found = answer(trials(values), deepest=52)

@@ -46,8 +46,8 @@ addEventListener("load", function () {{
   }}).join(" "));
   var heads = page.querySelectorAll("table.sortable th button");
   tell("buttons", heads.length);
-  heads[4].click(); heads[4].click();
-  var cells = page.querySelectorAll("table.sortable tbody tr td:nth-child(5)");
+  heads[3].click(); heads[3].click();
+  var cells = page.querySelectorAll("table.sortable tbody tr td:nth-child(4)");
   tell("sorted", Array.from(cells).map(function (cell) {{ return cell.textContent; }}).join(" "));
 }});
 </script></body></html>"""
@@ -132,7 +132,7 @@ def test_nothing_makes_the_page_scroll_sideways(
     assert found["width"] == str(width)
     assert found["overflow"] == "0"
     assert found["shown"] == shown
-    assert int(found["buttons"]) == 12, "every heading of the trial table sorts"
+    assert int(found["buttons"]) == 11, "every heading of the trial table sorts"
     scores = [float(text) for text in found["sorted"].split()]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 4

@@ -83,7 +83,28 @@ def test_time_is_not_praised_for_nothing() -> None:
 
 
 def test_the_other_start_stands_beside_the_best() -> None:
-    assert "coco at its best (k=9) reaches 0.443, 6.0 points lower" in text(make_grid())
+    said = text(make_grid())
+    assert "coco reaches 0.443 at its best (k=9)" in said
+    assert "over the 6 depths that both ran it is 6.0 points lower than imagenet" in said
+
+
+def test_a_start_that_ties() -> None:
+    records = [
+        make_record(init, k, seed, ap=0.5 + 0.01 * ((seed + n + k) % 2))
+        for n, init in enumerate(("a", "b"))
+        for k in (0, 9)
+        for seed in (0, 1)
+    ]
+    assert "over the 2 depths that both ran it cannot be told apart from a" in text(records)
+
+
+def test_a_start_at_one_depth() -> None:
+    records = [
+        make_record(init, 0, seed, ap=0.5 - n / 10 + seed / 1000 * n)
+        for n, init in enumerate(("a", "b"))
+        for seed in (0, 1, 2)
+    ]
+    assert "at the depth that both ran it is 9.9 points lower than a" in text(records)
 
 
 def test_the_reference_is_said_to_be_outside_the_ranking() -> None:

@@ -7,6 +7,7 @@ the stream *asks* to call. It holds no way to import or call: a class becomes an
 stream tells it to, and hashes nested keys without bound.)
 """
 
+import codecs
 import struct
 import warnings
 from collections.abc import Callable
@@ -342,7 +343,7 @@ def _text_string(line: bytes) -> str:
         raise ValueError
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an odd escape in old data is not the user's doing
-        return line[1:-1].decode("unicode_escape")
+        return codecs.unicode_escape_decode(line[1:-1])[0]
 
 
 def _binary_float(machine: _Machine) -> float:
@@ -424,7 +425,7 @@ _TABLE: Final[dict[bytes, _Handler]] = {
     b"S": _push(lambda m: _text_string(m.line())),
     b"T": lambda m: m.push_old_text(m.number(4)),
     b"U": lambda m: m.push_old_text(m.number(1)),
-    b"V": _push(lambda m: m.line().decode("raw_unicode_escape")),
+    b"V": _push(lambda m: codecs.raw_unicode_escape_decode(m.line())[0]),
     b"X": _push(lambda m: m.take(m.number(4)).decode("utf-8", "surrogatepass")),
     b"\x8c": _push(lambda m: m.take(m.number(1)).decode("utf-8", "surrogatepass")),
     b"\x8d": _push(lambda m: m.take(m.number(8)).decode("utf-8", "surrogatepass")),

@@ -66,11 +66,11 @@ seeds: [0, 1]
 
 schedule:
   epochs: 8
-  batch_size: 4
+  batch_size: 2
   optimizer: adamw
   lr: 1.0e-3                   # peak, after the warm-up; then a cosine to zero
-  warmup_epochs: 1
-  augment: {{flip: true, colour: true, scale_jitter: false}}
+  warmup_epochs: 0.5
+  augment: {{flip: true, colour: false, scale_jitter: false}}
 """
 
 _README = f"""\
@@ -81,8 +81,9 @@ _README = f"""\
 - `data/`: a procedural field of wheat-like ears in the layout of Kaggle's Global Wheat Detection.
   Each `source` is a field with its own colours, scale and light. Two images have no ears, and so
   no row in `train.csv`.
-- `classification.safetensors`, `detection.safetensors`: two starting points for the backbone, one
-  trained to tell procedural textures apart, one to detect procedural shapes.
+- `classification.safetensors`, `detection.safetensors`: two starting points for the backbone. The
+  first was trained to tell procedural textures apart; the second went on from there, trained to
+  detect procedural shapes. Neither has seen an ear.
 - `study.yaml`: two starts x five depths x two seeds. Its output is in `runs/study/`.
 
 From the folder above this one:

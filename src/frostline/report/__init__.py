@@ -27,7 +27,15 @@ from frostline.figures import (
     write_png,
 )
 from frostline.records import TrialRecord, atomic_write
-from frostline.report.answer import Answer, Cell, Comparison, Noise, answer, comparison_row
+from frostline.report.answer import (
+    Answer,
+    Cell,
+    Comparison,
+    Noise,
+    StartComparison,
+    answer,
+    comparison_row,
+)
 from frostline.report.examples import Example, example_images
 from frostline.report.page import Contents, render
 from frostline.report.tables import difference_rows, score_rows, trial_rows, write_table
@@ -35,7 +43,16 @@ from frostline.report.words import findings, headline
 from frostline.study import Study, open_study
 from frostline.trial import FILES, load_data
 
-__all__ = ["Answer", "Cell", "Comparison", "Noise", "ReportPaths", "answer", "report"]
+__all__ = [
+    "Answer",
+    "Cell",
+    "Comparison",
+    "Noise",
+    "ReportPaths",
+    "StartComparison",
+    "answer",
+    "report",
+]
 
 _log = logging.getLogger(__name__)
 

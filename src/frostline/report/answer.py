@@ -9,9 +9,10 @@ its score. Overlap of the seeds' ranges would be no rule: of two equal cells wit
 one time in three the ranges do not overlap.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,16 @@ import numpy.typing as npt
 from frostline.figures import Score, is_collapsed, score_of
 from frostline.records import TrialRecord
 
-__all__ = ["Answer", "Cell", "Comparison", "Noise", "answer", "tukey_quantile"]
+__all__ = [
+    "Answer",
+    "Cell",
+    "Comparison",
+    "Noise",
+    "StartComparison",
+    "answer",
+    "comparison_row",
+    "tukey_quantile",
+]
 
 Verdict = Literal["best", "tie", "lower", "unknown"]
 
@@ -106,6 +116,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class StartComparison:
+    """A start against the start of the best cell, averaged over the depths that both ran.
+
+    Attributes:
+        init: the start.
+        depths: the depths that both ran.
+        difference: its mean score minus that of the best cell's start.
+        low: lower end of the interval of the difference; NaN without a measure of noise.
+        high: upper end.
+        verdict: ``higher``, ``lower``, ``tie`` or ``unknown``.
+    """
+
+    init: str
+    depths: tuple[int, ...]
+    difference: float
+    low: float
+    high: float
+    verdict: Literal["higher", "lower", "tie", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a study found.
 
@@ -115,6 +146,7 @@ class Answer:
         deepest: the depth that freezes the whole backbone, or the largest one tried.
         comparisons: every ranked cell against the best, in the order inits x depths.
         within: init -> its cells against the best of that init, by depth.
+        starts: every other ranked init against the best cell's.
         noise: what seeds alone do.
         references: cells of unranked inits.
     """
@@ -124,6 +156,7 @@ class Answer:
     deepest: int
     comparisons: tuple[Comparison, ...]
     within: dict[str, tuple[Comparison, ...]]
+    starts: tuple[StartComparison, ...]
     noise: Noise
     references: tuple[Cell, ...]
 
@@ -155,6 +188,10 @@ class Answer:
             "noise_sd": _json(self.noise.sd),
             "noise_freedom": self.noise.freedom,
             "cells": [comparison_row(c) for c in self.comparisons],
+            "starts": [
+                {name: _json(value) for name, value in asdict(start).items()}
+                for start in self.starts
+            ],
         }
 
 
@@ -178,7 +215,9 @@ def answer(
         for init in dict.fromkeys(cell.init for cell in cells)
     }
     references = _cells([record for record in every if not record.ranked], score, split)
-    return Answer(score, split, deepest, _compare(cells, fit), within, fit.noise, tuple(references))
+    compared = _compare(cells, fit)
+    starts = _compare_starts(compared, fit)
+    return Answer(score, split, deepest, compared, within, starts, fit.noise, tuple(references))
 
 
 def comparison_row(comparison: Comparison) -> dict[str, Any]:
@@ -200,6 +239,7 @@ def comparison_row(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+@functools.lru_cache(maxsize=256)
 def tukey_quantile(p: float, groups: int, freedom: int) -> float:
     """Quantile of the studentised range: the spread of ``groups`` equal means in units of their sd.
 
@@ -320,18 +360,63 @@ def _compared(cell: Cell, best: Cell, fit: _Fit, quantile: float) -> Comparison:
         return Comparison(cell, 0.0, 0.0, 0.0, "best")
     if not cell.values:
         return Comparison(cell, math.nan, math.nan, math.nan, "unknown")
-    contrast = np.zeros(len(fit.effects))
-    contrast[fit.cells.index(cell)] = 1.0
-    contrast[fit.cells.index(best)] = -1.0
-    seen = contrast @ fit.covariance @ (fit.design.T @ fit.design)
-    if not np.allclose(seen, contrast, atol=1e-6) or math.isnan(quantile):
+    difference, half = _contrast(fit, [cell], [best], quantile)
+    if math.isnan(half):
         return Comparison(cell, cell.mean - best.mean, math.nan, math.nan, "unknown")
-    difference = float(contrast @ fit.effects)
-    spread = math.sqrt(max(0.0, float(contrast @ fit.covariance @ contrast)))
-    half = quantile * fit.noise.sd * spread
     verdict: Verdict = "tie" if difference + half >= 0 else "lower"
     return Comparison(cell, difference, difference - half, difference + half, verdict)
 
 
-def _json(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _contrast(
+    fit: _Fit, cells: Sequence[Cell], against: Sequence[Cell], quantile: float
+) -> tuple[float, float]:
+    """Mean effect of some cells minus that of as many others, and half its interval.
+
+    The half is NaN where noise cannot be measured or no common seeds tie the cells together.
+    """
+    contrast = np.zeros(len(fit.effects))
+    for sign, group in ((1.0, cells), (-1.0, against)):
+        for cell in group:
+            contrast[fit.cells.index(cell)] += sign / len(group)
+    seen = contrast @ fit.covariance @ (fit.design.T @ fit.design)
+    if not np.allclose(seen, contrast, atol=1e-6):
+        return math.nan, math.nan
+    spread = math.sqrt(max(0.0, float(contrast @ fit.covariance @ contrast)))
+    return float(contrast @ fit.effects), quantile * fit.noise.sd * spread
+
+
+def _compare_starts(compared: Sequence[Comparison], fit: _Fit) -> tuple[StartComparison, ...]:
+    best = next((c.cell for c in compared if c.verdict == "best"), None)
+    alive = {(cell.init, cell.depth): cell for cell in fit.cells}
+    inits = dict.fromkeys(init for init, _ in alive)
+    if best is None or len(inits) <= 1:
+        return ()
+    quantile = math.nan
+    if fit.noise.freedom > 0:
+        quantile = tukey_quantile(_CONFIDENCE, len(inits), fit.noise.freedom) / math.sqrt(2)
+    return tuple(
+        _compared_start(init, best.init, alive, fit, quantile)
+        for init in inits
+        if init != best.init
+    )
+
+
+def _compared_start(
+    init: str, against: str, cells: dict[tuple[str, int], Cell], fit: _Fit, quantile: float
+) -> StartComparison:
+    depths = tuple(k for name, k in cells if name == init and (against, k) in cells)
+    if not depths:
+        return StartComparison(init, (), math.nan, math.nan, math.nan, "unknown")
+    own, other = ([cells[name, k] for k in depths] for name in (init, against))
+    difference, half = _contrast(fit, own, other, quantile)
+    if math.isnan(half):
+        return StartComparison(init, depths, difference, math.nan, math.nan, "unknown")
+    low, high = difference - half, difference + half
+    verdict: Literal["higher", "lower", "tie"] = (
+        "lower" if high < 0 else "higher" if low > 0 else "tie"
+    )
+    return StartComparison(init, depths, difference, low, high, verdict)
+
+
+def _json(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -129,6 +129,7 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "examples_note": contents.examples_note,
         "trials": [_trial(record) for record in sorted(records, key=_order(contents))],
         "flagged": [record for record in records if record.flags],
+        "any_flag": any(record.flags or record.resumed_at_steps for record in records),
         "has_test": any("test" in record.metrics for record in records),
         "parts": {kind: _parts(contents, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,

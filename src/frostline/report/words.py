@@ -50,9 +50,9 @@ def findings(answer: Answer) -> tuple[str, ...]:
     best = answer.best
     if best is None:
         return ()
-    sentences = [_spread(best), _ties(answer)]
+    sentences = [_spread(best), _ties(answer), *_starts(answer)]
     sentences += [_freezing(answer, init) for init in answer.within]
-    sentences += _starts(answer)
+    sentences += _references(answer)
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -92,14 +92,8 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
 
 def _test_of_rule(answer: Answer, best: Cell, pick: str) -> str:
     """Whether the rule was right, or that these starts cannot test it."""
-    apart = [
-        c.verdict == "lower"
-        for init in answer.within
-        for c in answer.comparisons
-        if init != best.init and c.cell == answer.best_of(init)
-    ]
-    if not all(apart):
-        return ", but not all starts can be told apart, so this is no test of the rule."
+    if any(start.verdict != "lower" for start in answer.starts):
+        return ", but not every other start is clearly lower, so this is no test of the rule."
     return f", so the rule {'agrees' if pick == best.init else 'disagrees'} with this study."
 
 
@@ -199,22 +193,27 @@ def _time_saved(full: Cell, tie: Cell) -> str:
 
 
 def _starts(answer: Answer) -> Iterator[str]:
-    """Each other start at its best depth, against the best cell."""
+    """Each other start against the best cell's, over all depths and at its own best depth."""
     best = answer.best
-    for init in answer.within:
-        top = answer.best_of(init)
-        if best is None or top is None or init == best.init:
+    for start in answer.starts:
+        top = answer.best_of(start.init)
+        if best is None or top is None:
             continue
-        found = next(c for c in answer.comparisons if c.cell == top)
-        text = f"{init} at its best (k={top.depth}) reaches {top.mean:.3f}"
-        if found.verdict == "tie":
-            text += ", which cannot be told apart from the best"
-        elif found.verdict == "lower":
+        text = f"{start.init} reaches {top.mean:.3f} at its best (k={top.depth})"
+        over = "at the depth" if len(start.depths) == 1 else f"over the {len(start.depths)} depths"
+        if start.verdict == "tie":
+            text += f"; {over} that both ran it cannot be told apart from {best.init}"
+        elif start.verdict != "unknown":
             text += (
-                f", {points(found.difference)} points lower "
-                f"({points(found.high)} to {points(found.low)})"
+                f"; {over} that both ran it is {points(start.difference)} points {start.verdict} "
+                f"than {best.init}"
             )
+        if start.verdict != "unknown":
+            text += f" ({signed_points(start.low)} to {signed_points(start.high)} points)"
         yield text + "."
+
+
+def _references(answer: Answer) -> Iterator[str]:
     for cell in answer.references:
         if cell.values:
             yield (
@@ -231,9 +230,10 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
             "still be real, and the winner's mean is flattered by having been picked."
         )
     if answer.noise.freedom:
+        degrees = "degree" if answer.noise.freedom == 1 else "degrees"
         yield (
             f"Seeds alone move a trial by about {points(answer.noise.sd)} points (standard "
-            f"deviation, {answer.noise.freedom} degrees of freedom, pooled over cells)."
+            f"deviation, {answer.noise.freedom} {degrees} of freedom, pooled over cells)."
         )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:
@@ -244,6 +244,7 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
             f"{_count(waiting, 'trial')} not finished: the answer may change, and means over "
             "different seeds are not quite comparable (the differences allow for that)."
         )
+    yield "Times are wall clock, with whatever else the machine was doing."
     yield (
         "All of this holds at the learning rate, optimiser and number of epochs below; "
         "another rate can reverse the order of the starts."
