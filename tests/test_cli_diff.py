@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ app = typer.Typer(add_completion=False)
 app.command()(diff)
 
 
-def net(seed):
+def net(seed: Any) -> Any:
     g = torch.Generator().manual_seed(seed)
     return {
         "conv.weight": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -32,21 +33,21 @@ def net(seed):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for seed in range(4):
         torch.save(net(seed), tmp_path / f"{seed}.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def run(*args):
+def run(*args: Any) -> Any:
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
-def test_table(folder):
+def test_table(folder: Any) -> None:
     result = run("0.pth", "1.pth")
     assert result.exit_code == 0
     assert "conv.weight" in result.stdout
@@ -54,14 +55,14 @@ def test_table(folder):
     assert "file order: no known backbone" in result.stderr
 
 
-def test_json(folder):
+def test_json(folder: Any) -> None:
     content = json.loads(run("0.pth", "1.pth", "--format", "json").stdout)
     assert content["before"] == "0.pth"
     assert [row["name"] for row in content["rows"]] == ["conv.weight"]
     assert content["rows"][0]["precision"] == "float64"
 
 
-def test_csv(folder):
+def test_csv(folder: Any) -> None:
     rows = list(
         csv.DictReader(
             io.StringIO(run("0.pth", "1.pth", "--format", "csv", "--kind", "all").stdout)
@@ -74,7 +75,7 @@ def test_csv(folder):
     assert float(rows[0]["filters_median"]) > 0
 
 
-def test_several_files_are_a_trajectory(folder):
+def test_several_files_are_a_trajectory(folder: Any) -> None:
     content = json.loads(run("0.pth", "1.pth", "2.pth", "--format", "json").stdout)
     assert content["steps"] == ["1.pth", "2.pth"]
     assert len(content["rows"][0]["cosine"]) == 2
@@ -83,7 +84,7 @@ def test_several_files_are_a_trajectory(folder):
     assert "2.pth" in run("0.pth", "1.pth", "2.pth").stdout
 
 
-def test_seeds(folder):
+def test_seeds(folder: Any) -> None:
     result = run("0.pth", "1.pth", "2.pth", "--seeds", "--control", "3.pth", "--factor", "0.5")
     assert "moved" in result.stdout
     assert "of 1 moved: signal > 0.5 x floor" in result.stderr
@@ -91,13 +92,13 @@ def test_seeds(folder):
     assert content["rows"][0]["floor"] > 0
 
 
-def test_figures_and_pages(folder):
+def test_figures_and_pages(folder: Any) -> None:
     run("0.pth", "1.pth", "--plot", "x.svg", "--html", "x.html")
     assert "<svg" in (folder / "x.svg").read_text()
     assert "conv.weight" in (folder / "x.html").read_text()
 
 
-def test_fail_above(folder):
+def test_fail_above(folder: Any) -> None:
     assert run("0.pth", "1.pth", "--fail-above", "1e-3").exit_code == 0
     result = run("0.pth", "1.pth", "--fail-above", "1e-12")
     assert result.exit_code == 1
@@ -107,7 +108,7 @@ def test_fail_above(folder):
     assert run("0.pth", "zero.pth", "--fail-above", "0.9").exit_code == 1
 
 
-def test_map_and_show_map(folder):
+def test_map_and_show_map(folder: Any) -> None:
     torch.save({"other.weight": net(1)["conv.weight"], "more": torch.zeros(9)}, folder / "x.pth")
     args = ["0.pth", "x.pth", "--map", "conv=other", "--show-map", "--format", "json"]
     shown = json.loads(run(*args).stdout)["rows"]
@@ -134,7 +135,7 @@ def test_map_and_show_map(folder):
         (["0.pth", "1.pth", "--model", "resnet50"], AlignmentError),
     ],
 )
-def test_misuse_is_one_line(folder, args, error):
+def test_misuse_is_one_line(folder: Any, args: Any, error: Any) -> None:
     with pytest.raises(error) as caught:
         run(*args)
     assert "\n" not in str(caught.value)
@@ -142,11 +143,11 @@ def test_misuse_is_one_line(folder, args, error):
     assert not (folder / "x.jpg").exists()
 
 
-def test_unknown_kind(folder):
+def test_unknown_kind(folder: Any) -> None:
     assert run("0.pth", "1.pth", "--kind", "convs").exit_code == 2
 
 
-def test_no_terminal_escapes_in_tables(folder):
+def test_no_terminal_escapes_in_tables(folder: Any) -> None:
     torch.save({"\x1b[31mred.weight": torch.ones(2, 2)}, "evil.pth")
     assert "\x1b[31m" not in run("evil.pth", "evil.pth").stdout
 
@@ -154,11 +155,11 @@ def test_no_terminal_escapes_in_tables(folder):
 # The parser that is used where it understands the arguments
 
 
-def typer_params():
+def typer_params() -> Any:
     return {p.name: p for p in typer.main.get_command(app).params if p.name != "help"}
 
 
-def test_both_parsers_know_the_same_options():
+def test_both_parsers_know_the_same_options() -> None:
     quick = {action.dest: action for action in parser()._actions}
     assert set(quick) == set(typer_params()) == set(Request._fields)
     for name, param in typer_params().items():
@@ -166,7 +167,7 @@ def test_both_parsers_know_the_same_options():
             assert quick[name].option_strings == param.opts, name
 
 
-def test_both_parsers_have_the_same_defaults_and_choices():
+def test_both_parsers_have_the_same_defaults_and_choices() -> None:
     request = parse(["a", "b"])
     assert request == Request(Path("a"), [Path("b")], include=[], exclude=[], rename=[])
     quick = {action.dest: action for action in parser()._actions}
@@ -186,13 +187,13 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
-def test_both_parsers_read_the_same(arguments, monkeypatch):
+def test_both_parsers_read_the_same(arguments: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = []
-    monkeypatch.setattr(command, "run", lambda request: requests.append(request) or 0)
+    monkeypatch.setattr(command, "run", lambda request: requests.append(request) or 0)  # type: ignore[func-returns-value]
     assert run(*arguments).exit_code == 0
     by_typer = requests[0]._replace(**{k: list(getattr(requests[0], k)) for k in LISTS})
     by_us = parse(arguments)
-    assert by_us._replace(**{k: list(getattr(by_us, k)) for k in LISTS}) == by_typer
+    assert by_us._replace(**{k: list(getattr(by_us, k)) for k in LISTS}) == by_typer  # type: ignore[arg-type,union-attr]
 
 
 LISTS = ("others", "include", "exclude", "rename")
@@ -206,20 +207,22 @@ LISTS = ("others", "include", "exclude", "rename")
         ["a", "b", "--format", "xml"], ["a", "b", "--factor", "much"], ["a", "b", "--kin", "all"],
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_left_to_typer(arguments):
+def test_what_is_not_understood_is_left_to_typer(arguments: Any) -> None:
     assert parse(arguments) is None
     assert run_quickly(arguments) is None
 
 
-def test_quick_exit_codes(folder, capsys):
+def test_quick_exit_codes(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_quickly(["0.pth", "1.pth"]) == 0
     assert run_quickly(["0.pth", "1.pth", "--fail-above", "1e-12"]) == 1
     assert run_quickly(["0.pth", "gone.pth"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: gone.pth: expected")
 
 
-def test_quick_interrupt(monkeypatch, capsys):
-    def interrupted(request):
+def test_quick_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(request: pytest.FixtureRequest) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("frostline.cli_diff.quick.run", interrupted)
@@ -227,12 +230,12 @@ def test_quick_interrupt(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-def frostline(*args, **options):
+def frostline(*args: Any, **options: Any) -> Any:
     command_line = [sys.executable, "-m", "frostline", "diff", *args]
     return subprocess.run(command_line, capture_output=True, text=True, check=False, **options)
 
 
-def test_as_a_command(folder):
+def test_as_a_command(folder: Any) -> None:
     assert frostline("0.pth", "1.pth", "--format", "json").returncode == 0
     missing = frostline("0.pth", "gone.pth")
     assert (missing.returncode, missing.stdout) == (2, "")
@@ -243,7 +246,7 @@ def test_as_a_command(folder):
     assert "Weights before" in frostline("--help").stdout
 
 
-def test_a_reader_that_stops_reading(folder):
+def test_a_reader_that_stops_reading(folder: Any) -> None:
     command_line = f"{sys.executable} -m frostline diff 0.pth 1.pth --kind all | true"
     done = subprocess.run(["sh", "-c", command_line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
@@ -263,7 +266,7 @@ OURS = 27  # modules of frostline, packages included; each is a millisecond
 
 
 @pytest.mark.parametrize("output", ["json", "csv", "table"])
-def test_imports_are_counted(folder, output):
+def test_imports_are_counted(folder: Any, output: Any) -> None:
     command_line = [sys.executable, "-c", IMPORTS, "0.pth", "1.pth", "--format", output]
     done = subprocess.run(command_line, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.splitlines()[-1].split())

@@ -3,6 +3,8 @@
 import json
 import math
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
 
 
-def moved(tensors, step, seed):
+def moved(tensors: Any, step: Any, seed: Any) -> Any:
     """Every weight a little elsewhere; variances stay positive."""
     g = torch.Generator().manual_seed(seed)
     return {
@@ -33,14 +35,14 @@ def moved(tensors, step, seed):
 
 
 @pytest.fixture(scope="module")
-def base():
+def base() -> Any:
     torch.manual_seed(0)
     model = torchvision.models.mobilenet_v2(width_mult=0.25, num_classes=10)
     return moved(model.state_dict(), 0.1, 9)
 
 
 @pytest.fixture(scope="module")
-def files(base, tmp_path_factory):
+def files(base: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("weights")
     torch.save(base, folder / "before.pth")
     torch.save({"model": moved(base, 1e-3, 1), "epoch": 3}, folder / "after.pth")
@@ -48,7 +50,7 @@ def files(base, tmp_path_factory):
     return folder
 
 
-def test_every_row_equals_numpy(base, files):
+def test_every_row_equals_numpy(base: Any, files: Any) -> None:
     after = moved(base, 1e-3, 1)
     result = diff(files / "before.pth", files / "after.pth", kind="all")
     assert len(result.rows) == len(base)
@@ -60,11 +62,11 @@ def test_every_row_equals_numpy(base, files):
             assert row.difference.relative_l2 == pytest.approx(want.relative_l2, rel=1e-12)
 
 
-def test_folded_and_drift_equal_numpy(base, files):
+def test_folded_and_drift_equal_numpy(base: Any, files: Any) -> Any:
     after = moved(base, 1e-3, 1)
     result = diff(files / "before.pth", files / "after.pth", eps=1e-3)
 
-    def folded(tensors, conv, norm):
+    def folded(tensors: Any, conv: Any, norm: Any) -> Any:
         scale = (
             tensors[f"{norm}.weight"].double()
             / (tensors[f"{norm}.running_var"].double() + 1e-3).sqrt()
@@ -75,13 +77,13 @@ def test_folded_and_drift_equal_numpy(base, files):
         conv, norm = f"features.{layer.name}", f"features.{layer.norm}"
         assert row.name == f"{conv}.weight"
         want = difference(folded(base, conv, norm), folded(after, conv, norm))
-        assert row.folded.cosine == pytest.approx(want.cosine, rel=1e-9)
+        assert row.folded.cosine == pytest.approx(want.cosine, rel=1e-9)  # type: ignore[union-attr]
         gamma = base[f"{norm}.weight"].double()
         drift = (after[f"{norm}.weight"].double() - gamma).norm() / gamma.norm()
-        assert row.norm.weight == pytest.approx(float(drift), rel=1e-12)
+        assert row.norm.weight == pytest.approx(float(drift), rel=1e-12)  # type: ignore[union-attr]
 
 
-def test_forward_order_of_a_recognised_backbone(files):
+def test_forward_order_of_a_recognised_backbone(files: Any) -> None:
     result = diff(files / "before.pth", files / "after.pth")
     assert (result.architecture, result.order, result.kind) == ("mobilenet_v2", "forward", "conv")
     assert [row.index for row in result.rows] == list(range(1, 53))
@@ -91,7 +93,7 @@ def test_forward_order_of_a_recognised_backbone(files):
     assert not result.incomparable
 
 
-def test_file_order_otherwise(tmp_path):
+def test_file_order_otherwise(tmp_path: Path) -> None:
     tensors = {"z.weight": torch.randn(3, 3, 3, 3), "a.weight": torch.randn(3, 3, 3, 3)}
     torch.save(tensors, tmp_path / "a.pth")
     result = diff(tmp_path / "a.pth", tmp_path / "a.pth")
@@ -101,18 +103,18 @@ def test_file_order_otherwise(tmp_path):
     assert result.rows[0].folded is None
 
 
-def test_an_unchanged_file_is_exactly_zero(files):
+def test_an_unchanged_file_is_exactly_zero(files: Any) -> None:
     result = diff(files / "before.pth", files / "before.pth", kind="all")
     assert {row.cosine for row in result.rows} == {0.0}
     assert {row.difference.relative_l2 for row in result.rows} == {0.0}
     assert {row.folded.cosine for row in result.rows if row.folded} == {0.0}
 
 
-def cosines(result):
+def cosines(result: Any) -> Any:
     return {row.name: row.cosine for row in result.rows}
 
 
-def test_format_nesting_and_order_do_not_matter(base, files, tmp_path):
+def test_format_nesting_and_order_do_not_matter(base: Any, files: Any, tmp_path: Path) -> None:
     reference = cosines(diff(files / "before.pth", files / "after.pth", kind="all"))
     assert cosines(diff(files / "before.pth", files / "after.safetensors", kind="all")) == reference
     shuffled = dict(reversed(moved(base, 1e-3, 1).items()))
@@ -120,9 +122,9 @@ def test_format_nesting_and_order_do_not_matter(base, files, tmp_path):
     assert cosines(diff(files / "before.pth", tmp_path / "shuffled.pth", kind="all")) == reference
 
 
-def test_sharding_does_not_matter(base, files, tmp_path):
+def test_sharding_does_not_matter(base: Any, files: Any, tmp_path: Path) -> None:
     after = list(moved(base, 1e-3, 1).items())
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for n in range(3):
         part = dict(after[n::3])
         safetensors.torch.save_file(part, tmp_path / f"model-{n}.safetensors")
@@ -136,7 +138,9 @@ def test_sharding_does_not_matter(base, files, tmp_path):
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_storage_type_does_not_matter_where_it_is_exact(tmp_path, seed, step):
+def test_storage_type_does_not_matter_where_it_is_exact(
+    tmp_path: Path, seed: Any, step: Any
+) -> None:
     g = torch.Generator().manual_seed(seed)
     u = torch.randn(8, 4, 3, 3, generator=g).bfloat16()
     v = (u.float() * (1 + step * torch.randn(u.shape, generator=g))).bfloat16()
@@ -153,7 +157,7 @@ def test_storage_type_does_not_matter_where_it_is_exact(tmp_path, seed, step):
     assert quick.cosine == pytest.approx(values[0].cosine, rel=1e-5, abs=1e-12)
 
 
-def test_mixed_storage_types_are_named(tmp_path):
+def test_mixed_storage_types_are_named(tmp_path: Path) -> None:
     w = torch.randn(4, 4)
     torch.save({"w": w}, tmp_path / "a.pth")
     torch.save({"w": w.half()}, tmp_path / "b.pth")
@@ -161,7 +165,7 @@ def test_mixed_storage_types_are_named(tmp_path):
     assert (row.dtype, row.precision) == ("float32 -> float16", "float64")
 
 
-def test_threads_give_the_same(files, monkeypatch):
+def test_threads_give_the_same(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = diff(files / "before.pth", files / "after.pth", kind="all")
     monkeypatch.setattr("frostline.comparison.pairs._THREADS_FROM", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
@@ -171,7 +175,9 @@ def test_threads_give_the_same(files, monkeypatch):
         assert a.cosine == pytest.approx(b.cosine, rel=1e-12, nan_ok=True)
 
 
-def test_an_error_in_a_thread_arrives(files, monkeypatch, tmp_path):
+def test_an_error_in_a_thread_arrives(
+    files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("frostline.comparison.pairs._THREADS_FROM", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     path = tmp_path / "w.pth"
@@ -183,8 +189,8 @@ def test_an_error_in_a_thread_arrives(files, monkeypatch, tmp_path):
         diff(opened, files / "after.pth")
 
 
-def test_kinds_and_patterns(files):
-    def count(**options):
+def test_kinds_and_patterns(files: Any) -> Any:
+    def count(**options: Any) -> Any:
         return len(diff(files / "before.pth", files / "after.pth", **options).rows)
 
     assert count(kind="conv") == 52
@@ -201,18 +207,20 @@ def test_kinds_and_patterns(files):
         count(kind="convs")
 
 
-def test_norms_stand_where_their_convolution_does(files):
+def test_norms_stand_where_their_convolution_does(files: Any) -> None:
     rows = diff(files / "before.pth", files / "after.pth", kind="norm").rows
-    assert [row.index for row in rows] == sorted(row.index for row in rows)
+    assert [row.index for row in rows] == sorted(row.index for row in rows)  # type: ignore[type-var]
     assert rows[0].name == "features.0.1.weight"
 
 
-def test_everything_else_when_there_are_no_convolutions(tmp_path):
+def test_everything_else_when_there_are_no_convolutions(tmp_path: Path) -> None:
     torch.save({"w": torch.randn(3, 3), "b": torch.randn(3)}, tmp_path / "a.pth")
     assert diff(tmp_path / "a.pth", tmp_path / "a.pth").kind == "all"
 
 
-def test_what_has_no_counterpart_is_listed_and_other_shapes_are_not_comparable(tmp_path):
+def test_what_has_no_counterpart_is_listed_and_other_shapes_are_not_comparable(
+    tmp_path: Path,
+) -> None:
     torch.save({"head.weight": torch.zeros(91, 4), "old": torch.zeros(1)}, tmp_path / "a.pth")
     torch.save({"head.weight": torch.zeros(2, 4), "new": torch.zeros(2)}, tmp_path / "b.pth")
     result = diff(tmp_path / "a.pth", tmp_path / "b.pth")
@@ -223,14 +231,14 @@ def test_what_has_no_counterpart_is_listed_and_other_shapes_are_not_comparable(t
     assert math.isnan(result.largest)
 
 
-def test_nothing_in_common(tmp_path):
+def test_nothing_in_common(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "a.pth")
     torch.save({"b": torch.zeros(4)}, tmp_path / "b.pth")
     with pytest.raises(AlignmentError, match=r"a\.pth has a, b\.pth has b"):
         diff(tmp_path / "a.pth", tmp_path / "b.pth")
 
 
-def test_empty_and_complex_tensors(tmp_path):
+def test_empty_and_complex_tensors(tmp_path: Path) -> None:
     tensors = {
         "e": torch.zeros(0, 3),
         "c": torch.zeros(2, dtype=torch.complex64),
@@ -243,7 +251,7 @@ def test_empty_and_complex_tensors(tmp_path):
     assert notes["w"] == ""
 
 
-def test_a_classifier_against_a_detector(base, files, tmp_path):
+def test_a_classifier_against_a_detector(base: Any, files: Any, tmp_path: Path) -> None:
     """Names of different frameworks, the backbone's order, and a head that only one side has."""
     body = {
         f"backbone.body.{k.removeprefix('features.')}": v
@@ -256,10 +264,10 @@ def test_a_classifier_against_a_detector(base, files, tmp_path):
     assert {row.cosine for row in result.rows} == {0.0}
     assert result.only_before == ("classifier.1.weight", "classifier.1.bias")
     assert result.rows[0].other == "backbone.body.0.0.weight"
-    assert {row.folded.cosine for row in result.rows} == {0.0}
+    assert {row.folded.cosine for row in result.rows} == {0.0}  # type: ignore[union-attr]
 
 
-def test_real_pair_equals_numpy(real_weights):
+def test_real_pair_equals_numpy(real_weights: Path) -> None:
     """Two trainings of one network, in files of two ages and two naming schemes."""
     before = open_checkpoint(real_weights / "mobilenet_v2_imagenet_original.pt")
     name = "mobilenet_v2_coco_then_vocperson_ssdlite.safetensors"
@@ -280,31 +288,31 @@ def test_real_pair_equals_numpy(real_weights):
 # What a result can do
 
 
-def test_results_are_json_safe(files):
+def test_results_are_json_safe(files: Any) -> None:
     result = diff(files / "before.pth", files / "after.pth", kind="all")
     text = json.dumps(result.to_dict(), allow_nan=False)
     assert json.loads(text)["rows"][0]["cosine"] == result.rows[0].cosine
     assert "/" not in result.to_dict()["before"]  # no paths
 
 
-def test_plot_and_html(files):
+def test_plot_and_html(files: Any) -> None:
     result = diff(files / "before.pth", files / "after.pth")
     ax = Figure(figsize=(8, 3)).subplots()
     result.plot(ax)
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [row.cosine for row in result.rows])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [row.cosine for row in result.rows])  # type: ignore[arg-type]
     html = result._repr_html_()
     assert html.count("<tr>") == 53
     ET.fromstring(html)
 
 
-def test_names_from_files_are_escaped(tmp_path):
+def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     torch.save({"<script>alert(1)</script>.weight": torch.randn(2, 2)}, tmp_path / "a.pth")
     result = diff(tmp_path / "a.pth", tmp_path / "a.pth")
     assert "<script>" not in result._repr_html_()
     assert "<script>" not in page(result)
 
 
-def test_lines_have_gaps_where_a_file_lacks_a_tensor(files):
+def test_lines_have_gaps_where_a_file_lacks_a_tensor(files: Any) -> None:
     whole = diff(files / "before.pth", files / "after.pth")
     part = diff(files / "before.pth", files / "after.pth", exclude=["features.3.*"])
     table = lines_table([("same name", whole.rows), ("same name", part.rows)])
@@ -313,7 +321,7 @@ def test_lines_have_gaps_where_a_file_lacks_a_tensor(files):
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_figure_files(files, tmp_path, suffix):
+def test_figure_files(files: Any, tmp_path: Path, suffix: Any) -> None:
     result = diff(files / "before.pth", files / "after.pth", kind="all")
     path = tmp_path / f"figure.{suffix}"
     write_figure(result, path)
@@ -322,14 +330,14 @@ def test_figure_files(files, tmp_path, suffix):
         write_figure(result, tmp_path / "figure.jpg")
 
 
-def test_public_name(files):
+def test_public_name(files: Any) -> None:
     assert isinstance(frostline.diff(files / "before.pth", files / "after.pth"), Comparison)
 
 
 # Several files
 
 
-def test_trajectory(base, files, tmp_path):
+def test_trajectory(base: Any, files: Any, tmp_path: Path) -> None:
     for n in (1, 2, 3):
         torch.save(moved(base, n * 1e-3, 5), tmp_path / f"step{n}.pth")
     steps = [tmp_path / f"step{n}.pth" for n in (1, 2, 3)]
@@ -348,14 +356,14 @@ def test_trajectory(base, files, tmp_path):
         trajectory(files / "before.pth", [])
 
 
-def unit_angle(u, v):
+def unit_angle(u: Any, v: Any) -> Any:
     u, v = u.astype(np.longdouble).ravel(), v.astype(np.longdouble).ravel()
     u, v = u / np.sqrt(u @ u), v / np.sqrt(v @ v)
     return float(np.degrees(2 * np.arcsin(np.sqrt(((u - v) ** 2).sum()) / 2)))
 
 
 @pytest.fixture(scope="module")
-def seeds(base, tmp_path_factory):
+def seeds(base: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three seeds: every layer moves alike except features.5.*, which only scatters, and
     features.0.*, which stays."""
     folder = tmp_path_factory.mktemp("seeds")
@@ -373,7 +381,7 @@ def seeds(base, tmp_path_factory):
     return [folder / f"seed{s}.pth" for s in range(3)]
 
 
-def test_noise_floor_equals_numpy(base, files, seeds):
+def test_noise_floor_equals_numpy(base: Any, files: Any, seeds: Any) -> None:
     result = noise_floor(files / "before.pth", seeds)
     ends = [open_checkpoint(seed) for seed in seeds]
     for row in result.rows:
@@ -398,7 +406,7 @@ def test_noise_floor_equals_numpy(base, files, seeds):
             assert row.agreement == pytest.approx(np.mean(cosine), rel=1e-9)
 
 
-def test_which_layers_moved(files, seeds):
+def test_which_layers_moved(files: Any, seeds: Any) -> None:
     result = noise_floor(files / "before.pth", seeds)
     moved_names = {row.name for row in result.moved}
     for row in result.rows:
@@ -411,10 +419,10 @@ def test_which_layers_moved(files, seeds):
     assert scattered.signal == pytest.approx(scattered.floor, rel=0.3)
 
 
-def test_a_control_run_stands_beside(files, seeds):
+def test_a_control_run_stands_beside(files: Any, seeds: Any) -> None:
     result = noise_floor(files / "before.pth", seeds, control=seeds[0].parent / "control.pth")
     assert result.control == "control.pth"
-    assert all(row.control > 0 for row in result.rows)
+    assert all(row.control > 0 for row in result.rows)  # type: ignore[operator]
     json.dumps(result.to_dict(), allow_nan=False)
     ax = Figure(figsize=(8, 3)).subplots()
     result.plot(ax)
@@ -422,7 +430,9 @@ def test_a_control_run_stands_beside(files, seeds):
     assert "layers moved" in page(result)
 
 
-def test_noise_floor_refuses_what_it_cannot_answer(files, seeds, base, tmp_path):
+def test_noise_floor_refuses_what_it_cannot_answer(
+    files: Any, seeds: Any, base: Any, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="two or more seeds"):
         noise_floor(files / "before.pth", seeds[:1])
     with pytest.raises(ConfigError, match="above 0"):
@@ -433,7 +443,7 @@ def test_noise_floor_refuses_what_it_cannot_answer(files, seeds, base, tmp_path)
         noise_floor(files / "before.pth", [seeds[0], tmp_path / "less.pth"])
 
 
-def test_noise_floor_of_another_shape(tmp_path):
+def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2, 2)}, tmp_path / "a.pth")
     torch.save({"w": torch.ones(3, 2)}, tmp_path / "b.pth")
     row = noise_floor(tmp_path / "a.pth", [tmp_path / "b.pth"] * 2).rows[0]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ needs_long_double = pytest.mark.skipif(
 )
 
 
-def reference(u, v):
+def reference(u: Any, v: Any) -> Any:
     """1 - |cos| by unit vectors in long double: |u/|u| - v/|v||^2 / 2."""
     u, v = u.astype(LONG).ravel(), v.astype(LONG).ravel()
     a, b = u / np.sqrt((u * u).sum()), v / np.sqrt((v * v).sum())
@@ -35,7 +36,7 @@ def reference(u, v):
     return float(((a - sign * b) ** 2).sum() / 2)
 
 
-def moved(rng, shape, dtype, target, ratio):
+def moved(rng: Any, shape: Any, dtype: Any, target: Any, ratio: Any) -> Any:
     """A pair whose 1 - |cos| is about ``target`` and whose norms differ by ``ratio``."""
     u = rng.standard_normal(shape).astype(dtype)
     step = rng.standard_normal(shape) * math.sqrt(2 * target)
@@ -46,7 +47,7 @@ def moved(rng, shape, dtype, target, ratio):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(8, 1, 3, 3), (32, 3, 3, 3), (64, 64, 3, 3), (3, 17000)])
 @pytest.mark.parametrize("ratio", [1.0, 1.0001, 30.0, 1e-3, -1.3])
-def test_agrees_with_long_double(shape, dtype, ratio):
+def test_agrees_with_long_double(shape: Any, dtype: Any, ratio: Any) -> None:
     rng = np.random.default_rng(1)
     for exponent in (-14, -13, -10, -6, -2, 0):
         u, v = moved(rng, shape, dtype, 10.0**exponent, ratio)
@@ -57,7 +58,7 @@ def test_agrees_with_long_double(shape, dtype, ratio):
 
 @needs_long_double
 @pytest.mark.parametrize("ratio", [1.0, 1.3, -1.3])
-def test_filters_agree_with_long_double(ratio):
+def test_filters_agree_with_long_double(ratio: Any) -> None:
     rng = np.random.default_rng(2)
     for exponent in (-12, -8, -4, -1):
         u, v = moved(rng, (16, 8, 3, 3), np.float32, 10.0**exponent, ratio)
@@ -65,13 +66,13 @@ def test_filters_agree_with_long_double(ratio):
         truth = np.quantile(
             [reference(a, b) for a, b in zip(u, v, strict=True)], [0, 0.25, 0.5, 0.75, 1]
         )
-        got = [filters.minimum, filters.lower_quartile, filters.median]
-        got += [filters.upper_quartile, filters.maximum]
+        got = [filters.minimum, filters.lower_quartile, filters.median]  # type: ignore[union-attr]
+        got += [filters.upper_quartile, filters.maximum]  # type: ignore[union-attr]
         np.testing.assert_allclose(got, truth, rtol=1e-11)
-        assert filters.undefined == 0
+        assert filters.undefined == 0  # type: ignore[union-attr]
 
 
-def test_a_case_by_hand():
+def test_a_case_by_hand() -> None:
     d = difference(np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]]))
     assert d.cosine == pytest.approx(1 / 25, rel=1e-15)
     assert d.signed_cosine == pytest.approx(24 / 25)
@@ -80,13 +81,13 @@ def test_a_case_by_hand():
     assert d.norm_ratio == pytest.approx(1.0)
 
 
-def test_opposite_direction_counts_as_none_and_shows_its_sign():
+def test_opposite_direction_counts_as_none_and_shows_its_sign() -> None:
     u = np.random.default_rng(0).standard_normal((4, 5))
     d = difference(u, -u)
     assert (d.cosine, d.signed_cosine, d.angle, d.relative_l2) == (0.0, -1.0, 180.0, 2.0)
 
 
-def test_pure_scaling_does_not_turn():
+def test_pure_scaling_does_not_turn() -> None:
     u = np.random.default_rng(0).standard_normal((64, 32, 3, 3))
     d = difference(u, 1.01 * u)
     assert d.cosine < 1e-30
@@ -95,7 +96,7 @@ def test_pure_scaling_does_not_turn():
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-170, 1e170, 1e300])
-def test_extreme_magnitudes(scale):
+def test_extreme_magnitudes(scale: Any) -> None:
     rng = np.random.default_rng(3)
     u, v = moved(rng, (5, 7), np.float64, 1e-3, 1.0)
     assert difference(u * scale, v * scale).cosine == pytest.approx(
@@ -103,7 +104,7 @@ def test_extreme_magnitudes(scale):
     )
 
 
-def test_zeros_and_what_is_not_finite():
+def test_zeros_and_what_is_not_finite() -> None:
     one, zero = np.ones((2, 3)), np.zeros((2, 3))
     both = difference(zero, zero)
     assert (both.cosine, both.angle, both.note) == (0.0, 0.0, "both are zero")
@@ -120,12 +121,12 @@ def test_zeros_and_what_is_not_finite():
         assert broken.note == "a value is not finite"
 
 
-def test_dead_filters_are_counted_not_averaged():
+def test_dead_filters_are_counted_not_averaged() -> None:
     u = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     v = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     filters = difference(u, v).filters
-    assert filters.undefined == 1
-    assert filters.maximum == 0.0
+    assert filters.undefined == 1  # type: ignore[union-attr]
+    assert filters.maximum == 0.0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -136,21 +137,21 @@ def test_dead_filters_are_counted_not_averaged():
         (np.zeros((0, 3)), np.zeros((0, 3)), "no elements"),
     ],
 )
-def test_not_comparable_is_said_and_never_one(before, after, why):
+def test_not_comparable_is_said_and_never_one(before: Any, after: Any, why: Any) -> None:
     d = difference(before, after)
     assert math.isnan(d.cosine)
     assert d.note.startswith("not comparable")
     assert why in d.note
 
 
-def test_scalars_vectors_and_integers():
+def test_scalars_vectors_and_integers() -> None:
     assert difference(np.array(3), np.array(5)).cosine == 0.0
     assert difference(np.array(3), np.array(5)).relative_l2 == pytest.approx(2 / 3)
     assert difference(np.array([1, 2]), np.array([2, 1])).filters is None
     assert difference(np.array([True, False]), np.array([True, True])).angle == pytest.approx(45.0)
 
 
-def test_unsigned_integers_do_not_wrap():
+def test_unsigned_integers_do_not_wrap() -> None:
     assert difference(
         np.array([1, 2], np.uint8), np.array([2, 1], np.uint8)
     ).angle == pytest.approx(math.degrees(math.acos(0.8)))
@@ -165,7 +166,7 @@ arrays = hnp.arrays(
 
 @given(arrays)
 @settings(max_examples=200, deadline=None)
-def test_equal_tensors_give_exactly_zero(u):
+def test_equal_tensors_give_exactly_zero(u: Any) -> None:
     d = difference(u, u.copy())
     assert (d.cosine, d.signed_cosine, d.angle, d.relative_l2, d.norm_ratio) == (0, 1, 0, 0, 1)
     if d.filters is not None:
@@ -174,7 +175,7 @@ def test_equal_tensors_give_exactly_zero(u):
 
 @given(arrays, st.integers(0, 2**32 - 1), st.floats(1e-6, 2))
 @settings(max_examples=200, deadline=None)
-def test_symmetric(u, seed, size):
+def test_symmetric(u: Any, seed: Any, size: Any) -> None:
     v = u + np.random.default_rng(seed).standard_normal(u.shape) * size
     there, back = difference(u, v), difference(v, u)
     if math.isfinite(there.cosine) and math.isfinite(back.cosine):
@@ -184,7 +185,7 @@ def test_symmetric(u, seed, size):
 
 @given(arrays)
 @settings(max_examples=100, deadline=None)
-def test_storage_type_does_not_matter_where_it_is_exact(u):
+def test_storage_type_does_not_matter_where_it_is_exact(u: Any) -> None:
     u = u.astype(np.float32)
     v = (u * np.float32(1.5)).astype(np.float32)
     assert difference(u, v) == difference(u.astype(np.float64), v.astype(np.float64)) or np.isnan(
@@ -192,11 +193,11 @@ def test_storage_type_does_not_matter_where_it_is_exact(u):
     )
 
 
-def test_pieces_of_any_size_give_the_same():
+def test_pieces_of_any_size_give_the_same() -> Any:
     rng = np.random.default_rng(5)
     u, v = moved(rng, (12, 50), np.float64, 1e-6, 1.2)
 
-    def blocks():
+    def blocks() -> Any:
         for top in range(0, 12, 5):
             for left in range(0, 50, 7):
                 part = slice(top, top + 5), slice(left, left + 7)
@@ -204,14 +205,14 @@ def test_pieces_of_any_size_give_the_same():
 
     whole, pieces = difference(u, v), difference_of_blocks(blocks, 12, filters=True)
     assert pieces.cosine == pytest.approx(whole.cosine, rel=1e-12)
-    assert pieces.filters.median == pytest.approx(whole.filters.median, rel=1e-12)
+    assert pieces.filters.median == pytest.approx(whole.filters.median, rel=1e-12)  # type: ignore[union-attr]
 
 
 # BatchNorm
 
 
-def norm(rng, channels, drift=0.0):
-    def near(value):
+def norm(rng: Any, channels: Any, drift: Any = 0.0) -> Any:
+    def near(value: Any) -> Any:
         return (value * (1 + drift * rng.standard_normal(channels))).astype(np.float32)
 
     return NormTensors(near(1.0), near(0.5), near(0.2), np.abs(near(0.8)))
@@ -220,7 +221,7 @@ def norm(rng, channels, drift=0.0):
 @needs_long_double
 @pytest.mark.parametrize("drift", [0.0, 1e-6, 1e-2])
 @pytest.mark.parametrize("step", [0.0, 1e-7, 1e-3])
-def test_folded_difference_agrees_with_long_double(drift, step):
+def test_folded_difference_agrees_with_long_double(drift: Any, step: Any) -> Any:
     rng = np.random.default_rng(7)
     u = rng.standard_normal((16, 9)).astype(np.float32)
     v = (u + step * rng.standard_normal(u.shape)).astype(np.float32)
@@ -233,7 +234,7 @@ def test_folded_difference_agrees_with_long_double(drift, step):
     )
     eps = 1e-5
 
-    def folded(weight, n):
+    def folded(weight: Any, n: Any) -> Any:
         scale = n.weight.astype(LONG) / np.sqrt(n.running_var.astype(LONG) + LONG(eps))
         return scale[:, None] * weight.astype(LONG)
 
@@ -249,7 +250,7 @@ def test_folded_difference_agrees_with_long_double(drift, step):
 
 
 @needs_long_double
-def test_folding_that_undoes_the_weight_is_summed_afresh():
+def test_folding_that_undoes_the_weight_is_summed_afresh() -> None:
     """Weights doubled and BatchNorm's variance with them: the network does what it did."""
     rng = np.random.default_rng(8)
     u = rng.standard_normal((16, 27))
@@ -264,7 +265,7 @@ def test_folding_that_undoes_the_weight_is_summed_afresh():
     assert folded.cosine < 1e-30
 
 
-def test_a_negative_variance_makes_folding_not_comparable():
+def test_a_negative_variance_makes_folding_not_comparable() -> None:
     rng = np.random.default_rng(9)
     u = rng.standard_normal((4, 9))
     good = norm(rng, 4)
@@ -275,7 +276,7 @@ def test_a_negative_variance_makes_folding_not_comparable():
     assert folded.note.startswith("not comparable")
 
 
-def test_norm_drift_by_hand():
+def test_norm_drift_by_hand() -> None:
     before = NormTensors(
         np.array([3.0, 4.0]), np.array([0.0, 0.0]), np.zeros(2), np.array([4.0, 4.0])
     )
@@ -301,7 +302,7 @@ TABLE = LayerTable(
 )
 
 
-def tensors(seed=0):
+def tensors(seed: Any = 0) -> Any:
     rng = np.random.default_rng(seed)
     n = norm(rng, 4)
     return {
@@ -311,23 +312,23 @@ def tensors(seed=0):
     }
 
 
-def test_profile_of_an_unchanged_backbone_is_exactly_zero():
+def test_profile_of_an_unchanged_backbone_is_exactly_zero() -> None:
     rows = profile(tensors(), tensors(), TABLE, prefix="b.", eps=1e-5)
     assert [row.index for row in rows] == [1, 2]
     assert [row.cosine for row in rows] == [0.0, 0.0]
-    assert rows[0].folded.cosine == 0.0
-    assert rows[0].norm.running_var == 0.0
+    assert rows[0].folded.cosine == 0.0  # type: ignore[union-attr]
+    assert rows[0].norm.running_var == 0.0  # type: ignore[union-attr]
     assert rows[1].folded is None
     assert rows[1].norm is None
 
 
-def test_profile_without_eps_folds_nothing():
+def test_profile_without_eps_folds_nothing() -> None:
     rows = profile(tensors(), tensors(), TABLE, prefix="b.")
     assert rows[0].folded is None
     assert rows[0].norm is not None
 
 
-def test_profile_equals_the_difference_of_each_weight():
+def test_profile_equals_the_difference_of_each_weight() -> None:
     a, b = tensors(0), tensors(1)
     rows = profile(a, b, TABLE, prefix="b.", eps=1e-3)
     for row, name in zip(rows, ("b.stem.weight", "b.squeeze.weight"), strict=True):
@@ -338,7 +339,7 @@ def test_profile_equals_the_difference_of_each_weight():
         assert row.relative_l2 == row.weight.relative_l2
 
 
-def test_profile_says_what_is_missing_or_has_another_shape():
+def test_profile_says_what_is_missing_or_has_another_shape() -> None:
     a, b = tensors(0), tensors(1)
     del b["b.stem.weight"]
     b["b.squeeze.weight"] = np.zeros((3, 4, 1, 1))
@@ -348,7 +349,7 @@ def test_profile_says_what_is_missing_or_has_another_shape():
     assert all(math.isnan(row.cosine) for row in rows)
 
 
-def test_rows_are_json_safe():
+def test_rows_are_json_safe() -> None:
     a, b = tensors(0), tensors(1)
     del b["b.stem.weight"]
     for row in profile(a, b, TABLE, prefix="b.", eps=1e-5):

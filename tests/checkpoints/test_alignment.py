@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torchvision
@@ -18,12 +20,12 @@ class Shaped:
     shape: tuple[int, ...]
 
 
-def shapes(module):
+def shapes(module: Any) -> Any:
     return {name: Shaped(tuple(t.shape)) for name, t in module.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
-def detector():
+def detector() -> Any:
     model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=2
     )
@@ -31,11 +33,11 @@ def detector():
 
 
 @pytest.fixture(scope="module")
-def mobilenet():
+def mobilenet() -> Any:
     return shapes(torchvision.models.mobilenet_v2())
 
 
-def renamed(tensors, *rules):
+def renamed(tensors: Any, *rules: Any) -> Any:
     result = {}
     for name, value in tensors.items():
         new = name
@@ -46,14 +48,14 @@ def renamed(tensors, *rules):
     return result
 
 
-def assert_maps(found, before, after, left=()):
+def assert_maps(found: Any, before: Any, after: Any, left: Any = ()) -> None:
     """Every tensor but ``left`` is paired with the one at the same place."""
     want = {b: a for b, a in zip(before, after, strict=True) if b not in left}
     assert {p.before: p.after for p in found.pairs} == want
     assert set(found.only_before) == set(left)
 
 
-def test_equal_names():
+def test_equal_names() -> None:
     tensors = {"b": Shaped((2,)), "a": Shaped((3,))}
     found = align(tensors, dict(reversed(tensors.items())))
     assert [(p.before, p.after, p.how) for p in found.pairs] == [
@@ -65,18 +67,18 @@ def test_equal_names():
 @pytest.mark.parametrize(
     "wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "ema.module.", "net.model."]
 )
-def test_wrapper_prefixes(detector, wrapper):
+def test_wrapper_prefixes(detector: Any, wrapper: Any) -> None:
     after = {wrapper + name: value for name, value in detector.items()}
     assert_maps(align(detector, after), detector, after)
     assert_maps(align(after, detector), after, detector)
 
 
-def test_compiled_submodules(mobilenet):
+def test_compiled_submodules(mobilenet: Any) -> None:
     after = renamed(mobilenet, (r"^features\.", "features._orig_mod."))
     assert_maps(align(mobilenet, after), mobilenet, after)
 
 
-def test_a_counter_beside_the_wrapped_model():
+def test_a_counter_beside_the_wrapped_model() -> None:
     names = ["n_averaged", "module.conv.weight"]
     assert strip_prefixes(names) == {
         "n_averaged": "n_averaged",
@@ -84,13 +86,13 @@ def test_a_counter_beside_the_wrapped_model():
     }
 
 
-def test_nothing_is_stripped_that_makes_two_names_equal():
+def test_nothing_is_stripped_that_makes_two_names_equal() -> None:
     names = ["module.a", "a"]
     assert strip_prefixes(names) == {"module.a": "module.a", "a": "a"}
     assert strip_prefixes([]) == {}
 
 
-def test_a_classifier_in_a_detector(detector):
+def test_a_classifier_in_a_detector(detector: Any) -> None:
     classifier = shapes(torchvision.models.resnet50())
     found = align(classifier, detector)
     assert found.only_before == ("fc.weight", "fc.bias")
@@ -133,19 +135,19 @@ PREDICTORS = tuple(
 
 
 @pytest.mark.parametrize("rules", [DETECTRON2, MMDETECTION], ids=["detectron2", "mmdetection"])
-def test_other_detection_frameworks(detector, rules):
+def test_other_detection_frameworks(detector: Any, rules: Any) -> None:
     """All but the predictors, whose classes stand in another order there."""
     after = renamed(detector, *rules)
     assert_maps(align(detector, after), detector, after, PREDICTORS)
-    assert find_backbone(after).table.architecture == "resnet50"
+    assert find_backbone(after).table.architecture == "resnet50"  # type: ignore[union-attr]
 
 
-def test_detectron2_and_mmdetection_share_the_order_of_classes(detector):
+def test_detectron2_and_mmdetection_share_the_order_of_classes(detector: Any) -> None:
     d2, mm = renamed(detector, *DETECTRON2), renamed(detector, *MMDETECTION)
     assert_maps(align(d2, mm), d2, mm)
 
 
-def test_torchvision_before_0_13(detector):
+def test_torchvision_before_0_13(detector: Any) -> None:
     after = renamed(
         detector,
         (r"((?:inner|layer)_blocks\.\d)\.0\.", r"\1."),
@@ -154,18 +156,18 @@ def test_torchvision_before_0_13(detector):
     assert_maps(align(detector, after), detector, after)
 
 
-def test_caffe2_resnet(detector):
+def test_caffe2_resnet(detector: Any) -> Any:
     before = {k: v for k, v in shapes(torchvision.models.resnet50()).items() if "num_" not in k}
     before = {k: v for k, v in before.items() if not k.startswith("fc")}
     suffix = {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}
 
-    def caffe2(name):
+    def caffe2(name: Any) -> Any:
         module, _, part = name.rpartition(".")
         if module == "conv1":
             return "conv1_w"
         if module == "bn1":
             return f"res_conv1_bn_{suffix[part]}"
-        layer, block, rest = re.match(r"layer(\d)\.(\d+)\.(.*)", module).groups()
+        layer, block, rest = re.match(r"layer(\d)\.(\d+)\.(.*)", module).groups()  # type: ignore[union-attr]
         root = f"res{int(layer) + 1}_{block}_branch"
         branch = "1" if "downsample" in rest else "2" + "_abc"[int(rest[-1])]
         is_norm = rest.startswith("bn") or rest == "downsample.1"
@@ -197,11 +199,11 @@ HF_RESNET = (
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_hugging_face_resnet(name):
+def test_hugging_face_resnet(name: Any) -> None:
     before = shapes(getattr(torchvision.models, name)())
     after = renamed(before, *HF_RESNET)
     assert_maps(align(before, after), before, after)
-    assert find_backbone(after).table.architecture == name
+    assert find_backbone(after).table.architecture == name  # type: ignore[union-attr]
 
 
 # MobileNets: each framework's name of (block, role) by the same small table of roles
@@ -216,7 +218,7 @@ ROLES = {
 }
 
 
-def mobile_name(name, framework):
+def mobile_name(name: Any, framework: Any) -> Any:
     """A torchvision MobileNetV2 name in another framework's words."""
     head = re.match(r"features\.(0|18)\.([01])\.(\w+)$", name)
     if head:
@@ -232,7 +234,7 @@ def mobile_name(name, framework):
     if name.startswith("classifier"):
         part = name.rpartition(".")[2]
         return {"flat": "_fc", "mm": "head.fc"}.get(framework, "classifier") + f".{part}"
-    block, path, part = re.match(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)$", name).groups()
+    block, path, part = re.match(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)$", name).groups()  # type: ignore[union-attr]
     n, expands = int(block) - 1, block != "1"
     roles = ROLES[framework] if expands else ROLES[framework][1:]
     last = "2" if expands else "1"
@@ -253,22 +255,22 @@ def mobile_name(name, framework):
 
 
 @pytest.mark.parametrize("framework", ROLES)
-def test_mobilenet_v2_of_other_frameworks(mobilenet, framework):
+def test_mobilenet_v2_of_other_frameworks(mobilenet: Any, framework: Any) -> None:
     after = {mobile_name(name, framework): value for name, value in mobilenet.items()}
     assert len(after) == len(mobilenet)
     left = ("classifier.1.weight", "classifier.1.bias") if framework == "mm" else ()
     assert_maps(align(mobilenet, after), mobilenet, after, left)
     backbone = find_backbone(after)
-    assert backbone.table.architecture == "mobilenet_v2"
+    assert backbone.table.architecture == "mobilenet_v2"  # type: ignore[union-attr]
     assert (
-        backbone.names["18.0"] == mobile_name("features.18.0.weight", framework)[: -len(".weight")]
+        backbone.names["18.0"] == mobile_name("features.18.0.weight", framework)[: -len(".weight")]  # type: ignore[union-attr]
     )
 
 
-def test_mobilenet_v2_of_its_authors(mobilenet):
+def test_mobilenet_v2_of_its_authors(mobilenet: Any) -> Any:
     """features.1.conv.1 is a BatchNorm there and a convolution in torchvision."""
 
-    def theirs(name):
+    def theirs(name: Any) -> Any:
         match = re.match(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)$", name)
         if not match:
             return name
@@ -283,13 +285,13 @@ def test_mobilenet_v2_of_its_authors(mobilenet):
     assert_maps(align(mobilenet, after), mobilenet, after)
 
 
-def test_a_backbone_body_without_the_word_features(mobilenet):
+def test_a_backbone_body_without_the_word_features(mobilenet: Any) -> None:
     body = {k: v for k, v in mobilenet.items() if k.startswith("features")}
     after = renamed(body, (r"^features\.", "backbone.body."))
     assert_maps(align(body, after), body, after)
 
 
-def test_real_originals(real_weights):
+def test_real_originals(real_weights: Path) -> None:
     original = open_checkpoint(real_weights / "mobilenet_v2_imagenet_original.pt")
     ours = open_checkpoint(real_weights / "mobilenet_v2_imagenet.safetensors")
     found = align(original, ours)
@@ -299,7 +301,7 @@ def test_real_originals(real_weights):
         assert (original[pair.before].read() == ours[pair.after].read()).all()
 
 
-def timm_lite0_name(name):
+def timm_lite0_name(name: Any) -> Any:
     """timm 1.0's names of tf_efficientnet_lite0 for the original's names."""
     stages = (1, 2, 2, 3, 3, 4, 1)
     flat = [(s, b) for s, count in enumerate(stages) for b in range(count)]
@@ -322,7 +324,7 @@ def timm_lite0_name(name):
     return f"blocks.{stage}.{block}.{inner[parts[2]]}.{parts[3]}"
 
 
-def test_efficientnet_lite0_aligns_with_timm(real_weights):
+def test_efficientnet_lite0_aligns_with_timm(real_weights: Path) -> None:
     original = open_checkpoint(real_weights / "efficientnet-lite0-57934424.pth")
     after = {timm_lite0_name(name): Shaped(t.shape) for name, t in original.items()}
     assert_maps(align(original, after), original, after)
@@ -331,7 +333,7 @@ def test_efficientnet_lite0_aligns_with_timm(real_weights):
 # What must not be guessed
 
 
-def test_two_copies_are_ambiguous_and_listed(mobilenet):
+def test_two_copies_are_ambiguous_and_listed(mobilenet: Any) -> None:
     after = {f"{who}.{k}": v for k, v in mobilenet.items() for who in ("student", "teacher")}
     with pytest.raises(AlignmentError, match=r"student\.features.* or .*teacher\.features"):
         align(mobilenet, after)
@@ -340,19 +342,19 @@ def test_two_copies_are_ambiguous_and_listed(mobilenet):
     assert len(found.pairs) == len(mobilenet)
 
 
-def test_other_blocks_are_not_other_prefixes():
+def test_other_blocks_are_not_other_prefixes() -> None:
     before = {"layer1.0.conv.weight": Shaped((4, 4)), "layer1.1.conv.weight": Shaped((4, 4))}
     after = {"layer1.2.conv.weight": Shaped((4, 4)), "layer1.3.conv.weight": Shaped((4, 4))}
     assert not align(before, after).pairs
 
 
-def test_shape_is_a_check():
+def test_shape_is_a_check() -> None:
     before, after = {"a.conv.weight": Shaped((4, 4))}, {"b.conv.weight": Shaped((4, 5))}
     assert not align(before, after).pairs
     assert align({"a.conv.weight": Shaped((4, 4))}, {"b.conv.weight": Shaped((4, 4))}).pairs
 
 
-def test_a_replaced_head_stays_a_pair():
+def test_a_replaced_head_stays_a_pair() -> None:
     found = align(
         {"head.weight": Shaped((91, 4))}, {"head.weight": Shaped((2, 4)), "x": Shaped(())}
     )
@@ -361,7 +363,7 @@ def test_a_replaced_head_stays_a_pair():
     ]
 
 
-def test_renames(mobilenet):
+def test_renames(mobilenet: Any) -> None:
     before = {"old.weight": Shaped((2,)), "old.bias": Shaped((2,)), "keep": Shaped((1,))}
     after = {"new.weight": Shaped((2,)), "new.bias": Shaped((2,)), "keep": Shaped((1,))}
     for rename in (("old", "new"), ("old.", "new.")):
@@ -372,7 +374,7 @@ def test_renames(mobilenet):
         align(before, after, renames=[("nope", "new")])
 
 
-def test_a_million_lookalikes_are_refused_in_time(monkeypatch):
+def test_a_million_lookalikes_are_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frostline.checkpoints.alignment._MAX_COMPARED", 100)
     before = {f"a{i}.x.weight": Shaped((2,)) for i in range(20)}
     after = {f"b{i}.x.weight": Shaped((2,)) for i in range(20)}
@@ -380,12 +382,12 @@ def test_a_million_lookalikes_are_refused_in_time(monkeypatch):
         align(before, after)
 
 
-def test_two_backbones_in_one_file_have_no_neutral_names():
+def test_two_backbones_in_one_file_have_no_neutral_names() -> None:
     names = {f"{who}.layer1.0.conv1.weight": (4, 4, 1, 1) for who in ("backbone", "model")}
     assert not neutral_names(names)
 
 
-def test_long_names_are_left_alone():
+def test_long_names_are_left_alone() -> None:
     assert not neutral_names({"a" * 10_000 + ".layer1.0.conv1.weight": (4, 4, 1, 1)})
 
 
@@ -394,23 +396,23 @@ def test_long_names_are_left_alone():
 
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("prefix", ["", "backbone.body.", "module.x."])
-def test_backbones_are_recognised_by_torchvision_names(name, prefix):
+def test_backbones_are_recognised_by_torchvision_names(name: Any, prefix: Any) -> None:
     table = layer_table(name)
     tensors = {f"{prefix}{layer.name}.weight": Shaped(layer.shape) for layer in table.layers}
     tensors["head.weight"] = Shaped((2, 2))
     backbone = find_backbone(tensors)
-    assert backbone.table == table
-    assert backbone.names[table.layers[0].name] == prefix + table.layers[0].name
+    assert backbone.table == table  # type: ignore[union-attr]
+    assert backbone.names[table.layers[0].name] == prefix + table.layers[0].name  # type: ignore[union-attr]
 
 
-def test_a_deeper_network_is_not_taken_for_its_prefix():
+def test_a_deeper_network_is_not_taken_for_its_prefix() -> None:
     """ResNet-152 has every name of ResNet-101, and more."""
     tensors = shapes(torchvision.models.resnet152())
     assert find_backbone(tensors) is None
 
 
-def test_a_model_asked_for_must_be_there(mobilenet):
-    assert find_backbone(mobilenet, "mobilenet_v2").table.architecture == "mobilenet_v2"
+def test_a_model_asked_for_must_be_there(mobilenet: Any) -> None:
+    assert find_backbone(mobilenet, "mobilenet_v2").table.architecture == "mobilenet_v2"  # type: ignore[union-attr]
     with pytest.raises(AlignmentError, match="53 convolutions of resnet50"):
         find_backbone(mobilenet, "resnet50")
     with pytest.raises(PlanError, match="unknown backbone"):

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from tests.checkpoints.builders import state_dict
 WEIGHTS = {f"layer{i}.weight": np.full((2, 3), i, np.float32) for i in range(4)}
 
 
-def sharded(folder, names=None, suffix=".safetensors", stem="model"):
+def sharded(
+    folder: Any, names: Any = None, suffix: Any = ".safetensors", stem: Any = "model"
+) -> Any:
     """Two shards and their index."""
     folder.mkdir(exist_ok=True)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(2):
         part = dict(list(WEIGHTS.items())[shard::2])
         file = f"{stem}-0000{shard + 1}-of-00002{suffix}"
@@ -35,7 +39,7 @@ def sharded(folder, names=None, suffix=".safetensors", stem="model"):
 
 
 @pytest.mark.parametrize(("suffix", "stem"), [(".safetensors", "model"), (".bin", "pytorch_model")])
-def test_shards_by_index_and_by_folder(tmp_path, suffix, stem):
+def test_shards_by_index_and_by_folder(tmp_path: Path, suffix: Any, stem: Any) -> None:
     index = sharded(tmp_path / "m", suffix=suffix, stem=stem)
     for path in (index, index.parent):
         checkpoint = open_checkpoint(path)
@@ -46,7 +50,7 @@ def test_shards_by_index_and_by_folder(tmp_path, suffix, stem):
         assert len(checkpoint.sha256()) == 64
 
 
-def test_a_folder_with_one_file(tmp_path):
+def test_a_folder_with_one_file(tmp_path: Path) -> None:
     safetensors.numpy.save_file(WEIGHTS, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{}")
     assert set(open_checkpoint(tmp_path)) == set(WEIGHTS)
@@ -54,7 +58,7 @@ def test_a_folder_with_one_file(tmp_path):
     assert set(open_checkpoint(tmp_path)) == set(WEIGHTS)
 
 
-def test_a_folder_with_none_or_several(tmp_path):
+def test_a_folder_with_none_or_several(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got none"):
         open_checkpoint(tmp_path)
     for name in "ab":
@@ -66,7 +70,7 @@ def test_a_folder_with_none_or_several(tmp_path):
 @pytest.mark.parametrize(
     "file", ["../x.safetensors", "/etc/passwd", "a/b.bin", "..", "", "c:x", "\0"]
 )
-def test_an_index_does_not_leave_its_folder(tmp_path, file):
+def test_an_index_does_not_leave_its_folder(tmp_path: Path, file: Any) -> None:
     index = sharded(tmp_path / "m", names={"w": file})
     with pytest.raises(CheckpointError, match="beside the index"):
         open_checkpoint(index)
@@ -75,13 +79,13 @@ def test_an_index_does_not_leave_its_folder(tmp_path, file):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "[" * 9999]
 )
-def test_a_damaged_index(tmp_path, text):
+def test_a_damaged_index(tmp_path: Path, text: Any) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(CheckpointError, match="index of a sharded model"):
         open_checkpoint(tmp_path)
 
 
-def test_an_index_that_promises_too_much(tmp_path):
+def test_an_index_that_promises_too_much(tmp_path: Path) -> None:
     index = sharded(tmp_path / "m")
     content = json.loads(index.read_text())
     content["weight_map"]["gone"] = "model-00001-of-00002.safetensors"
@@ -90,14 +94,14 @@ def test_an_index_that_promises_too_much(tmp_path):
         open_checkpoint(index)
 
 
-def test_a_missing_shard(tmp_path):
+def test_a_missing_shard(tmp_path: Path) -> None:
     index = sharded(tmp_path / "m")
     (index.parent / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match="No such file"):
         open_checkpoint(index)
 
 
-def test_a_tensor_in_two_shards(tmp_path):
+def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
     index = sharded(tmp_path / "m")
     safetensors.numpy.save_file(WEIGHTS, index.parent / "model-00002-of-00002.safetensors")
     with pytest.raises(CheckpointError, match="twice"):
@@ -105,7 +109,7 @@ def test_a_tensor_in_two_shards(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_detectron2_pickles(tmp_path, protocol):
+def test_detectron2_pickles(tmp_path: Path, protocol: Any) -> None:
     arrays = {
         "stem.conv1.weight": np.random.default_rng(0).standard_normal((64, 3, 7, 7)),
         "stem.conv1.norm.bias": np.zeros(64, np.float32),
@@ -121,7 +125,7 @@ def test_detectron2_pickles(tmp_path, protocol):
         np.testing.assert_array_equal(checkpoint[name].read(), array)
 
 
-def test_caffe2_pickle_of_python_2(tmp_path):
+def test_caffe2_pickle_of_python_2(tmp_path: Path) -> None:
     """R-50.pkl: arrays whose bytes are a Python 2 str, under 'blobs'."""
     data = np.arange(600, dtype=np.float32)
     text = (
@@ -139,18 +143,18 @@ def test_caffe2_pickle_of_python_2(tmp_path):
 @pytest.mark.parametrize(
     "data", [b"", b"a", b"hello world, this is text", bytes(1000), b"\x1f\x8b\x08" * 10]
 )
-def test_something_else(tmp_path, data):
+def test_something_else(tmp_path: Path, data: Any) -> None:
     (tmp_path / "x.pth").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"x\.pth: expected a weight file"):
         open_checkpoint(tmp_path / "x.pth")
 
 
-def test_missing(tmp_path):
+def test_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         open_checkpoint(tmp_path / "gone.pth")
 
 
-def test_a_checkpoint_is_an_immutable_mapping(tmp_path):
+def test_a_checkpoint_is_an_immutable_mapping(tmp_path: Path) -> None:
     torch.save(state_dict(), tmp_path / "w.pth")
     checkpoint = open_checkpoint(str(tmp_path / "w.pth"))
     assert len(checkpoint) == len(state_dict())
@@ -163,10 +167,10 @@ def test_a_checkpoint_is_an_immutable_mapping(tmp_path):
     with pytest.raises(KeyError):
         checkpoint["nope"]
     with pytest.raises(TypeError):
-        checkpoint["float32"] = None
+        checkpoint["float32"] = None  # type: ignore[index]
     tensor = checkpoint["float32"]
     with pytest.raises(AttributeError):
-        tensor.name = "x"
+        tensor.name = "x"  # type: ignore[misc]
     assert (tensor.size, tensor.nbytes) == (60, 240)
 
 
@@ -177,7 +181,7 @@ def test_a_checkpoint_is_an_immutable_mapping(tmp_path):
         "mobilenet_v2_imagenet.safetensors", "mobilenet_v2_coco_ssd_dequant.safetensors",
     ],
 )  # fmt: skip
-def test_real_files_equal_what_their_framework_reads(real_weights, name):
+def test_real_files_equal_what_their_framework_reads(real_weights: Path, name: Any) -> None:
     path = real_weights / name
     if name.endswith(".safetensors"):
         expected = safetensors.torch.load_file(path)

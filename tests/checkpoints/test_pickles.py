@@ -4,6 +4,8 @@ import collections
 import io
 import pickle
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +17,10 @@ from frostline.checkpoints.pickles import load_pickle
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 
-def load(data, **options):
+def load(data: Any, **options: Any) -> Any:
     stream = io.BytesIO(data)
 
-    def place(span):
+    def place(span: Any) -> Any:
         return MemoryBlob(data[span.start : span.start + span.length])
 
     calls = KnownCalls("w.pkl", place)
@@ -34,7 +36,7 @@ VALUES = [
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_plain_values_equal_those_of_pickle(value, protocol):
+def test_plain_values_equal_those_of_pickle(value: Any, protocol: Any) -> None:
     if isinstance(value, bytes | bytearray) and (protocol < 3 or len(value) == 0):
         pytest.skip("a call in old protocols; see the arrays")
     if isinstance(value, bytearray) and protocol < 5:
@@ -46,31 +48,31 @@ def test_plain_values_equal_those_of_pickle(value, protocol):
     assert got == value
 
 
-def test_shared_and_cyclic_structures():
+def test_shared_and_cyclic_structures() -> None:
     shared = [1]
     value = {"a": shared, "b": shared}
     got = load(pickle.dumps(value, 2))
     assert got["a"] is got["b"]
-    loop = []
+    loop: list[Any] = []
     loop.append(loop)
     got = load(pickle.dumps(loop, 2))
     assert got[0] is got
 
 
-def test_ordered_and_default_dictionaries_become_plain():
+def test_ordered_and_default_dictionaries_become_plain() -> None:
     assert load(pickle.dumps(collections.OrderedDict(a=1), 2)) == {"a": 1}
     assert load(pickle.dumps(collections.defaultdict(list, a=[1]), 2)) == {"a": [1]}
     assert load(pickle.dumps(collections.deque([1, 2]), 2)) == [1, 2]
 
 
-def test_python_2_strings():
+def test_python_2_strings() -> None:
     assert load(b"U\x03abc.") == "abc"
     assert load(b"T\x03\x00\x00\x00abc.") == "abc"
     assert load(b"S'a\\n\\xe9'\n.") == "a\n\xe9"
     assert load(b"S'\\q'\n.") == "\\q"
 
 
-def test_text_numbers():
+def test_text_numbers() -> None:
     assert load(b"I01\n.") is True
     assert load(b"I-7\n.") == -7
     assert load(b"L7L\n.") == 7
@@ -113,14 +115,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_broken_pickles_are_an_error_of_ours(what):
+def test_broken_pickles_are_an_error_of_ours(what: Any) -> None:
     with pytest.raises(CheckpointError, match=r"w\.pkl") as caught:
         load(BROKEN[what])
     assert str(caught.value).isprintable()
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_of_an_array_stay_in_the_file():
+def test_bytes_of_an_array_stay_in_the_file() -> None:
     array = np.arange(1000.0)
     for protocol in (2, 3, 4, 5):
         made = load(pickle.dumps(array, protocol))
@@ -134,19 +136,19 @@ def test_bytes_of_an_array_stay_in_the_file():
 # Bombs: small streams that ask for more than they are
 
 
-def bounded(data, seconds=20.0):
+def bounded(data: Any, seconds: Any = 20.0) -> None:
     start = time.monotonic()
     with pytest.raises((CheckpointError, UnsafeCheckpointError)):
         load(data)
     assert time.monotonic() - start < seconds
 
 
-def test_a_million_calls_that_copy_one_long_list():
+def test_a_million_calls_that_copy_one_long_list() -> None:
     items = b"](" + b"K\x01" * 100_000 + b"eq\x00"
     bounded(items + b"(" + b"cbuiltins\nlist\nh\x00\x85R" * 2_000 + b"l.")
 
 
-def test_a_million_calls_that_scan_one_long_text():
+def test_a_million_calls_that_scan_one_long_text() -> None:
     text = (
         b"X"
         + (1 << 22).to_bytes(4, "little")
@@ -156,27 +158,27 @@ def test_a_million_calls_that_scan_one_long_text():
     bounded(text + b"(" + b"c_codecs\nencode\nh\x00h\x01\x86R" * 1_000 + b"l.")
 
 
-def test_too_many_opcodes(monkeypatch):
+def test_too_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frostline.checkpoints.pickles.MAX_OPCODES", 1000)
     bounded(b"N0" * 1000 + b"N.")
 
 
-def test_deep_nesting_does_not_exhaust_the_stack():
+def test_deep_nesting_does_not_exhaust_the_stack() -> None:
     depth = 50_000
     assert load(b"]" * depth + b"a" * (depth - 1) + b".")
     assert load(b")" + b"\x85" * depth + b".")
     assert load(b"(" * depth + b"t" * depth + b".") is not None
 
 
-def test_a_key_that_hashes_for_years():
+def test_a_key_that_hashes_for_years() -> None:
     bounded(b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.")
 
 
-def test_a_memo_index_takes_no_memory():
+def test_a_memo_index_takes_no_memory() -> None:
     assert load(b"K\x07r\xff\xff\xff\xff0j\xff\xff\xff\xff.") == 7
 
 
-def test_shared_modules_do_not_multiply_without_bound(tmp_path):
+def test_shared_modules_do_not_multiply_without_bound(tmp_path: Path) -> None:
     """Each level holds the one below twice: 2^60 tensors in a few hundred bytes."""
     module = b"}X\x01\x00\x00\x00a" + pickle.dumps(np.zeros(2), 2)[2:-1] + b"s"
     for _ in range(60):
@@ -187,7 +189,7 @@ def test_shared_modules_do_not_multiply_without_bound(tmp_path):
         open_checkpoint(tmp_path / "w.pkl")
 
 
-def test_a_long_name_is_not_multiplied(tmp_path):
+def test_a_long_name_is_not_multiplied(tmp_path: Path) -> None:
     value = {"model": {"a" * 100_000: {str(i): np.zeros(1) for i in range(3)}}}
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(value, 2))
     with pytest.raises(CheckpointError, match="characters"):

@@ -1,6 +1,8 @@
 """Safetensors files, against the safetensors package."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from tests.checkpoints.builders import as_numpy, state_dict
 from tests.checkpoints.builders import safetensors as write
 
 
-def contiguous():
+def contiguous() -> Any:
     tensors = {name: t.detach().contiguous().clone() for name, t in state_dict().items()}
     tensors["e4m3"] = torch.randn(30).to(torch.float8_e4m3fn)
     tensors["e5m2"] = torch.randn(30).to(torch.float8_e5m2)
@@ -22,7 +24,7 @@ def contiguous():
     return tensors
 
 
-def test_every_type(tmp_path):
+def test_every_type(tmp_path: Path) -> None:
     tensors = contiguous()
     safetensors.torch.save_file(tensors, tmp_path / "w.safetensors", metadata={"format": "pt"})
     checkpoint = open_checkpoint(tmp_path / "w.safetensors")
@@ -33,7 +35,7 @@ def test_every_type(tmp_path):
         assert checkpoint[name].dtype == str(tensor.dtype).removeprefix("torch.")
 
 
-def test_any_header_length(tmp_path):
+def test_any_header_length(tmp_path: Path) -> None:
     """A header of 128 bytes begins like a pickle (0x80)."""
     for padding in range(300):
         header = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
@@ -42,7 +44,7 @@ def test_any_header_length(tmp_path):
         assert open_checkpoint(path)["w"].read() == 7
 
 
-def entry(dtype="F32", shape=(1,), begin=0, end=4):
+def entry(dtype: Any = "F32", shape: Any = (1,), begin: Any = 0, end: Any = 4) -> Any:
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
 
 
@@ -77,7 +79,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_headers_are_refused(tmp_path, what):
+def test_hostile_headers_are_refused(tmp_path: Path, what: Any) -> None:
     header, size = HOSTILE[what]
     path = write(tmp_path / "w.safetensors", header, bytes(size))
     with pytest.raises(CheckpointError, match=r"w\.safetensors") as caught:
@@ -88,13 +90,13 @@ def test_hostile_headers_are_refused(tmp_path, what):
 
 
 @pytest.mark.parametrize("length", [1 << 40, 25_000_001, 100])
-def test_a_header_length_beyond_reason_is_refused(tmp_path, length):
+def test_a_header_length_beyond_reason_is_refused(tmp_path: Path, length: Any) -> None:
     path = write(tmp_path / "w.safetensors", b'{"a": 1}', b"", length=length)
     with pytest.raises(CheckpointError):
         open_checkpoint(path)
 
 
-def test_order_is_that_of_the_bytes(tmp_path):
+def test_order_is_that_of_the_bytes(tmp_path: Path) -> None:
     header = {"late": entry(begin=4, end=8), "early": entry()}
     path = write(tmp_path / "w.safetensors", header, np.array([1, 2], np.float32).tobytes())
     checkpoint = open_checkpoint(path)

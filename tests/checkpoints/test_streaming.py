@@ -1,5 +1,7 @@
 """Pieces of two tensors give what the tensors give."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ REAL = [name for name in state_dict() if name not in {"complex64", "empty"}]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["zip", "legacy"])
-def files(request, tmp_path_factory):
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("w")
     for seed in (0, 1):
         torch.save(
@@ -21,9 +23,9 @@ def files(request, tmp_path_factory):
     return open_checkpoint(folder / "0.pth"), open_checkpoint(folder / "1.pth")
 
 
-def joined(reader, u, v):
+def joined(reader: Any, u: Any, v: Any) -> Any:
     rows = u.shape[0] if len(u.shape) > 1 else 1
-    parts = [[[] for _ in range(rows)] for _ in range(2)]
+    parts: list[list[list[Any]]] = [[[] for _ in range(rows)] for _ in range(2)]
     for top, left, right in reader.pieces(u, v):
         assert left.shape == right.shape
         for side, piece in enumerate((left, right)):
@@ -35,7 +37,7 @@ def joined(reader, u, v):
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("chunk", [20, 64, 1 << 15])
-def test_pieces_make_the_tensor(files, name, chunk):
+def test_pieces_make_the_tensor(files: Any, name: Any, chunk: Any) -> None:
     u, v = files[0][name], files[1][name]
     for got, tensor in zip(joined(PairReader(chunk=chunk), u, v), (u, v), strict=True):
         want = tensor.read().astype(np.float64).reshape(got.shape)
@@ -43,7 +45,7 @@ def test_pieces_make_the_tensor(files, name, chunk):
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
-def test_float32_pieces(files, name):
+def test_float32_pieces(files: Any, name: Any) -> None:
     u, v = files[0][name], files[1][name]
     for got, seed in zip(joined(PairReader("float32", 4), u, v), (0, 1), strict=True):
         assert got.dtype == np.float32

@@ -5,6 +5,8 @@ import datetime
 import pathlib
 import pickle
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from tests.checkpoints.builders import (
 )
 
 
-def assert_equal(checkpoint, expected):
+def assert_equal(checkpoint: Any, expected: Any) -> None:
     assert set(checkpoint) == set(expected)
     for name, tensor in expected.items():
         got, want = checkpoint[name].read(), as_numpy(tensor)
@@ -36,7 +38,7 @@ def assert_equal(checkpoint, expected):
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("suffix", ["pth", "pt", "bin", "ckpt"])
-def test_every_type_and_layout(tmp_path, new, suffix):
+def test_every_type_and_layout(tmp_path: Path, new: Any, suffix: Any) -> None:
     path = tmp_path / f"weights.{suffix}"
     torch.save(state_dict(), path, _use_new_zipfile_serialization=new)
     checkpoint = open_checkpoint(path)
@@ -47,13 +49,13 @@ def test_every_type_and_layout(tmp_path, new, suffix):
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_pickle_protocols(tmp_path, new, protocol):
+def test_pickle_protocols(tmp_path: Path, new: Any, protocol: Any) -> None:
     path = tmp_path / "w.pth"
     torch.save(state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
     assert_equal(open_checkpoint(path), state_dict())
 
 
-def test_newer_types(tmp_path):
+def test_newer_types(tmp_path: Path) -> None:
     tensors = {
         "e4m3": torch.randn(300).to(torch.float8_e4m3fn),
         "e5m2": torch.randn(300).to(torch.float8_e5m2),
@@ -63,7 +65,7 @@ def test_newer_types(tmp_path):
     assert_equal(open_checkpoint(tmp_path / "w.pth"), tensors)
 
 
-def test_all_float8_codes():
+def test_all_float8_codes() -> None:
     from frostline.checkpoints.tensors import decode
 
     codes = np.arange(256, dtype=np.uint8)
@@ -73,7 +75,7 @@ def test_all_float8_codes():
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict", "model_state", "ema", "weights"])
-def test_nested_state_dicts(tmp_path, key):
+def test_nested_state_dicts(tmp_path: Path, key: Any) -> None:
     saved = {
         key: state_dict(),
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
@@ -86,7 +88,7 @@ def test_nested_state_dicts(tmp_path, key):
     assert checkpoint.sections == (key, "optimizer")
 
 
-def test_a_section_can_be_chosen(tmp_path):
+def test_a_section_can_be_chosen(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.zeros(2)}, "ema": {"w": torch.ones(2)}}, tmp_path / "w.pth")
     assert open_checkpoint(tmp_path / "w.pth")["w"].read().sum() == 0
     assert open_checkpoint(tmp_path / "w.pth", section="ema")["w"].read().sum() == 2
@@ -94,27 +96,27 @@ def test_a_section_can_be_chosen(tmp_path):
         open_checkpoint(tmp_path / "w.pth", section="nope")
 
 
-def test_several_unknown_parts_are_not_guessed(tmp_path):
+def test_several_unknown_parts_are_not_guessed(tmp_path: Path) -> None:
     torch.save({"left": {"w": torch.zeros(2)}, "right": {"w": torch.ones(2)}}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="one part with tensors, got 'left', 'right'"):
         open_checkpoint(tmp_path / "w.pth")
 
 
-def test_one_unknown_part_is_taken(tmp_path):
+def test_one_unknown_part_is_taken(tmp_path: Path) -> None:
     torch.save({"generator": {"w": torch.zeros(2)}, "epoch": 1}, tmp_path / "w.pth")
     assert open_checkpoint(tmp_path / "w.pth").section == "generator"
 
 
-def test_nested_dictionaries_become_dotted_names(tmp_path):
+def test_nested_dictionaries_become_dotted_names(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": {"b": torch.zeros(2)}}}, tmp_path / "w.pth")
     assert list(open_checkpoint(tmp_path / "w.pth")) == ["a.b"]
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
-def test_pickled_modules_without_their_classes(tmp_path, new):
+def test_pickled_modules_without_their_classes(tmp_path: Path, new: Any) -> None:
     """As Ultralytics saves: the module object itself, and an empty ema."""
     net = small_net()
-    net[1].register_buffer("scratch", torch.zeros(3), persistent=False)
+    net[1].register_buffer("scratch", torch.zeros(3), persistent=False)  # type: ignore[index]
     saved = {
         "model": net, "ema": None, "date": datetime.datetime(2026, 1, 2), "epoch": -1,
         "train_args": {"path": pathlib.PurePosixPath("/x"), "classes": {1, 2}},
@@ -123,13 +125,13 @@ def test_pickled_modules_without_their_classes(tmp_path, new):
     assert_equal(open_checkpoint(tmp_path / "w.pt"), net.state_dict())
 
 
-def test_a_module_alone(tmp_path):
+def test_a_module_alone(tmp_path: Path) -> None:
     net = small_net()
     torch.save(net, tmp_path / "w.pt")
     assert_equal(open_checkpoint(tmp_path / "w.pt"), net.state_dict())
 
 
-def test_a_bound_method_on_a_module_is_inert(tmp_path):
+def test_a_bound_method_on_a_module_is_inert(tmp_path: Path) -> None:
     """Fused Ultralytics models store forward = self.forward_fuse, which pickles as a getattr."""
     net = small_net()
     net.forward = net.train
@@ -137,7 +139,7 @@ def test_a_bound_method_on_a_module_is_inert(tmp_path):
     assert_equal(open_checkpoint(tmp_path / "w.pt"), net.state_dict())
 
 
-def test_mmengine_and_lightning_extras(tmp_path):
+def test_mmengine_and_lightning_extras(tmp_path: Path) -> None:
     """Message hubs with numpy histories and scalars; hyper-parameters; callbacks."""
     saved = {
         "meta": {"epoch": 1, "classes": ("wheat",), "seed": np.int64(3), "palette": np.arange(3)},
@@ -153,20 +155,20 @@ def test_mmengine_and_lightning_extras(tmp_path):
     assert_equal(checkpoint, state_dict())
 
 
-def test_state_dict_with_metadata_of_a_real_model(tmp_path):
+def test_state_dict_with_metadata_of_a_real_model(tmp_path: Path) -> None:
     net = small_net()
     torch.save(net.state_dict(), tmp_path / "w.pth")  # an OrderedDict with _metadata
     assert_equal(open_checkpoint(tmp_path / "w.pth"), net.state_dict())
 
 
-def test_big_endian_archives(tmp_path):
+def test_big_endian_archives(tmp_path: Path) -> None:
     values = np.arange(6, dtype=">f4")
     pickled = dumps({"w": tensor_call(StorageId("0", 6), 0, (2, 3), (3, 1))})
     path = torch_zip(tmp_path / "w.pth", pickled, {"0": values.tobytes()}, byteorder=b"big")
     np.testing.assert_array_equal(open_checkpoint(path)["w"].read(), values.reshape(2, 3))
 
 
-def test_a_recompressed_archive_is_read(tmp_path):
+def test_a_recompressed_archive_is_read(tmp_path: Path) -> None:
     torch.save(state_dict(), tmp_path / "w.pth")
     with (
         zipfile.ZipFile(tmp_path / "w.pth") as old,
@@ -177,7 +179,7 @@ def test_a_recompressed_archive_is_read(tmp_path):
     assert_equal(open_checkpoint(tmp_path / "z.pth"), state_dict())
 
 
-def test_pickled_arrays_in_a_torch_file(tmp_path):
+def test_pickled_arrays_in_a_torch_file(tmp_path: Path) -> None:
     arrays = {
         "w": np.arange(600.0).reshape(20, 30),
         "f": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
@@ -209,28 +211,28 @@ BAD_TENSORS = {
 
 
 @pytest.mark.parametrize("claim", BAD_TENSORS)
-def test_tensors_outside_their_storage_are_refused(tmp_path, claim):
+def test_tensors_outside_their_storage_are_refused(tmp_path: Path, claim: Any) -> None:
     pickled = dumps({"some.weight": tensor_call(StorageId("0", 6), *BAD_TENSORS[claim])})
     path = torch_zip(tmp_path / "w.pth", pickled, {"0": bytes(24)})
     with pytest.raises(CheckpointError, match=r"w\.pth: tensor 'some.weight'"):
         open_checkpoint(path)
 
 
-def test_a_storage_larger_than_its_entry_is_refused(tmp_path):
+def test_a_storage_larger_than_its_entry_is_refused(tmp_path: Path) -> None:
     pickled = dumps({"w": tensor_call(StorageId("0", 1 << 40), 0, (2,), (1,))})
     path = torch_zip(tmp_path / "w.pth", pickled, {"0": bytes(24)})
     with pytest.raises(CheckpointError, match="bytes in entry 'data/0'"):
         open_checkpoint(path)
 
 
-def test_a_missing_storage_is_refused(tmp_path):
+def test_a_missing_storage_is_refused(tmp_path: Path) -> None:
     pickled = dumps({"w": tensor_call(StorageId("7", 6), 0, (2,), (1,))})
     path = torch_zip(tmp_path / "w.pth", pickled, {"0": bytes(24)})
     with pytest.raises(CheckpointError, match="no such entry"):
         open_checkpoint(path)
 
 
-def test_an_unknown_storage_type_is_refused(tmp_path):
+def test_an_unknown_storage_type_is_refused(tmp_path: Path) -> None:
     pickled = dumps({"w": tensor_call(StorageId("0", 6, torch.QInt8Storage), 0, (2,), (1,))})
     path = torch_zip(tmp_path / "w.pth", pickled, {"0": bytes(24)})
     with pytest.raises(CheckpointError, match="QInt8Storage"):
@@ -238,7 +240,7 @@ def test_an_unknown_storage_type_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
-def test_truncation_anywhere_is_an_error_of_ours(tmp_path, new):
+def test_truncation_anywhere_is_an_error_of_ours(tmp_path: Path, new: Any) -> None:
     torch.save(state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=new)
     data = (tmp_path / "w.pth").read_bytes()
     for length in range(0, len(data) - 1, 97):
@@ -247,7 +249,7 @@ def test_truncation_anywhere_is_an_error_of_ours(tmp_path, new):
             open_checkpoint(tmp_path / "cut.pth")
 
 
-def test_a_file_cut_after_opening_is_an_error_of_ours(tmp_path):
+def test_a_file_cut_after_opening_is_an_error_of_ours(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pth")
     checkpoint = open_checkpoint(tmp_path / "w.pth")
     with (tmp_path / "w.pth").open("r+b") as file:
@@ -256,7 +258,7 @@ def test_a_file_cut_after_opening_is_an_error_of_ours(tmp_path):
         checkpoint["w"].read()
 
 
-def test_replacing_a_file_does_not_mix_two(tmp_path):
+def test_replacing_a_file_does_not_mix_two(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pth")
     checkpoint = open_checkpoint(tmp_path / "w.pth")
     torch.save({"w": torch.ones(1000)}, tmp_path / "new.pth")
@@ -264,13 +266,13 @@ def test_replacing_a_file_does_not_mix_two(tmp_path):
     assert checkpoint["w"].read().sum() == 0
 
 
-def test_a_file_without_tensors_says_what_to_do(tmp_path):
+def test_a_file_without_tensors_says_what_to_do(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="state_dict"):
         open_checkpoint(tmp_path / "w.pth")
 
 
-def test_a_module_that_contains_itself_ends(tmp_path):
+def test_a_module_that_contains_itself_ends(tmp_path: Path) -> None:
     net = small_net()
     net.loop = net
     torch.save({"model": net}, tmp_path / "w.pth")
@@ -285,14 +287,14 @@ def test_a_module_that_contains_itself_ends(tmp_path):
 @pytest.mark.parametrize(
     "function", [eval, exec, print, open, __import__, pathlib.Path.touch, pickle.loads, torch.load]
 )
-def test_calls_are_refused_by_name_even_if_unused(tmp_path, new, function):
+def test_calls_are_refused_by_name_even_if_unused(tmp_path: Path, new: Any, function: Any) -> None:
     saved = {"unused": Call(function, "1"), "model": state_dict()}
     torch.save(saved, tmp_path / "evil.pth", _use_new_zipfile_serialization=new)
     with pytest.raises(UnsafeCheckpointError, match=r"evil\.pth: .*a call of '.+'; it was not run"):
         open_checkpoint(tmp_path / "evil.pth")
 
 
-def test_a_payload_leaves_no_trace(tmp_path):
+def test_a_payload_leaves_no_trace(tmp_path: Path) -> None:
     torch.save({"w": Call(pathlib.Path.touch, tmp_path / "trace")}, tmp_path / "evil.pth")
     with pytest.raises(UnsafeCheckpointError):
         open_checkpoint(tmp_path / "evil.pth")
@@ -312,7 +314,7 @@ def test_a_payload_leaves_no_trace(tmp_path):
         (b"ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nN)NtR.", "os.system"),
     ],
 )
-def test_every_opcode_that_calls_is_refused(tmp_path, pickled, named):
+def test_every_opcode_that_calls_is_refused(tmp_path: Path, pickled: Any, named: Any) -> None:
     path = torch_zip(tmp_path / "evil.pth", b"\x80\x02" + pickled, {})
     if named == "getattr of Global":
         pickled = pickled.replace(b"cos\nX", b"cos\nos\nX")
@@ -321,7 +323,7 @@ def test_every_opcode_that_calls_is_refused(tmp_path, pickled, named):
         open_checkpoint(path)
 
 
-def test_unknown_classes_become_inert(tmp_path):
+def test_unknown_classes_become_inert(tmp_path: Path) -> None:
     """NEWOBJ and BUILD of any class: nothing is imported, nothing runs."""
     pickled = b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\n)\x81}X\x01\x00\x00\x00bK\x01sbs."
     path = torch_zip(tmp_path / "w.pth", pickled, {})
@@ -329,7 +331,7 @@ def test_unknown_classes_become_inert(tmp_path):
         open_checkpoint(path)
 
 
-def test_messages_carry_no_terminal_escapes(tmp_path):
+def test_messages_carry_no_terminal_escapes(tmp_path: Path) -> None:
     path = torch_zip(tmp_path / "w.pth", b"\x80\x02c\x1b[2J\x1b[31mevil\nx\n)R.", {})
     with pytest.raises(UnsafeCheckpointError) as caught:
         open_checkpoint(path)

@@ -2,6 +2,8 @@
 
 import struct
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_equals_numpy(tmp_path, save):
+def test_npz_equals_numpy(tmp_path: Path, save: Any) -> None:
     save(tmp_path / "w.npz", **ARRAYS, note=np.array("some text"))
     checkpoint = open_checkpoint(tmp_path / "w.npz")
     assert checkpoint.format == "npz"
@@ -36,19 +38,19 @@ def test_npz_equals_numpy(tmp_path, save):
             assert checkpoint[name].shape == reference[name].shape
 
 
-def test_npz_of_objects_is_refused(tmp_path):
+def test_npz_of_objects_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", a=np.array([{}], dtype=object))
     with pytest.raises(UnsafeCheckpointError, match="pickled objects"):
         open_checkpoint(tmp_path / "w.npz")
 
 
-def npz(path, data, method=zipfile.ZIP_STORED):
+def npz(path: Any, data: Any, method: Any = zipfile.ZIP_STORED) -> Any:
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("a.npy", data)
     return path
 
 
-def npy(header, data=b"", version=b"\x01\x00"):
+def npy(header: Any, data: Any = b"", version: Any = b"\x01\x00") -> Any:
     text = header.encode("latin-1") + b"\n"
     width = "<H" if version[0] == 1 else "<I"
     return b"\x93NUMPY" + version + struct.pack(width, len(text)) + text + data
@@ -57,7 +59,7 @@ def npy(header, data=b"", version=b"\x01\x00"):
 GOOD = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"
 
 
-def test_newer_header_versions(tmp_path):
+def test_newer_header_versions(tmp_path: Path) -> None:
     for version in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
         path = npz(tmp_path / "w.npz", npy(GOOD, np.ones(2, np.float32).tobytes(), version))
         assert open_checkpoint(path)["a"].read().sum() == 2
@@ -74,13 +76,13 @@ def test_newer_header_versions(tmp_path):
         npy("{" * 5000, bytes(8)), npy(GOOD.replace("<f4", "|V4"), bytes(8)),
     ],
 )  # fmt: skip
-def test_damaged_arrays_are_refused(tmp_path, data):
+def test_damaged_arrays_are_refused(tmp_path: Path, data: Any) -> None:
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         with pytest.raises(CheckpointError, match=r"w\.npz"):
             open_checkpoint(npz(tmp_path / "w.npz", data, method))
 
 
-def test_a_zip_bomb_is_refused(tmp_path):
+def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     """200 MB of zeros in 200 kB."""
     header = GOOD.replace("(2,)", "(50000000,)")
     path = npz(tmp_path / "w.npz", npy(header, bytes(200_000_000)), zipfile.ZIP_DEFLATED)
@@ -88,14 +90,14 @@ def test_a_zip_bomb_is_refused(tmp_path):
         open_checkpoint(path)
 
 
-def patched(path, find, replace, *, last=False):
+def patched(path: Any, find: Any, replace: Any, *, last: Any = False) -> Any:
     data = path.read_bytes()
     at = data.rfind(find) if last else data.find(find)
     path.write_bytes(data[:at] + replace + data[at + len(find) :])
     return path
 
 
-def test_a_deflated_entry_that_lies_about_its_size(tmp_path):
+def test_a_deflated_entry_that_lies_about_its_size(tmp_path: Path) -> None:
     """It claims fewer bytes than it inflates to; what is beyond is never inflated."""
     path = npz(tmp_path / "w.npz", npy(GOOD, bytes(100_000)), zipfile.ZIP_DEFLATED)
     size = len(npy(GOOD, bytes(100_000)))
@@ -103,7 +105,7 @@ def test_a_deflated_entry_that_lies_about_its_size(tmp_path):
     assert open_checkpoint(path)["a"].read().sum() == 0
 
 
-def test_a_deflated_entry_with_broken_bytes(tmp_path):
+def test_a_deflated_entry_with_broken_bytes(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal(50_000).tobytes()
     header = GOOD.replace("(2,)", "(100000,)")
     path = npz(tmp_path / "w.npz", npy(header, noise), zipfile.ZIP_DEFLATED)
@@ -114,11 +116,11 @@ def test_a_deflated_entry_with_broken_bytes(tmp_path):
         open_checkpoint(path)["a"].read()
 
 
-def entries(path):
+def entries(path: Any) -> Any:
     return read_directory(OpenFile(path))
 
 
-def test_directory_equals_zipfile(tmp_path):
+def test_directory_equals_zipfile(tmp_path: Path) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = b"a comment of the archive" * 100
@@ -133,11 +135,11 @@ def test_directory_equals_zipfile(tmp_path):
             assert entry.stream().read() == archive.read(name)
 
 
-def local_header(data):
+def local_header(data: Any) -> Any:
     return data.find(b"PK\x01\x02")
 
 
-def test_overlapping_entries_are_refused(tmp_path):
+def test_overlapping_entries_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", bytes(100))
@@ -162,7 +164,7 @@ def test_overlapping_entries_are_refused(tmp_path):
         (0, b"XX", "damaged"),
     ],
 )
-def test_a_damaged_directory_is_refused(tmp_path, offset, value, why):
+def test_a_damaged_directory_is_refused(tmp_path: Path, offset: Any, value: Any, why: Any) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", bytes(100))
@@ -174,7 +176,7 @@ def test_a_damaged_directory_is_refused(tmp_path, offset, value, why):
         entries(path)
 
 
-def test_a_name_given_twice_is_refused(tmp_path):
+def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"1")
@@ -187,20 +189,20 @@ def test_a_name_given_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "data", [b"PK\x03\x04", b"PK\x03\x04" + bytes(100), b"PK\x05\x06" + bytes(5)]
 )
-def test_no_directory_at_all(tmp_path, data):
+def test_no_directory_at_all(tmp_path: Path, data: Any) -> None:
     (tmp_path / "w.zip").write_bytes(data)
     with pytest.raises(CheckpointError):
         open_checkpoint(tmp_path / "w.zip")
 
 
-def test_a_zip_of_something_else(tmp_path):
+def test_a_zip_of_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(CheckpointError, match="expected a weight file"):
         open_checkpoint(tmp_path / "w.zip")
 
 
-def test_zip64_records_that_are_missing(tmp_path):
+def test_zip64_records_that_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", bytes(100))
