@@ -1,6 +1,7 @@
 """``frostline diff`` as a command: output, exit codes, and what it does not import."""
 
 import csv
+import gc
 import io
 import json
 import subprocess
@@ -13,8 +14,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from frostline.cli_diff import command, diff
-from frostline.cli_diff.quick import parse, parser, run_quickly
+from frostline.cli_diff import command, diff, quick
+from frostline.cli_diff.quick import parse, run_quickly
 from frostline.cli_diff.running import Request
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
 
@@ -159,20 +160,18 @@ def typer_params() -> Any:
     return {p.name: p for p in typer.main.get_command(app).params if p.name != "help"}
 
 
-def test_both_parsers_know_the_same_options() -> None:
-    quick = {action.dest: action for action in parser()._actions}
-    assert set(quick) == set(typer_params()) == set(Request._fields)
-    for name, param in typer_params().items():
-        if param.param_type_name == "option":
-            assert quick[name].option_strings == param.opts, name
+def test_both_parsers_know_the_same_options():
+    options = {p.opts[0]: p.name for p in typer_params().values() if p.param_type_name == "option"}
+    named = {option: field for option, (field, _) in (quick.CHOICES | quick.VALUES).items()}
+    assert quick.FLAGS | quick.LISTS | named == options
+    assert {"base", "others", *options.values()} == set(Request._fields)
 
 
-def test_both_parsers_have_the_same_defaults_and_choices() -> None:
+def test_both_parsers_have_the_same_defaults_and_choices():
     request = parse(["a", "b"])
     assert request == Request(Path("a"), [Path("b")], include=[], exclude=[], rename=[])
-    quick = {action.dest: action for action in parser()._actions}
-    assert quick["kind"].choices == [kind.value for kind in command.Kind]
-    assert quick["output"].choices == [kind.value for kind in command.Format]
+    for option, kinds in (("--kind", command.Kind), ("--format", command.Format)):
+        assert quick.CHOICES[option][1] == tuple(kind.value for kind in kinds)
 
 
 ARGUMENTS = [
@@ -210,6 +209,13 @@ LISTS = ("others", "include", "exclude", "rename")
 def test_what_is_not_understood_is_left_to_typer(arguments: Any) -> None:
     assert parse(arguments) is None
     assert run_quickly(arguments) is None
+
+
+@pytest.fixture(autouse=True)
+def collector():
+    """The quick command turns the garbage collector off, for the rest of its process."""
+    yield
+    gc.enable()
 
 
 def test_quick_exit_codes(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
