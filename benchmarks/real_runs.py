@@ -26,8 +26,8 @@ import yaml
 from frostline.datasets import DatasetIndex
 from frostline.engines import Event
 from frostline.records import TrialRecord, atomic_write, write_json
-from frostline.report import report
-from frostline.report.tables import write_table
+from frostline.reporting import report
+from frostline.reporting.tables import write_table
 from frostline.study import Study, open_study
 from frostline.trial import FILES, load_data
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from frostline.errors import FrostlineError
     from frostline.evaluation import evaluate
     from frostline.plans import FreezePlan
-    from frostline.report import report
+    from frostline.reporting import report
     from frostline.study import Study
 
 __all__ = [
@@ -43,7 +43,7 @@ _PLACES = {
     "layers": ("depth", "layer_table"),
     "open_checkpoint": ("checkpoints", "open_checkpoint"),
     "read_dataset": ("datasets", "read_dataset"),
-    "report": ("report", "report"),
+    "report": ("reporting", "report"),
 }
 
 

@@ -146,7 +146,7 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html, figures and tables of a study, finished or not."""
-    from frostline.report import report as write_report
+    from frostline.reporting import report as write_report
 
     paths = write_report(folder, base=base)
     typer.echo(_shown_path(paths.html))

@@ -553,12 +553,12 @@ def draw_differences(
 
 
 def _show_a_decade(ax: "Axes") -> None:
-    """Widen a logarithmic axis to whole powers of ten where it spans less than one.
+    """Widen a logarithmic axis to whole powers of ten where it spans less than two.
 
     The labels between powers are long ("5.45 x 10^-7") and would be cut off at the left.
     """
     low, high = ax.get_ylim()
-    if 0 < low < high < 10 * low:
+    if 0 < low < high < 100 * low:
         ax.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))
 
 

@@ -28,6 +28,19 @@ def test_public_names() -> None:
         assert getattr(frostline, name).__doc__
 
 
+def test_names_are_the_same_before_and_after_submodules_load() -> None:
+    """A submodule of a public name's spelling would take its place once it is imported."""
+    import importlib
+    import pkgutil
+
+    first = {name: getattr(frostline, name) for name in PUBLIC}
+    for info in pkgutil.iter_modules(frostline.__path__, "frostline."):
+        if info.name != "frostline.__main__":
+            importlib.import_module(info.name)
+    assert {name: getattr(frostline, name) for name in PUBLIC} == first
+    assert callable(frostline.report)
+
+
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'difff'"):
         _ = frostline.difff

@@ -19,7 +19,7 @@ LEVELS = (
     ("engines", "estimate"),
     ("study",),
     ("figures",),
-    ("report", "comparison"),
+    ("reporting", "comparison"),
     ("demo",),
     ("cli_data", "cli_diff", "cli_progress"),
     ("cli",),

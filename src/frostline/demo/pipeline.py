@@ -132,7 +132,7 @@ def run_demo(
         ConfigError: the folder holds another study or other starting points.
         RecordError: the disk is full or the folder cannot be written.
     """
-    from frostline.report import report  # matplotlib: not for `write_demo`
+    from frostline.reporting import report  # matplotlib: not for `write_demo`
 
     study = Study.from_yaml(write_demo(folder))
     study.run(workers=workers, threads=1, on_event=on_event)

@@ -4,8 +4,8 @@ import math
 
 from frostline.figures import difference_table
 from frostline.records import TrialRecord
-from frostline.report.answer import Answer, answer
-from frostline.report.words import (
+from frostline.reporting.answer import Answer, answer
+from frostline.reporting.words import (
     cautions,
     compare_with_rule,
     findings,

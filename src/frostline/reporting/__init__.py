@@ -27,7 +27,7 @@ from frostline.figures import (
     write_png,
 )
 from frostline.records import TrialRecord, atomic_write
-from frostline.report.answer import (
+from frostline.reporting.answer import (
     Answer,
     Cell,
     Comparison,
@@ -36,10 +36,10 @@ from frostline.report.answer import (
     answer,
     comparison_row,
 )
-from frostline.report.examples import Example, example_images
-from frostline.report.page import Contents, render
-from frostline.report.tables import difference_rows, score_rows, trial_rows, write_table
-from frostline.report.words import findings, headline
+from frostline.reporting.examples import Example, example_images
+from frostline.reporting.page import Contents, render
+from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
+from frostline.reporting.words import findings, headline
 from frostline.study import Study, open_study
 from frostline.trial import FILES, load_data
 

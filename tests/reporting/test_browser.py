@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.report import report
+from frostline.reporting import report
 from tests.factories import write_squares_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]

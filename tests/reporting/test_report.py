@@ -11,7 +11,7 @@ import pytest
 
 from frostline.errors import RecordError
 from frostline.records import TrialRecord, write_json
-from frostline.report import ReportPaths, report
+from frostline.reporting import ReportPaths, report
 from tests.factories import (
     make_config,
     make_grid,

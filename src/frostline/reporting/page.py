@@ -28,10 +28,10 @@ from frostline.figures import (
     score_of,
 )
 from frostline.records import DataRecord, TrialRecord
-from frostline.report.answer import Answer, Comparison
-from frostline.report.examples import Example
-from frostline.report.svg import PAGE, inline_svg
-from frostline.report.words import (
+from frostline.reporting.answer import Answer, Comparison
+from frostline.reporting.examples import Example
+from frostline.reporting.svg import PAGE, inline_svg
+from frostline.reporting.words import (
     cautions,
     compare_with_rule,
     findings,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from frostline.figures import DifferenceTable
-from frostline.report.answer import Answer, Cell
+from frostline.reporting.answer import Answer, Cell
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
 

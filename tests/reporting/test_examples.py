@@ -13,7 +13,7 @@ from frostline.config import DataConfig, SplitConfig
 from frostline.datasets import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 from frostline.evaluation import Detections, to_coco_results
-from frostline.report.examples import (
+from frostline.reporting.examples import (
     Panel,
     example_images,
     pick_images,

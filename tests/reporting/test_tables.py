@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import RecordError
-from frostline.report.tables import (
+from frostline.reporting.tables import (
     difference_rows,
     rows_to_csv,
     score_rows,
