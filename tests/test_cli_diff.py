@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +161,14 @@ def typer_params() -> Any:
     return {p.name: p for p in typer.main.get_command(app).params if p.name != "help"}
 
 
-def test_both_parsers_know_the_same_options():
+def test_both_parsers_know_the_same_options() -> None:
     options = {p.opts[0]: p.name for p in typer_params().values() if p.param_type_name == "option"}
     named = {option: field for option, (field, _) in (quick.CHOICES | quick.VALUES).items()}
     assert quick.FLAGS | quick.LISTS | named == options
     assert {"base", "others", *options.values()} == set(Request._fields)
 
 
-def test_both_parsers_have_the_same_defaults_and_choices():
+def test_both_parsers_have_the_same_defaults_and_choices() -> None:
     request = parse(["a", "b"])
     assert request == Request(Path("a"), [Path("b")], include=[], exclude=[], rename=[])
     for option, kinds in (("--kind", command.Kind), ("--format", command.Format)):
@@ -212,7 +213,7 @@ def test_what_is_not_understood_is_left_to_typer(arguments: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def collector():
+def collector() -> Iterator[None]:
     """The quick command turns the garbage collector off, for the rest of its process."""
     yield
     gc.enable()
@@ -260,6 +261,7 @@ def test_a_reader_that_stops_reading(folder: Any) -> None:
 
 IMPORTS = """
 import sys
+from collections.abc import Iterator
 from frostline.cli_diff.quick import run_quickly
 assert run_quickly(sys.argv[1:]) == 0
 print(*sorted(sys.modules), file=sys.stderr)
