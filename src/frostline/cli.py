@@ -145,7 +145,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write report.html, figures and tables of a study, finished or not."""
+    """Write report.html, figures and tables from a study's finished trials."""
     from frostline.reporting import report as write_report
 
     paths = write_report(folder, base=base)
@@ -187,13 +187,15 @@ def demo(
 ) -> None:
     """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
     from frostline.cli_progress import follow
-    from frostline.demo import demo_trials, run_demo
+    from frostline.demo import NOTICE, demo_trials, run_demo
 
+    typer.echo(NOTICE, err=True)
     with _interruptible(), follow(demo_trials()) as on_event:
         result = run_demo(folder, workers=workers, on_event=on_event)
     for line in result.lines:
         typer.echo(line)
     typer.echo(_shown_path(result.report))
+    raise typer.Exit(0 if result.ok else 1)
 
 
 @app.command()
