@@ -324,7 +324,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--only", help="a part of the names of the pairs to run")
-    parser.add_argument("--against", help="a part of the names of the tools to run")
+    parser.add_argument(
+        "--against", help="parts of the names of the tools to run, separated by commas"
+    )
     parser.add_argument("--name", default="bench")
     parser.add_argument(
         "--peers", type=pathlib.Path, default=os.environ.get("FROSTLINE_BENCH_PEERS")
@@ -346,7 +348,7 @@ def main() -> None:
         for warm in (ours(a, b), others(a, b, None)["cat"]):
             subprocess.run(warm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         for label, command in others(a, b, peers).items():
-            if args.against and args.against not in label:
+            if args.against and not any(part in label for part in args.against.split(",")):
                 continue
             if isinstance(command, str):
                 left_out.append((pair, label, command))

@@ -365,7 +365,7 @@ def check_seeds(folder: pathlib.Path, trace: pathlib.Path) -> tuple[dict[str, by
     index_path(folder).write_bytes(index)
     sharded = open_checkpoint(index_path(folder))
     assert set(sharded) == set(arrays())
-    assert all(np.array_equal(sharded[key].read(), value) for key, value in arrays().items())
+    assert all(np.array_equal(sharded[key].read(), x) for key, x in arrays_of(arrays()).items())
     honest["index"] = index, {}
     assert not trace.exists()
     return {name: data for name, (data, _) in honest.items()} | hostile, len(honest)

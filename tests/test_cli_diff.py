@@ -261,7 +261,6 @@ def test_a_reader_that_stops_reading(folder: Any) -> None:
 
 IMPORTS = """
 import sys
-from collections.abc import Iterator
 from frostline.cli_diff.quick import run_quickly
 assert run_quickly(sys.argv[1:]) == 0
 print(*sorted(sys.modules), file=sys.stderr)

@@ -234,7 +234,7 @@ def test_what_has_no_counterpart_is_listed_and_other_shapes_are_not_comparable(
 def test_nothing_in_common(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, tmp_path / "a.pth")
     torch.save({"b": torch.zeros(4)}, tmp_path / "b.pth")
-    with pytest.raises(AlignmentError, match=r"a\.pth has a, b\.pth has b"):
+    with pytest.raises(AlignmentError, match=r"a\.pth has 'a', b\.pth has 'b'"):
         diff(tmp_path / "a.pth", tmp_path / "b.pth")
 
 
@@ -450,3 +450,19 @@ def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
     assert "not comparable" in row.note
     assert not row.moved
     assert row.to_dict()["signal"] is None
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    """As trials keep them."""
+    files = []
+    for n in range(3):
+        folder = tmp_path / f"seed{n}" / "last$1$"
+        folder.mkdir(parents=True)
+        torch.save({"w.weight": torch.randn(2, 2)}, folder / "weights.pth")
+        files.append(folder / "weights.pth")
+    result = trajectory(files[0], [*files, files[2]])
+    names = [f"seed{n}/last$1$/weights.pth" for n in range(3)]
+    assert [step.after for step in result.steps] == [*names, f"{names[2]} (2)"]
+    assert noise_floor(files[0], files[1:]).seeds == tuple(names[1:])
+    write_figure(result, tmp_path / "figure.svg")
+    assert "$1$" in (tmp_path / "figure.svg").read_text()

@@ -43,7 +43,7 @@ def _kill_while_training(folder: Path, workers: int, moment: random.Random) -> b
     before = _steps_logged(folder)
     process = _start(folder, workers)
     while process.poll() is None and _steps_logged(folder) == before:
-        time.sleep(0.02)
+        time.sleep(0.1)
     time.sleep(moment.uniform(0.0, 1.0))
     if process.poll() is not None:
         return False

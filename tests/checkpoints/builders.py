@@ -92,7 +92,7 @@ class StorageId:
     """A reference to a storage, with any claims."""
 
     def __init__(self, key: str, elements: Any, cls: Any = torch.FloatStorage) -> None:
-        self.pid = ("storage", cls, key, "cpu", elements)
+        self.pid: Any = ("storage", cls, key, "cpu", elements)
 
 
 def dumps(value: Any, protocol: int = 2) -> bytes:

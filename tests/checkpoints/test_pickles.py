@@ -12,8 +12,8 @@ import pytest
 
 from frostline.checkpoints import open_checkpoint
 from frostline.checkpoints.blobs import MemoryBlob
-from frostline.checkpoints.known_calls import KnownCalls
-from frostline.checkpoints.pickles import load_pickle
+from frostline.checkpoints.known_calls import KnownCalls, Storage
+from frostline.checkpoints.pickles import Global, StandIn, load_pickle
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 
@@ -194,3 +194,52 @@ def test_a_long_name_is_not_multiplied(tmp_path: Path) -> None:
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(value, 2))
     with pytest.raises(CheckpointError, match="characters"):
         open_checkpoint(tmp_path / "w.pkl")
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("_codecs.encode", (b"ab", "latin1")),
+        ("_codecs.encode", ("ab", "rot13")),
+        ("_codecs.encode", ("\u0100", "latin1")),
+        ("collections.OrderedDict", ([1],)),
+        ("collections.OrderedDict", ([((), 1)],)),
+        ("collections.deque", (5,)),
+        ("numpy.dtype", (5,)),
+        ("numpy.core.numeric._frombuffer", (b"", 5, (0,), "C")),
+        ("torch._utils._rebuild_tensor_v2", (1, 2)),
+        ("torch._utils._rebuild_tensor_v2", (1, 2, 3, 4)),
+        ("torch._tensor._rebuild_from_type_v2", (1, 2, 3, 4)),
+        ("torch._tensor._rebuild_from_type_v2", (Global("os.system"), 2, (), 4)),
+        ("torch._utils._rebuild_tensor_v3", (1, 2, 3, 4, 5, 6, 7)),
+        ("builtins.getattr", (Global("os"), "system")),
+        ("builtins.getattr", (StandIn(Global("a.B"), ()), 5)),
+        ("os.system", ("true",)),
+    ],
+)
+def test_calls_with_other_arguments_are_errors_of_ours(name: str, args: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"w\.pkl") as caught:
+        KnownCalls("w.pkl", MemoryBlob).reduce(name, args)  # type: ignore[arg-type]
+    assert str(caught.value).isprintable()
+
+
+def test_calls_that_are_known() -> None:
+    reduce = KnownCalls("w.pkl", MemoryBlob).reduce  # type: ignore[arg-type]
+    made = reduce("copyreg._reconstructor", (Global("a.B"), Global("builtins.object"), None))
+    assert (type(made), made.cls.name) == (StandIn, "a.B")
+    assert reduce("collections.OrderedDict", ({"a": 1},)) == {"a": 1}
+    assert reduce("torch.Size", ([1, 2],)) == (1, 2)
+    assert reduce("numpy.dtype", (b"<f4", False, True)).code == "f4"
+    assert reduce("numpy.dtype", (">f4",)).order == ">"
+    storage = Storage(None, MemoryBlob(b"1234"))
+    tensor = (storage, 0, (1,), (1,))
+    args: Any = (*tensor, False, {}, Global("torch.uint16"))
+    assert reduce("torch._utils._rebuild_tensor_v3", args).dtype == "uint16"
+    inner: Any = (
+        Global("torch._utils._rebuild_tensor_v2"),
+        Global("x.Sub"),
+        (storage, 0, (1,), (1,)),
+        {},
+    )
+    assert reduce("torch._tensor._rebuild_from_type_v2", inner).storage is storage
+    assert reduce("torch._utils._rebuild_parameter", ("data", True, {})) == "data"

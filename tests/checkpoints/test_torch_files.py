@@ -336,3 +336,100 @@ def test_messages_carry_no_terminal_escapes(tmp_path: Path) -> None:
     with pytest.raises(UnsafeCheckpointError) as caught:
         open_checkpoint(path)
     assert str(caught.value).isprintable()
+
+
+# The format before torch 1.6, by hand
+
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def legacy(path: Path, value: Any, keys: Any, data: bytes, system: Any = None) -> Path:
+    parts = [MAGIC, 1001, system or {"little_endian": True}, value, keys]
+    path.write_bytes(b"".join(dumps(part) for part in parts) + data)
+    return path
+
+
+def with_view(*view: Any) -> StorageId:
+    """A storage that is said to be a view of another: (key, offset, size)."""
+    storage = StorageId("0", 6)
+    storage.pid += view
+    return storage
+
+
+def six(order: str = "<") -> bytes:
+    numbers = np.arange(6, dtype=f"{order}f4").tobytes()
+    return (6).to_bytes(8, "little" if order == "<" else "big") + numbers
+
+
+def test_views_of_storages(tmp_path: Path) -> None:
+    """torch 0.4: a storage within a storage."""
+    whole = tensor_call(with_view(None), 0, (6,), (1,))
+    part = tensor_call(with_view(("1", 2, 4)), 1, (3,), (1,))
+    path = legacy(tmp_path / "w.pth", {"whole": whole, "part": part}, ["0"], six())
+    checkpoint = open_checkpoint(path)
+    np.testing.assert_array_equal(checkpoint["whole"].read(), np.arange(6))
+    np.testing.assert_array_equal(checkpoint["part"].read(), [3, 4, 5])
+
+
+def test_big_endian_legacy_files(tmp_path: Path) -> None:
+    value = {"w": tensor_call(StorageId("0", 6), 0, (6,), (1,))}
+    system = {"little_endian": False}
+    path = legacy(tmp_path / "w.pth", value, ["0"], six(">"), system)
+    np.testing.assert_array_equal(open_checkpoint(path)["w"].read(), np.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("storage", "keys", "data"),
+    [
+        (with_view(("1", -2, 4)), ["0"], six()),
+        (with_view("view"), ["0"], six()),
+        (with_view(("1", 2, 9)), ["0", "0"], six() * 2),
+        (StorageId("0", 6), ["1"], six()),
+        (StorageId("0", 6), {"0": 1}, six()),
+        (StorageId("0", 6), [0], six()),
+        (StorageId("0", 6), ["0"], (1 << 60).to_bytes(8, "little")),
+        (StorageId("0", 6), ["0"], six()[:-1]),
+        (StorageId("0", 6), [], b""),
+        (StorageId("0", -6), ["0"], six()),
+        (StorageId("0", "6"), ["0"], six()),
+        (StorageId("0", 6, int), ["0"], six()),
+    ],
+)
+def test_damaged_legacy_files(tmp_path: Path, storage: Any, keys: Any, data: bytes) -> None:
+    value = {"w": tensor_call(storage, 1, (3,), (1,))}
+    with pytest.raises(CheckpointError, match=r"w\.pth"):
+        open_checkpoint(legacy(tmp_path / "w.pth", value, keys, data))
+
+
+def test_a_storage_of_two_types(tmp_path: Path) -> None:
+    double = StorageId("0", 3, torch.DoubleStorage)
+    value = {
+        "a": tensor_call(StorageId("0", 6), 0, (2,), (1,)),
+        "b": tensor_call(double, 0, (2,), (1,)),
+    }
+    with pytest.raises(CheckpointError, match="two types"):
+        open_checkpoint(legacy(tmp_path / "w.pth", value, ["0"], six()))
+    path = torch_zip(tmp_path / "z.pth", dumps(value), {"0": six()[8:]})
+    assert open_checkpoint(path)["b"].dtype == "float64"  # torch's zip format allows it
+
+
+def test_a_byte_order_that_is_none(tmp_path: Path) -> None:
+    pickled = dumps({"w": tensor_call(StorageId("0", 6), 0, (2,), (1,))})
+    path = torch_zip(tmp_path / "w.pth", pickled, {"0": six()}, byteorder=b"middle")
+    with pytest.raises(CheckpointError, match="little or big"):
+        open_checkpoint(path)
+
+
+def test_storage_references_that_are_none(tmp_path: Path) -> None:
+    for pid in (("storage",), ("other", 1, "0", "cpu", 6), 7):
+        storage = StorageId("0", 6)
+        storage.pid = pid
+        pickled = dumps({"w": tensor_call(storage, 0, (2,), (1,))})
+        with pytest.raises(CheckpointError, match="storage reference"):
+            open_checkpoint(torch_zip(tmp_path / "w.pth", pickled, {"0": six()}))
+
+
+def test_a_tensor_without_a_storage(tmp_path: Path) -> None:
+    pickled = dumps({"w": tensor_call("no storage", 0, (2,), (1,))})
+    with pytest.raises(CheckpointError, match=r"arguments .*_rebuild_tensor_v2 takes"):
+        open_checkpoint(torch_zip(tmp_path / "w.pth", pickled, {}))

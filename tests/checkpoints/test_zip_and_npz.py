@@ -217,3 +217,38 @@ def test_zip64_records_that_are_missing(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match="zip64"):
         entries(path)
+
+
+def test_zip64_equals_zipfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As archives above 4 GB are written, with the limit moved to 100 bytes."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+    path = tmp_path / "w.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in (5, 200, 150):
+            archive.writestr(f"e{n}", bytes([n]) * n)
+    found = entries(path)
+    with zipfile.ZipFile(path) as archive:
+        assert list(found) == archive.namelist()
+        for name, entry in found.items():
+            assert entry.stream().read() == archive.read(name)
+
+
+def test_a_large_stored_entry_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frostline.checkpoints.zips._IN_MEMORY", 10)
+    path = tmp_path / "w.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", bytes(range(100)))
+    stream = entries(path)["a"].stream()
+    assert stream.read(5) == bytes(range(5))
+    assert stream.seek(0, 2) == 100
+    assert stream.seek(90) == 90
+    assert stream.read() == bytes(range(90, 100))
+    assert entries(path)["a"].stream(limit=3).read() == bytes(range(3))
+
+
+def test_a_compressed_entry_that_ends_early(tmp_path: Path) -> None:
+    path = npz(tmp_path / "w.npz", npy(GOOD, bytes(8)), zipfile.ZIP_DEFLATED)
+    size = len(npy(GOOD, bytes(8)))
+    patched(path, struct.pack("<I", size), struct.pack("<I", size + 40), last=True)
+    with pytest.raises(CheckpointError, match=r"end too early|bytes for shape"):
+        open_checkpoint(path)["a"].read()

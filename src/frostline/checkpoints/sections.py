@@ -51,7 +51,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
     names = tuple(parts)
     if wanted is not None:
         if wanted not in parts:
-            raise _no_section(where, f"a part named {wanted!r}", names)
+            raise _no_section(where, f"a part named {shown(wanted)}", names)
         return wanted, parts[wanted], names
     for key in _KNOWN:
         if key in parts:
@@ -69,7 +69,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
 
 
 def _no_section(where: str, expected: str, names: tuple[str, ...]) -> CheckpointError:
-    found = ", ".join(repr(name) for name in names[:12]) if names else "none"
+    found = ", ".join(shown(name) for name in names[:12]) if names else "none"
     return CheckpointError(
         f"{where}: expected {expected}, got {found}; name the part that holds the weights"
     )

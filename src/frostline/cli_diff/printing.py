@@ -87,10 +87,10 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _safe_cell(value: object) -> object:
-    """Spreadsheets run cells that begin like a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+    """Spreadsheets run cells that begin like a formula; terminals obey control characters."""
+    if not isinstance(value, str):
+        return value
+    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else _printable(value)
 
 
 _SHORT = {

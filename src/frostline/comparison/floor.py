@@ -19,7 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.checkpoints import Checkpoint
-from frostline.comparison.selection import Files, Kind, Selected, as_checkpoint, match, select
+from frostline.checkpoints.messages import shown
+from frostline.comparison.selection import (
+    Files,
+    Kind,
+    Selected,
+    as_checkpoint,
+    distinct_names,
+    match,
+    select,
+)
 from frostline.errors import AlignmentError, ConfigError
 
 if TYPE_CHECKING:
@@ -176,7 +185,7 @@ def noise_floor(
     backbone = matched[0].backbone
     return NoiseFloor(
         base=start.path.name,
-        seeds=tuple(end.path.name for end in ends),
+        seeds=distinct_names(ends),
         control=extra[0].path.name if extra else None,
         factor=factor,
         rows=rows,
@@ -198,7 +207,7 @@ def _row(
     for files, other in zip(matched, names, strict=True):
         if name not in other:
             raise AlignmentError(
-                f"expected {name} in every file, got none in {files.after.path.name}; "
+                f"expected {shown(name)} in every file, got none in {files.after.path.name}; "
                 "compare runs of one training, or leave it out with --exclude"
             )
         arrays.append(files.after[other[name]])

@@ -6,10 +6,21 @@ from typing import Literal, NamedTuple, get_args
 
 from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
 from frostline.checkpoints.architectures import Backbone, find_backbone
+from frostline.checkpoints.messages import shown
 from frostline.depth import ConvLayer
 from frostline.errors import AlignmentError, ConfigError
 
-__all__ = ["KINDS", "Files", "Kind", "Selected", "as_checkpoint", "kind_of", "match", "select"]
+__all__ = [
+    "KINDS",
+    "Files",
+    "Kind",
+    "Selected",
+    "as_checkpoint",
+    "distinct_names",
+    "kind_of",
+    "match",
+    "select",
+]
 
 Kind = Literal["conv", "linear", "norm", "all"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -39,6 +50,25 @@ def as_checkpoint(source: str | Path | Checkpoint, section: str | None = None) -
     if isinstance(source, Checkpoint):
         return source
     return open_checkpoint(source, section=section)
+
+
+def distinct_names(files: Sequence[Checkpoint]) -> tuple[str, ...]:
+    """File names, with as many of their folders as tell them apart.
+
+    Trials keep their weights under one name: ``seed0/weights.safetensors``. What still is the same
+    (a file given twice) is numbered.
+    """
+    parts = [file.path.resolve().parts for file in files]
+    names = [file.path.name for file in files]
+    for depth in range(2, max(map(len, parts))):
+        if len(set(names)) == len(set(parts)):
+            break
+        names = ["/".join(part[-depth:]) for part in parts]
+    seen: dict[str, int] = {}
+    for n, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        names[n] = name if seen[name] == 1 else f"{name} ({seen[name]})"
+    return tuple(names)
 
 
 def match(
@@ -136,7 +166,7 @@ def _nothing(files: Files, kind: str) -> str:
             f"expected tensors of kind {kind!r} that fit the patterns, got none of "
             f"{len(files.alignment.pairs)} matched; use --kind all, or check the patterns"
         )
-    some = ", ".join(list(files.before)[:_SHOWN]), ", ".join(list(files.after)[:_SHOWN])
+    some = [", ".join(map(shown, list(x)[:_SHOWN])) for x in (files.before, files.after)]
     return (
         f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]}, "
         f"{files.after.path.name} has {some[1]}; give their prefixes with --map old=new"

@@ -1,11 +1,11 @@
 """Several files against one: how training moved away from where it began."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from frostline.comparison.pairs import Comparison, diff
-from frostline.comparison.selection import as_checkpoint
+from frostline.comparison.selection import as_checkpoint, distinct_names
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,4 +84,9 @@ def trajectory(
     if not steps:
         raise ConfigError("expected at least one file after the base, got none; name its steps")
     start = as_checkpoint(base, options.get("section"))
-    return Trajectory(start.path.name, tuple(diff(start, step, **options) for step in steps))
+    files = [as_checkpoint(step, options.get("section")) for step in steps]
+    compared = zip(files, distinct_names(files), strict=True)
+    return Trajectory(
+        start.path.name,
+        tuple(replace(diff(start, file, **options), after=name) for file, name in compared),
+    )
