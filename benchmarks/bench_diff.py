@@ -49,7 +49,8 @@ BOUND = 900  # seconds after which a peer is stopped; said in the table
 
 
 def ours(a: pathlib.Path, b: pathlib.Path) -> list[str]:
-    return [sys.executable, "-m", "frostline", "diff", str(a), str(b), "--kind", "all",
+    script = "import sys; from frostline.__main__ import main; sys.exit(main())"  # as pip makes it
+    return [sys.executable, "-c", script, "diff", str(a), str(b), "--kind", "all",
             "--format", "json"]  # fmt: skip
 
 
@@ -290,6 +291,14 @@ def markdown(lines: list[dict[str, object]], left_out: list[tuple[str, str, str]
     return "\n".join(text) + "\n"
 
 
+def command_line(args: argparse.Namespace) -> str:
+    """How this was run, without the paths of one machine."""
+    words = ["python benchmarks/bench_diff.py --files DIR --rounds", str(args.rounds)]
+    words += ["--large"] * args.large + ["--peers VENV"] * bool(args.peers)
+    words += [f"--{key} {getattr(args, key)}" for key in ("only", "against") if getattr(args, key)]
+    return " ".join(words)
+
+
 def environment(peers: pathlib.Path | None) -> dict[str, object]:
     versions = {n: importlib.metadata.version(n) for n in ("numpy", "torch", "safetensors")}
     if peers:
@@ -313,7 +322,6 @@ def environment(peers: pathlib.Path | None) -> dict[str, object]:
         "cores": os.cpu_count(),
         "load_average_at_start": os.getloadavg()[0],
         "versions": versions,
-        "command": " ".join(["python", "benchmarks/bench_diff.py", *sys.argv[1:]]),
     }
 
 
@@ -339,7 +347,7 @@ def main() -> None:
     # In a process of its own: what this one holds would be counted in its children's peak memory.
     subprocess.run([sys.executable, *sys.argv, "--make"], check=True)
     peers = pathlib.Path(args.peers) if args.peers else None
-    about = environment(peers)
+    about = environment(peers) | {"command": command_line(args)}
     rows: list[dict[str, object]] = []
     left_out = []
     for pair, (a, b) in pairs_in(args.files, args.large).items():

@@ -470,7 +470,7 @@ def main() -> None:
     result |= {
         "seed": args.seed,
         "wall_s": time.monotonic() - begin,
-        "command": " ".join(["python", "benchmarks/fuzz_checkpoints.py", *sys.argv[1:]]),
+        "command": f"fuzz_checkpoints.py --mutants {args.mutants} --seed {args.seed}",
         "environment": environment(),
     }
     text = json.dumps(result, indent=1)

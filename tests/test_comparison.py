@@ -23,6 +23,7 @@ from frostline.comparison.page import page
 from frostline.depth import layer_table
 from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
+from tests.checkpoints.test_alignment import timm_lite0_name
 
 
 def moved(tensors: Any, step: Any, seed: Any) -> Any:
@@ -283,6 +284,27 @@ def test_real_pair_equals_numpy(real_weights: Path) -> None:
     assert {row.cosine for row in same.rows} == {0.0}
     assert not same.only_before
     assert not same.only_after
+
+
+def test_real_efficientnet_against_timm_names_equals_numpy(
+    real_weights: Path, tmp_path: Path
+) -> None:
+    """The original's names before, timm's after, and weights that moved a little."""
+    before = open_checkpoint(real_weights / "efficientnet-lite0-57934424.pth")
+    tensors = {name: torch.from_numpy(t.read()) for name, t in before.items()}
+    after = {timm_lite0_name(name): t for name, t in moved(tensors, 0.01, 3).items()}
+    safetensors.torch.save_file(after, tmp_path / "timm.safetensors")
+    result = diff(before, tmp_path / "timm.safetensors", kind="all")
+    assert not result.only_before
+    assert not result.only_after
+    assert len(result.rows) == len(before)
+    for row in result.rows:
+        if row.difference.note == "both are zero":  # counters
+            continue
+        u = tensors[row.name].double().numpy().ravel()
+        v = after[row.other].double().numpy().ravel()
+        plain = 1 - abs(u @ v) / math.sqrt((u @ u) * (v @ v))
+        assert row.cosine == pytest.approx(plain, rel=1e-9, abs=1e-15)
 
 
 # What a result can do

@@ -1,5 +1,6 @@
 """The command line, as ``frostline`` and as ``python -m frostline``."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -12,7 +13,9 @@ def main() -> None:
 
         code = run_quickly(sys.argv[2:])
         if code is not None:
-            sys.exit(code)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # all is written; taking numpy down in order would be 20 ms more
     from frostline.cli import main as typer_main
 
     typer_main()

@@ -50,6 +50,7 @@ Blocks = Callable[[], Iterable[Block]]
 _CHUNK: Final = 1 << 15  # elements at a time: two float64 buffers stay within a 1 MiB L2
 _EXTREME: Final = 1e3  # ratio of squared norms beyond which they are summed on their own
 _OPPOSITE: Final = 0.25  # S/D below which S is summed on its own
+_HAS_VECDOT: Final = hasattr(np, "vecdot")  # from numpy 2.0 on
 _FEW: Final = 32  # columns below which einsum beats a dot product for each row
 _TINY, _HUGE = 1e-200, 1e200  # squared norms outside are computed again with scaled values
 
@@ -305,12 +306,14 @@ class _Sums:
 
     def total(self) -> "_Sums":
         """The same over all rows, shape (1,)."""
+        if len(self.dd) == 1:
+            return self
         return _Sums(*(x.sum(keepdims=True) for x in (self.dd, self.pp, self.s, self.uu, self.vv)))
 
 
 def _row_dots(x: AnyArray, y: AnyArray) -> AnyArray:
     """Dot product of each row of two (rows, columns) matrices."""
-    if x.shape[1] < _FEW or not hasattr(np, "vecdot"):  # numpy 1.26 has no vecdot
+    if x.shape[1] < _FEW or not _HAS_VECDOT:
         return np.einsum("ij,ij->i", x, y)  # type: ignore[no-any-return]
     return np.vecdot(x, y)  # type: ignore[no-any-return]
 
@@ -358,9 +361,18 @@ def _measure(blocks: Blocks, sums: _Sums, *, filters: bool) -> Difference:
             return _undefined("a value is not finite")
         if scale != 1.0:
             return _measure_scaled(blocks, len(sums.dd), scale, filters=filters)
-    whole = float(_one_minus_cosine(blocks, total)[0])
     each = _quantiles(_one_minus_cosine(blocks, sums)) if filters else None
-    return _finish(total, whole, each)
+    return _finish(total, _whole(blocks, total), each)
+
+
+def _whole(blocks: Blocks, total: _Sums) -> float:
+    """1 - |cos| of all rows together; arithmetic on plain floats where one pass is enough."""
+    u, v = math.sqrt(total.uu[0]), math.sqrt(total.vv[0])
+    if u and v:
+        low, e = min(float(total.dd[0]), float(total.pp[0])), float(total.s[0]) / (u + v)
+        if e * e <= low / 2:
+            return min(max((low - e * e) / (2 * u * v), 0.0), 1.0)
+    return float(_one_minus_cosine(blocks, total)[0])
 
 
 def _in_range(total: _Sums) -> bool:
@@ -384,9 +396,9 @@ def _measure_scaled(blocks: Blocks, rows: int, scale: float, *, filters: bool) -
             yield top, u * scale, v * scale
 
     sums = _sum_blocks(scaled, rows)
-    whole = float(_one_minus_cosine(scaled, sums.total())[0])
+    total = sums.total()
     each = _quantiles(_one_minus_cosine(scaled, sums)) if filters else None
-    return _finish(sums.total(), whole, each)
+    return _finish(total, _whole(scaled, total), each)
 
 
 def _one_minus_cosine(blocks: Blocks, sums: _Sums) -> Floats:

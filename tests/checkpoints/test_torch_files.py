@@ -4,6 +4,8 @@ import collections
 import datetime
 import pathlib
 import pickle
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,24 @@ def test_mmengine_and_lightning_extras(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "w.ckpt")
     assert checkpoint.section == "state_dict"
     assert_equal(checkpoint, state_dict())
+
+
+def test_mmengine_message_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its history buffers hold a table of their own methods, pickled as calls of getattr."""
+    name = "mmengine.logging.history_buffer"
+    module = types.ModuleType(name)
+    source = "class HistoryBuffer:\n    def min(self): pass\n    def max(self): pass\n"
+    exec(source, module.__dict__)  # a class that pickles under mmengine's name
+    module.HistoryBuffer.__module__ = name
+    for part in ("mmengine", "mmengine.logging", name):
+        monkeypatch.setitem(sys.modules, part, module)
+    buffer = module.HistoryBuffer()
+    buffer._statistics_methods = {"min": type(buffer).min, "max": type(buffer).max}
+    buffer._log_history = np.arange(3.0)
+    saved = {"state_dict": state_dict(), "message_hub": {"loss": buffer}}
+    torch.save(saved, tmp_path / "w.pth")
+    monkeypatch.undo()
+    assert_equal(open_checkpoint(tmp_path / "w.pth"), state_dict())
 
 
 def test_state_dict_with_metadata_of_a_real_model(tmp_path: Path) -> None:

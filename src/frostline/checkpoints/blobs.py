@@ -12,6 +12,7 @@ from frostline.errors import CheckpointError
 __all__ = ["Blob", "DeflatedBlob", "FileBlob", "MemoryBlob", "OpenFile", "Window"]
 
 _INFLATE_STEP = 1 << 20
+_POSITIONED = hasattr(os, "preadv")
 
 
 class OpenFile:
@@ -60,7 +61,7 @@ class OpenFile:
         done = 0
         while done < len(target):
             try:
-                got = self._read_some(target[done:], offset + done)
+                got = self._read_some(target[done:] if done else target, offset + done)
             except OSError as error:
                 raise CheckpointError(
                     f"{self.path.name}: reading at byte {offset} failed, {error.strerror}; "
@@ -71,7 +72,7 @@ class OpenFile:
             done += got
 
     def _read_some(self, target: memoryview, offset: int) -> int:
-        if hasattr(os, "preadv"):
+        if _POSITIONED:
             return os.preadv(self._fd, [target], offset)
         with self._lock:  # Windows has no positioned read
             os.lseek(self._fd, offset, os.SEEK_SET)

@@ -78,6 +78,8 @@ _STAND_INS: Final = frozenset(
     }
 )  # fmt: skip
 _RECONSTRUCT: Final = {"copy_reg._reconstructor", "copyreg._reconstructor"}
+# Classes whose methods real files hold: mmengine's message hub keeps a table of its statistics.
+_METHOD_OWNERS: Final = {"mmengine.logging.history_buffer.HistoryBuffer"}
 _COPY_LIMIT: Final = 1 << 26  # items and characters that calls may copy out of one pickle
 
 
@@ -266,8 +268,12 @@ def _sequence(items: Any = (), *_: Any) -> list[Any]:
 
 
 def _bound_method(owner: Any, name: Any) -> StandIn:
-    """``getattr`` of an inert object: how a method stored on a module is pickled."""
-    if not isinstance(owner, StandIn) or type(name) is not str:
+    """``getattr`` of an inert object: how a method stored on a module is pickled.
+
+    What comes back is inert too: calling it is refused like any computed value.
+    """
+    named = isinstance(owner, Global) and owner.name in _METHOD_OWNERS
+    if not (named or isinstance(owner, StandIn)) or type(name) is not str:
         raise _NotOnTheListError(f"getattr of {type(owner).__name__}")
     return StandIn(Global("builtins.getattr"), (name,))
 

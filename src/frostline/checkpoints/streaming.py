@@ -60,39 +60,48 @@ class _Side:
     """One of the two tensors, and the buffers for its pieces."""
 
     def __init__(self, precision: Precision, chunk: int) -> None:
-        self._numbers = np.empty(chunk, precision)
+        self._buffer = np.empty(chunk, precision)
         self._bytes = np.empty(chunk * 8, np.uint8)
+        self._widen = False
         self._tensor: TensorRef | None = None
-        self._raw: np.dtype[Any] = np.dtype(np.uint8)
-        self._values: npt.NDArray[Any] | None = None
+        self._whole: npt.NDArray[Any] | None = None
+        self._shape = (-1, -1)
+        # Views of the buffers for pieces of one shape, which most pieces of a tensor have.
+        self._numbers: npt.NDArray[Any] = self._buffer
+        self._raw: npt.NDArray[Any] = self._bytes
+        self._target = memoryview(b"")
 
     def of(self, tensor: TensorRef) -> "_Side":
         """Turn to a tensor. One with strides is read whole, since its pieces lie apart."""
-        self._tensor, self._raw = tensor, raw_dtype(tensor)
-        self._values = None if tensor.stride is None else tensor.read().reshape(-1)
+        self._tensor, self._shape = tensor, (-1, -1)
+        self._whole = None if tensor.stride is None else tensor.read().reshape(-1)
+        self._widen = tensor.dtype == "bfloat16" and self._buffer.dtype == np.float32
         return self
 
     def take(self, start: int, rows: int, columns: int) -> npt.NDArray[Any]:
         """Elements from ``start`` on as numbers, shape (rows, columns)."""
-        count = rows * columns
-        numbers = self._numbers[:count]
-        if self._values is None:
-            self._convert(start, count, numbers)
-        else:
-            numbers[:] = self._values[start : start + count]
-        return numbers.reshape(rows, columns)
-
-    def _convert(self, start: int, count: int, numbers: npt.NDArray[Any]) -> None:
         tensor = self._tensor
         assert tensor is not None, "of() comes first"
-        data = self._bytes[: count * ITEMSIZE[tensor.dtype]]
-        tensor.read_raw(data.data, start)
-        raw = data.view(self._raw)
-        if tensor.dtype == "bfloat16" and numbers.dtype == np.float32:
+        if self._shape != (rows, columns):
+            self._reshape(tensor, rows, columns)
+        numbers = self._numbers
+        if self._whole is not None:
+            numbers[:] = self._whole[start : start + numbers.size].reshape(rows, columns)
+            return numbers
+        tensor.read_raw(self._target, start)
+        if self._widen:
             bits = numbers.view(np.uint32)
-            np.copyto(bits, raw)
+            np.copyto(bits, self._raw)
             np.left_shift(bits, 16, out=bits)
         elif tensor.dtype == "bfloat16" or tensor.dtype.startswith("float8"):
-            numbers[:] = decode(raw, tensor.dtype)
+            numbers[:] = decode(self._raw, tensor.dtype)
         else:
-            numbers[:] = raw
+            numbers[:] = self._raw
+        return numbers
+
+    def _reshape(self, tensor: TensorRef, rows: int, columns: int) -> None:
+        self._shape = rows, columns
+        self._numbers = self._buffer[: rows * columns].reshape(rows, columns)
+        data = self._bytes[: rows * columns * ITEMSIZE[tensor.dtype]]
+        self._raw = data.view(raw_dtype(tensor)).reshape(rows, columns)
+        self._target = data.data

@@ -42,7 +42,7 @@ def diff(
     ],
     kind: Annotated[
         Kind | None,
-        typer.Option(help="Tensors to compare. [default: conv if there are any, else all]"),
+        typer.Option(help="Tensors to compare. (Without it: conv, or all if there are none.)"),
     ] = None,
     include: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Only names that fit, like '*fpn*'.")
@@ -58,11 +58,11 @@ def diff(
         bool, typer.Option("--show-map", help="Print which name was matched to which, and stop.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option(help="Backbone, for forward order. [default: recognised]")
+        str | None, typer.Option(help="Backbone, for forward order. (Without it: recognised.)")
     ] = None,
     eps: Annotated[
         float | None,
-        typer.Option(min=0, help="BatchNorm eps of the model. [default: torchvision's]"),
+        typer.Option(min=0, help="BatchNorm eps of the model. (Without it: torchvision's.)"),
     ] = None,
     section: Annotated[
         str | None, typer.Option(metavar="KEY", help="Part of a file, such as model or ema.")

@@ -83,13 +83,15 @@ def run_quickly(arguments: Sequence[str]) -> int | None:
         return None
     gc.disable()  # a tenth of the time; what little garbage there is goes with the process
     try:
-        return run(request)
+        code = run(request)
+        sys.stdout.flush()  # here, where a closed pipe is expected
     except FrostlineError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command starts over\n")
-        return _INTERRUPTED
+        code = _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
+    return code

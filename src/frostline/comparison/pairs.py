@@ -35,8 +35,8 @@ MODEL_EPS: Final = {"mobilenet_v3_large": 1e-3}
 _USUAL_EPS: Final = 1e-5
 _SMALL: Final = {"bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"}
 _REAL: Final = ("float", "bfloat", "int", "uint", "bool")
-_THREADS_FROM: Final = 1 << 29  # bytes: below, a second thread costs more than it gains
-_THREADED_CHUNK: Final = 1 << 17  # elements: longer between two hand-overs of the interpreter
+_THREADS_FROM: Final = 1 << 26  # bytes: below, a second thread costs more than it gains
+_THREADED_CHUNK: Final = 1 << 16  # elements: longer between two hand-overs of the interpreter
 
 
 @dataclass(frozen=True, slots=True)
