@@ -24,7 +24,7 @@ from frostline.plans import FreezePlan
 from frostline.records import EpochRecord, atomic_write
 from frostline.tasks import PlacedImages, Sample, Task
 
-__all__ = ["Progress", "TrainingResult", "make_fabric", "train"]
+__all__ = ["Progress", "TrainingResult", "batch_at", "make_fabric", "train"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def train(
     score: Callable[[nn.Module], dict[str, float | None]],
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_resume: Callable[[int], None] = lambda step: None,
+    observe: Callable[[int, int], None] = lambda step, steps: None,
 ) -> TrainingResult:
     """Fine-tune ``model`` in place, resuming from ``checkpoint`` if there is one.
 
@@ -118,6 +119,9 @@ def train(
         score: model -> metrics, called every ``schedule.eval_every`` epochs.
         on_step: called after each step.
         on_resume: called with the step of the checkpoint, if there is one.
+        observe: called with the steps done and the steps in all, before the first step and after
+            each one. It may compute with the model, also draw random numbers, but must leave
+            parameters and buffers as they were. After a resume, steps come again.
 
     Raises:
         TrainingError: a loss is not finite; names epoch, step and images.
@@ -135,6 +139,8 @@ def train(
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
+    if state.step == 0:
+        observe(0, total)
 
     while state.step < total:
         started = time.monotonic()
@@ -144,7 +150,7 @@ def train(
             group["lr"] = lr
 
         torch.manual_seed(_derived(seed, "step", state.step))
-        batch = _batch(images, task, schedule, seed, epoch, position)
+        batch = batch_at(images, task, schedule, seed, epoch, position)
         set_train_mode(model, plan)
         with _autocast(fabric, schedule):
             losses = task.loss(wrapped, batch, fabric.device)
@@ -160,6 +166,7 @@ def train(
         state.step += 1
         _count(state, losses, len(batch), time.monotonic() - started)
         on_step(_progress(state, epoch, total, float(loss.detach()), len(batch)))
+        observe(state.step, total)
         epoch_ended = state.step % steps_per_epoch == 0
         if epoch_ended:
             _close_epoch(state, epoch + 1, lr, schedule, lambda: score(model))
@@ -205,10 +212,14 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
     return schedule.lr
 
 
-def _batch(
+def batch_at(
     images: PlacedImages, task: Task, schedule: ScheduleConfig, seed: int, epoch: int, position: int
 ) -> list[Sample]:
-    """The batch at one position of one epoch: a function of the seed alone."""
+    """The batch at one position of one epoch (both from 0), augmented.
+
+    Which images are in it is a function of the seed alone; augmentation draws from torch's
+    global generator.
+    """
     generator = torch.Generator().manual_seed(_derived(seed, "order", epoch))
     order = torch.randperm(len(images), generator=generator).tolist()
     start = position * schedule.batch_size

@@ -48,7 +48,16 @@ from frostline.records import (
 from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
 from frostline.training import Progress, TrainingResult, make_fabric, train
 
-__all__ = ["FILES", "Start", "TrialSpec", "load_data", "prepare", "run_trial", "trial_identity"]
+__all__ = [
+    "FILES",
+    "Moment",
+    "Start",
+    "TrialSpec",
+    "load_data",
+    "prepare",
+    "run_trial",
+    "trial_identity",
+]
 
 
 _AP50_NEAR_ZERO = 0.02
@@ -85,6 +94,9 @@ class TrialSpec:
         numbering: how ``key.depth`` counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
+        observer: called before the first training step and after each one, in the process that
+            trains; it must pickle to be sent there, and leave the model as it was. It is no part
+            of what defines the trial.
     """
 
     key: TrialKey
@@ -96,6 +108,7 @@ class TrialSpec:
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
+    observer: "Callable[[Moment], None] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +121,33 @@ class Start:
     plan_record: PlanRecord
     fingerprint: dict[str, str]
     backbone: dict[str, npt.NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """A training at one step, as an observer sees it.
+
+    Attributes:
+        step: optimiser steps done.
+        steps: steps in all.
+        spec: the cell.
+        start: the model as it trains, and copies of what it started from.
+        placed: images by split, on the study's canvas.
+        task: the task's functions.
+        device: where the model is.
+        score: headline scores of a model on ``val``.
+        folder: the trial's own folder.
+    """
+
+    step: int
+    steps: int
+    spec: TrialSpec
+    start: Start
+    placed: Mapping[str, PlacedImages]
+    task: Task
+    device: torch.device
+    score: Callable[[nn.Module], dict[str, float | None]]
+    folder: Path
 
 
 def run_trial(
@@ -148,6 +188,12 @@ def run_trial(
         found = task.predict(model, images, fabric.device, spec.schedule.batch_size)
         return _headline(task.evaluate(images.dataset, found))
 
+    def observe(step: int, steps: int) -> None:
+        if spec.observer is not None:
+            spec.observer(
+                Moment(step, steps, spec, start, placed, task, fabric.device, score, folder)
+            )
+
     with clock.measure("train"):
         training = train(
             start.model,
@@ -162,6 +208,7 @@ def run_trial(
             score=score,
             on_step=_logged(log, on_step),
             on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
+            observe=observe,
         )
     audited = audit(start.fingerprint, start.model, start.plan)
     require_passed(audited)

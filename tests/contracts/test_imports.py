@@ -18,6 +18,7 @@ LEVELS = (
     ("trial",),
     ("engines", "estimate"),
     ("study",),
+    ("signals",),
     ("figures",),
     ("reporting", "comparison"),
     ("demo",),
