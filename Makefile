@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint test-all test-browser docs clean
+.PHONY: demo test lint test-all test-browser grid-table docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/frostline demo demo
@@ -24,6 +24,9 @@ test-browser: $(VENV)/dev.stamp
 
 test-all: $(VENV)/dev.stamp
 	$(BIN)/pytest
+
+grid-table: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/grid_table.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
