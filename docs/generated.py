@@ -30,7 +30,8 @@ from frostline.schema import described_attributes
 
 __all__ = ["GENERATORS", "fill", "setup"]
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "real_runs"
+PAGES = Path(__file__).parent
+RESULTS = PAGES.parent / "benchmarks" / "results" / "real_runs"
 # What the public functions return, where a user goes on with it.
 RETURNED = (
     "frostline.comparison.Comparison",
@@ -161,30 +162,34 @@ def _value(annotation: Any) -> str:
 
 def study() -> str:
     """Every section of ``study.yaml``."""
-    return "\n\n".join(map(_model, _with_parts(config.StudyConfig, config)))
+    return _models(config.StudyConfig, config)
 
 
 def record() -> str:
     """Every part of a trial's record."""
-    return "\n\n".join(map(_model, _with_parts(records.TrialRecord, records)))
+    return _models(records.TrialRecord, records)
 
 
-def _with_parts(root: type[BaseModel], module: Any) -> list[type[BaseModel]]:
+def _models(root: type[BaseModel], module: Any) -> str:
     """A model and all models in its fields, in the order in which a reader meets them."""
     schema = root.model_json_schema()
-    found = [root.__name__]
+    places = {root.__name__: ""}
 
-    def meet(part: Any) -> None:
-        for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(part)):
-            if name not in found:
-                found.append(name)
-                meet(schema["$defs"][name])
+    def meet(properties: dict[str, Any], place: str) -> None:
+        for field, part in properties.items():
+            for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(part)):
+                if name not in places:
+                    below = f"{place}{field}." + ("NAME." if "additionalProperties" in part else "")
+                    places[name] = below
+                    meet(schema["$defs"][name]["properties"], below)
 
-    meet(schema["properties"])
-    return [getattr(module, name) for name in found]
+    meet(schema["properties"], "")
+    return "\n\n".join(
+        _model(getattr(module, name), place.removesuffix(".")) for name, place in places.items()
+    )
 
 
-def _model(model: type[BaseModel]) -> str:
+def _model(model: type[BaseModel], place: str) -> str:
     texts = described_attributes(model)
     schema = model.model_json_schema()
     rows = [
@@ -196,9 +201,11 @@ def _model(model: type[BaseModel]) -> str:
         )
         for name in model.model_fields
     ]
+    heading = f"`{place}`: {model.__name__}" if place else model.__name__
     first = inspect.cleandoc(model.__doc__ or "").partition("\nAttributes:")[0]
     table = _table(("field", "value", "default", "meaning"), rows)
-    return f"## {model.__name__}\n\n{_prose(first)}\n\n{table}"
+    target = f"({model.__name__.lower()})="
+    return f"{target}\n## {heading}\n\n{_prose(first)}\n\n{table}"
 
 
 def _type(part: dict[str, Any]) -> str:
@@ -266,6 +273,20 @@ def backbones() -> str:
         steps = ", ".join(f"{stage} {end}" for stage, end in ends.items())
         rows.append((_code(name), str(len(layer_table(name))), steps))
     return _table(("backbone", "convolutions", "k at which each stage is completely frozen"), rows)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def screenshot(name: str) -> str:
+    """``images/NAME_light.png`` and ``images/NAME_dark.png``, once both are there."""
+    shades = ("light", "dark")
+    if not all((PAGES / "images" / f"{name}_{shade}.png").is_file() for shade in shades):
+        return ""
+    return "\n\n".join(
+        f"```{{image}} /images/{name}_{shade}.png\n:class: only-{shade}\n:alt: {name}\n```"
+        for shade in shades
+    )
 
 
 # --- recorded results -----------------------------------------------------------------------------
@@ -381,7 +402,19 @@ def _escape_bars(*arguments: Any) -> None:
 
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (cli, study, record, stages, backbones, cells, noise, starts, python, returned)
+    for function in (
+        cli,
+        study,
+        record,
+        stages,
+        backbones,
+        screenshot,
+        cells,
+        noise,
+        starts,
+        python,
+        returned,
+    )
 }
 
 
