@@ -32,8 +32,13 @@ class ConvLayer:
         norm: module name of the BatchNorm that follows, or None (squeeze-excitation has none).
         stage: the stage it belongs to (``stem``, ``layer1``, ...).
         role: ``main`` path, ``projection`` (a residual block's shortcut) or ``squeeze``.
-        shape: weight shape (out channels, in channels per group, kernel height, kernel width).
+        shape: weight shape (out channels, in channels per group, kernel height, kernel width; of
+            an observed model as it is stored: transposed convolutions have in channels first).
         bias: whether the convolution has a bias tensor of its own.
+        tensors: names of its parameters and buffers, where observed on a model; None: weight and
+            bias.
+        norm_tensors: names of the parameters and buffers of all BatchNorm that go with it, where
+            observed on a model; None: those of ``norm``.
     """
 
     index: int
@@ -41,8 +46,10 @@ class ConvLayer:
     norm: str | None
     stage: str
     role: Role
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     bias: bool = False
+    tensors: tuple[str, ...] | None = None
+    norm_tensors: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         assert self.index >= 1, "layers are counted from 1"
@@ -52,6 +59,12 @@ class ConvLayer:
 class LayerTable:
     """All convolutions of one backbone, in the order in which a forward pass meets them.
 
+    Attributes:
+        architecture: name of the backbone; of an observed model the name of its class.
+        layers: the convolutions.
+        repeated: names of those that one forward pass calls several times (counted once).
+        unused: convolutions of an observed model that the forward pass did not call.
+
     Example:
         >>> layer_table("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
@@ -59,6 +72,8 @@ class LayerTable:
 
     architecture: str
     layers: tuple[ConvLayer, ...]
+    repeated: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         indices = [layer.index for layer in self.layers]

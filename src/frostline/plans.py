@@ -131,12 +131,18 @@ class FreezePlan:
 
 
 def _conv_tensors(layer: ConvLayer) -> Iterator[str]:
+    if layer.tensors is not None:
+        yield from layer.tensors
+        return
     yield f"{layer.name}.weight"
     if layer.bias:
         yield f"{layer.name}.bias"
 
 
 def _norm_tensors(layer: ConvLayer, tracked: bool) -> Iterator[str]:
+    if layer.norm_tensors is not None:
+        yield from layer.norm_tensors
+        return
     if layer.norm is None:
         return
     for tensor in _NORM_TENSORS:

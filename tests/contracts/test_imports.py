@@ -10,7 +10,7 @@ SOURCE = Path(frostline.__file__).parent
 LEVELS = (
     ("errors",),
     ("config", "depth"),
-    ("plans", "checkpoints", "datasets", "records"),
+    ("plans", "checkpoints", "datasets", "records", "observing"),
     ("difference", "inits", "evaluation"),
     ("models", "freezing"),
     ("tasks",),
