@@ -6,10 +6,16 @@ every table against a forward pass through the real network.
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
+from frostline.notebook import table_html
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["BACKBONES", "ConvLayer", "LayerTable", "Numbering", "Role", "layer_table"]
 
@@ -107,7 +113,7 @@ class LayerTable:
         if not 0 <= k <= deepest:
             raise PlanError(
                 f"depth {k} is beyond {self.architecture}: expected 0 to {deepest} in numbering "
-                f"'{numbering}'; `frostline layers {self.architecture}` prints the table"
+                f"'{numbering}'; {self._where_shown()} shows the table"
             )
         if numbering == "all":
             return self.layers[:k]
@@ -120,6 +126,62 @@ class LayerTable:
         for k, layer in enumerate(counted, start=1):
             ends[layer.stage] = k
         return ends
+
+    def end_of(self, stage: str) -> int:
+        """Depth at which a stage, or any module with convolutions, is completely frozen.
+
+        Args:
+            stage: a stage (``layer2``) or the name of a module (``layer2.0``).
+
+        Raises:
+            PlanError: no convolution has that stage, or a name that begins with it.
+        """
+        inside = [
+            layer.index
+            for layer in self.layers
+            if stage == layer.stage or f"{layer.name}.".startswith(f"{stage}.")
+        ]
+        if not inside:
+            raise PlanError(
+                f"{self.architecture} has no stage '{stage}': expected one of "
+                f"{', '.join(self.stage_ends())}, or a module with convolutions"
+            )
+        return inside[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "architecture": self.architecture,
+            "stages": self.stage_ends(),
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "repeated": list(self.repeated),
+            "unused": list(self.unused),
+        }
+
+    def plot(self, ax: "Axes") -> None:
+        """Draw on ``ax`` which share of the convolutions' weights each depth k freezes."""
+        sizes = [math.prod(layer.shape) for layer in self.layers]
+        shares = [100 * done / sum(sizes) for done in itertools.accumulate(sizes, initial=0)]
+        ax.step(range(len(shares)), shares, where="post")
+        for end in list(self.stage_ends().values())[:-1]:
+            ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_xlabel("frozen convolutions k, counted from the input")
+        ax.set_ylabel("frozen weights of convolutions / %")
+        ax.set_title(self.architecture)
+
+    def _repr_html_(self) -> str:
+        head = ("k", "convolution", "stage", "role", "weight", "BatchNorm")
+        caption = f"{self.architecture}: {len(self.layers)} convolutions in forward order"
+        if self.repeated:
+            caption += f"; called several times: {', '.join(self.repeated)}"
+        if self.unused:
+            caption += f"; never called, without a depth: {', '.join(self.unused)}"
+        return table_html(caption, head, map(_cells, self.layers))
+
+    def _where_shown(self) -> str:
+        if self.architecture in BACKBONES:
+            return f"`frostline layers {self.architecture}`"
+        return "frostline.layers(model, example_input)"
 
     def paper_index(self, layer: ConvLayer) -> int | None:
         """Position of a layer in ``paper`` numbering; None for the stem and the projections."""
@@ -169,6 +231,11 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
         architecture,
         tuple(dataclasses.replace(row, index=i) for i, row in enumerate(rows, start=1)),
     )
+
+
+def _cells(layer: ConvLayer) -> tuple[str, ...]:
+    shape = " x ".join(map(str, layer.shape))
+    return (str(layer.index), layer.name, layer.stage, layer.role, shape, layer.norm or "")
 
 
 def _conv(  # one row; the index is filled in when the table is put together

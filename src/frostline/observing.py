@@ -21,7 +21,7 @@ _PRODUCTS = {"mul", "mul_", "__mul__", "__imul__", "__rmul__"}
 
 
 def observe_table(
-    module: nn.Module, example: Any, *, architecture: str | None = None
+    module: nn.Module, example: Any = None, *, architecture: str | None = None
 ) -> LayerTable:
     """The convolutions of a model in the order in which one forward pass meets them.
 
@@ -42,12 +42,15 @@ def observe_table(
         module: any model.
         example: what the model is called with: a tuple is its positional arguments, a mapping its
             keyword arguments, anything else (a tensor, a list of images) its one argument. On the
-            model's device, large enough that no feature map becomes empty.
+            model's device, large enough that no feature map becomes empty. None: the model's
+            ``example_input_array`` (Lightning's name for it).
         architecture: name of the table; None: the name of the model's class.
 
     Raises:
-        PlanError: the forward pass fails, or meets no convolution.
+        PlanError: there is no example, the forward pass fails, or it meets no convolution.
     """
+    if example is None:
+        example = _own_example(module)
     seen = _Watcher(module)
     with _quiet(module), seen.hooks(), seen:
         _call(module, example)
@@ -211,6 +214,18 @@ def _quiet(module: nn.Module) -> Iterator[None]:
     finally:
         for child, flag in flags.items():
             child.training = flag
+
+
+def _own_example(module: nn.Module) -> Any:
+    example = getattr(module, "example_input_array", None)
+    if example is None:
+        first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
+        channels = first.in_channels if first else 3
+        raise PlanError(
+            f"the order of {type(module).__name__}'s convolutions is read off a forward pass: "
+            f"expected an example_input, such as torch.zeros(1, {channels}, 224, 224)"
+        )
+    return example
 
 
 def _call(module: nn.Module, example: Any) -> None:
