@@ -19,8 +19,7 @@ from frostline.plans import FreezePlan
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),  # few workers, no logger
     pytest.mark.filterwarnings("ignore::UserWarning:pytorch_lightning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # of Lightning about torch
 ]
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -45,7 +44,7 @@ def _module(package: str = PACKAGES[0], **changes: Any) -> Any:
         super(kind, self).__init__()
         self.model = _network()
         self.example_input_array = torch.zeros(1, 3, 8, 8)
-        self.modes: list[bool] = []
+        self.modes = []
 
     def training_step(self: Any, batch: Any, _index: int) -> Tensor:
         x, y = batch
@@ -64,7 +63,7 @@ def _module(package: str = PACKAGES[0], **changes: Any) -> Any:
         "validation_step": lambda self, batch, index: None,
         "configure_optimizers": configure_optimizers,
     }
-    kind = type(
+    kind: Any = type(
         "Classifier", (importlib.import_module(package).LightningModule,), methods | changes
     )
     return kind()
