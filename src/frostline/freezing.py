@@ -46,7 +46,7 @@ def freeze(
 
     Args:
         model: any model; changed in place. Freeze before ``torch.compile`` and before the model is
-            sharded.
+            sharded; ``undo`` before ``torch.jit.script``, which knows no hooks.
         plan: what to freeze: a ``FreezePlan``; a number k of convolutions, counted from the input;
             the name of a stage or module (``layer2``), with all that comes before it in a forward
             pass; or a list of shell patterns of tensor names (``["stem.*"]``), which freeze what

@@ -240,7 +240,7 @@ def _call(module: nn.Module, example: Any) -> None:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise PlanError(
             f"{type(module).__name__} cannot be called with the example input ({reason}); "
-            "give what the model is called with: a tensor, or a tuple of its arguments"
+            "give what the model is called with: a tensor, a list of images, a tuple of arguments"
         ) from error
 
 

@@ -61,7 +61,8 @@ class FreezePlan:
             batch_norm: ``frozen`` adds every BatchNorm of the backbone, ``follow`` those of the
                 frozen convolutions, ``live`` none.
             numbering: how ``k`` counts.
-            prefix: what stands before the backbone's names in the model's state dict.
+            prefix: what stands before the backbone's names in the model's state dict; "" for a
+                table that was observed on the whole model.
 
         Raises:
             PlanError: k is beyond the model or the numbering is not defined for it.
