@@ -25,14 +25,17 @@ import yaml
 
 from frostline.datasets import DatasetIndex
 from frostline.engines import Event
+from frostline.figures import Score, score_of
 from frostline.records import TrialRecord, atomic_write, write_json
 from frostline.reporting import report
+from frostline.reporting.answer import answer
 from frostline.reporting.tables import write_table
 from frostline.study import Study, open_study
 from frostline.trial import FILES, load_data
 
 RESULTS = Path(__file__).parent / "results" / "real_runs"
 RECORDS = "records.jsonl.gz"
+SCORES_SHOWN: tuple[Score, ...] = ("ap", "ap50", "wheat")
 
 SHARED = {
     "version": 1,
@@ -152,8 +155,36 @@ def collect(folder: Path, base: Path) -> None:
         "resumed_at_steps": {r.key.slug: r.resumed_at_steps for r in records if r.resumed_at_steps},
     }
     write_json(target / "facts.json", facts)
+    (target / "summary.md").write_text(summary(folder.name, records, paths.lines))
     print(json.dumps({k: facts[k] for k in ("trials", "planned", "flags")}, indent=1))
     print("largest gap to pycocotools:", max(gaps.values()))
+
+
+def summary(name: str, records: Sequence[TrialRecord], lines: Sequence[str]) -> str:
+    """What the report says in words, and every cell with its seeds, as Markdown."""
+    found = answer(records, deepest=SHARED["depths"][-1])
+    text = [f"# {name}", "", "Written by `real_runs.py collect`; AP on the validation images.", ""]
+    text += [f"- {line}" for line in lines]
+    text += [
+        "",
+        "| start | k | AP by seed | mean | minus best [95 %] | AP50 by seed | wheat by seed |",
+    ]
+    text += ["|---|---|---|---|---|---|---|"]
+    for comparison in found.comparisons:
+        cell = comparison.cell
+        here = sorted(
+            (r for r in records if (r.key.init, r.key.depth) == (cell.init, cell.depth)),
+            key=lambda record: record.key.seed,
+        )
+        seeds = [
+            " ".join(f"{100 * score_of(record, score):.1f}" for record in here)
+            for score in SCORES_SHOWN
+        ]
+        row = [cell.init, str(cell.depth), seeds[0], f"{100 * cell.mean:.1f}",
+               f"{100 * comparison.difference:+.1f} [{100 * comparison.low:+.1f}, "
+               f"{100 * comparison.high:+.1f}] {comparison.verdict}", *seeds[1:]]  # fmt: skip
+        text.append("| " + " | ".join(row) + " |")
+    return "\n".join(text) + "\n"
 
 
 def _known_gaps(target: Path) -> dict[str, float]:

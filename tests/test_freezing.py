@@ -1,12 +1,26 @@
+import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from frostline.config import BackboneName, ModelConfig
+from frostline.depth import layer_table
 from frostline.errors import AuditError, PlanError
-from frostline.freezing import apply_plan, audit, fingerprint, require_passed, set_train_mode
+from frostline.freezing import (
+    PlanLike,
+    apply_plan,
+    audit,
+    fingerprint,
+    freeze,
+    plan_for,
+    require_passed,
+    set_train_mode,
+)
 from frostline.models import build_detector, model_layers
 from frostline.plans import BatchNormPolicy, FreezePlan
 
@@ -111,3 +125,139 @@ def test_a_plan_that_leaves_nothing_is_refused() -> None:
     plan = FreezePlan.matching(model.state_dict(), ["*"], batch_norm="frozen")
     with pytest.raises(PlanError, match="nothing is left to train"):
         apply_plan(model, plan)
+
+
+def _net() -> Any:
+    """Two convolutions with their BatchNorm, and a head."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
+    )
+
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    model.train()
+    optimizer.zero_grad()
+    model(torch.randn(4, 3, 8, 8) + 3).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("plan", [1, "0", ["0.*"]])
+def test_freeze_holds_against_train_and_weight_decay(plan: PlanLike) -> None:
+    net = _net()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, weight_decay=0.5)
+    _step(net, optimizer)  # momentum and gradients from before the freeze
+    frozen = freeze(net, plan, example_input=EXAMPLE)
+    for _ in range(2):
+        _step(net, optimizer)
+    result = frozen.audit()
+    assert result.passed
+    assert result.frozen == 6
+    assert not result.unmoved
+    assert frozen.frozen_parameters == 4 * 27 + 8
+    assert frozen.trainable_parameters == 4 * 36 + 8 + 10
+
+
+def test_batch_norm_policies_of_a_depth() -> None:
+    counts = {"follow": 6, "live": 1, "frozen": 11}
+    for policy in POLICIES:
+        plan, table = plan_for(_net(), 1, example_input=EXAMPLE, batch_norm=policy)
+        assert len(plan.tensors) == counts[policy]
+        assert table is not None
+        assert table.max_depth() == 2
+
+
+def test_undo_lets_everything_train_as_before() -> None:
+    net = _net()
+    net[1][0].weight.requires_grad_(False)
+    net[0][1].eval()
+    frozen = freeze(net, 2, example_input=EXAMPLE)
+    frozen.undo()
+    frozen.undo()
+    assert [p.requires_grad for p in net.parameters()] == [True] * 3 + [False] + [True] * 4
+    assert not net[0][1].training
+    assert net[1][1].training
+    _step(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    assert "0.1.running_mean" in frozen.audit().changed
+    assert not any(m._forward_pre_hooks for m in net.modules())
+
+
+def test_enforce_and_remember() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    net[0][0].weight.requires_grad_(True)
+    net[0][0].weight.grad = torch.ones_like(net[0][0].weight)
+    assert frozen.enforce() == 1
+    assert net[0][0].weight.grad is None
+    net.load_state_dict({name: value + 1 for name, value in net.state_dict().items()})
+    assert len(frozen.audit().changed) == 6
+    frozen.remember()
+    assert frozen.audit().passed
+
+
+def test_copies_are_frozen_too_and_can_be_saved(tmp_path: Path) -> None:
+    net = _net()
+    freeze(net, 1, example_input=EXAMPLE)
+    torch.save(net, tmp_path / "net.pt")
+    loaded = torch.load(tmp_path / "net.pt", weights_only=False)
+    for other in (copy.deepcopy(net), loaded):
+        before = fingerprint(other)
+        other.train()(torch.rand(2, 3, 8, 8))
+        assert before["0.1.running_mean"] == fingerprint(other)["0.1.running_mean"]
+        assert before["1.1.running_mean"] != fingerprint(other)["1.1.running_mean"]
+
+
+def test_spectral_norm_and_tied_weights_hold() -> None:
+    first, tied = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    tied.weight = first.weight
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 1))
+    net = nn.Sequential(spectral, first, tied, nn.Conv2d(3, 1, 1))
+    frozen = freeze(net, ["0.*", "2.weight"])
+    assert not first.weight.requires_grad
+    _step(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    assert frozen.audit().passed
+    assert frozen.audit().unmoved == ("1.weight",)  # the same tensor, outside the plan by this name
+
+
+def test_plans_of_other_names_are_fitted() -> None:
+    net = torchvision.models.resnet18(weights=None)
+    plan = FreezePlan.at_depth(layer_table("resnet18"), 5, batch_norm="follow")
+    frozen = freeze(nn.ModuleDict({"net": net}), plan)
+    assert frozen.plan.tensors[0] == "net.bn1.bias"
+    assert frozen.plan.label == "k=5"
+    assert freeze(net, 5, example_input=torch.zeros(1, 3, 32, 32)).plan.tensors == tuple(
+        name.removeprefix("net.") for name in frozen.plan.tensors
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (3, "expected 0 to 2 .* frostline.layers"),
+        ("layer9", "no stage 'layer9': expected one of 0, 1"),
+        ("0.*", "patterns are a list"),
+        (["nothing.*"], "matches none of 14"),
+        (FreezePlan.at_depth(layer_table("resnet18"), 1), "names 81 tensors that the model"),
+    ],
+)
+def test_plans_that_do_not_fit_are_one_line(plan: PlanLike, message: str) -> None:
+    with pytest.raises(PlanError, match=message) as error:
+        freeze(_net(), plan, example_input=EXAMPLE)
+    assert "\n" not in str(error.value)
+
+
+def test_frozen_shows_itself() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    data = json.loads(json.dumps(frozen.to_dict()))
+    assert data["plan"]["tensors"] == list(frozen.plan)
+    assert data["table"]["stages"] == {"0": 1, "1": 2}
+    assert "116 of 278" in frozen._repr_html_()
+    assert "116 of 278" in repr(frozen)
+    assert "freeze audit: passed" in frozen.audit()._repr_html_()
+    assert frozen.audit().to_dict()["passed"] is True

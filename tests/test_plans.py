@@ -59,3 +59,41 @@ def test_patterns_must_match_something() -> None:
 def test_digest_tells_policies_apart() -> None:
     plans = {FreezePlan.at_depth(TABLE, 0, batch_norm=p).digest() for p in ("follow", "live")}
     assert len(plans) == 2
+
+
+NAMES = ("conv1.weight", "bn1.weight", "fc.weight")
+
+
+def _plan(*tensors: str) -> FreezePlan:
+    return FreezePlan("by hand", tuple(sorted(tensors)), "follow")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.model.", "_orig_mod."])
+def test_a_plan_is_fitted_to_the_names_of_a_wrapper(prefix: str) -> None:
+    plan = _plan("bn1.weight", "conv1.weight")
+    fitted = plan.fitted_to([prefix + name for name in NAMES])
+    assert fitted.tensors == (f"{prefix}bn1.weight", f"{prefix}conv1.weight")
+    assert fitted.label == "by hand"
+
+
+def test_a_plan_for_a_detectors_backbone_fits_the_bare_network() -> None:
+    plan = _plan("backbone.body.conv1.weight")
+    assert plan.fitted_to(NAMES).tensors == ("conv1.weight",)
+    assert plan.fitted_to(["net.conv1.weight"]).tensors == ("net.conv1.weight",)
+
+
+def test_a_plan_is_never_fitted_by_guessing() -> None:
+    plan = _plan("bn1.weight", "conv1.weight")
+    twice = [f"{copy}.{name}" for copy in ("student", "teacher") for name in NAMES]
+    with pytest.raises(PlanError, match=r"prefixes 'student\.', 'teacher\.'"):
+        plan.fitted_to(twice)
+    with pytest.raises(PlanError, match=r"names 2 tensors .* first 'bn1\.weight'"):
+        plan.fitted_to(["model.conv1.weight", "xbn1.weight"])
+    assert _plan().fitted_to(["a"]).tensors == ()
+
+
+def test_a_module_is_a_stage_too() -> None:
+    assert FreezePlan.at_stage(TABLE, "layer2.0").depth == 8  # 5, two, and the projection
+    assert FreezePlan.at_stage(TABLE, "layer2.0.conv1").depth == 6
+    with pytest.raises(PlanError, match=r"no stage 'layer2\.9'"):
+        FreezePlan.at_stage(TABLE, "layer2.9")

@@ -8,13 +8,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frostline.api import layers, run
     from frostline.checkpoints import open_checkpoint
     from frostline.comparison import diff
     from frostline.config import StudyConfig
     from frostline.datasets import read_dataset
-    from frostline.depth import layer_table as layers
     from frostline.errors import FrostlineError
     from frostline.evaluation import evaluate
+    from frostline.freezing import freeze
     from frostline.plans import FreezePlan
     from frostline.reporting import report
     from frostline.study import Study
@@ -26,10 +27,12 @@ __all__ = [
     "StudyConfig",
     "diff",
     "evaluate",
+    "freeze",
     "layers",
     "open_checkpoint",
     "read_dataset",
     "report",
+    "run",
 ]
 
 # public name -> module and name there (PEP 562)
@@ -40,10 +43,12 @@ _PLACES = {
     "StudyConfig": ("config", "StudyConfig"),
     "diff": ("comparison", "diff"),
     "evaluate": ("evaluation", "evaluate"),
-    "layers": ("depth", "layer_table"),
+    "freeze": ("freezing", "freeze"),
+    "layers": ("api", "layers"),
     "open_checkpoint": ("checkpoints", "open_checkpoint"),
     "read_dataset": ("datasets", "read_dataset"),
     "report": ("reporting", "report"),
+    "run": ("api", "run"),
 }
 
 

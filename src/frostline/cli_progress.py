@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from frostline.engines import Event
+from frostline.training import Progress as TrainingProgress
 
-__all__ = ["follow"]
+__all__ = ["follow", "step_note"]
 
 _LINE_EVERY_SECONDS = 30.0
 
@@ -53,9 +54,8 @@ class _Bars:
             now = event.progress
             if slug not in self._running:
                 return  # a late message of a trial that has ended
-            note = _note(now.loss, now.images_per_second, now.seconds_left)
             self._progress.update(
-                self._running[slug], completed=now.step, total=now.steps, note=note
+                self._running[slug], completed=now.step, total=now.steps, note=step_note(now)
             )
         elif event.outcome is not None:
             if slug in self._running:
@@ -80,8 +80,7 @@ class _Lines:
                 return
             self._last[slug] = now
             p = event.progress
-            note = _note(p.loss, p.images_per_second, p.seconds_left)
-            text = f"epoch {p.epoch}, step {p.step}/{p.steps}, {note}"
+            text = f"epoch {p.epoch}, step {p.step}/{p.steps}, {step_note(p)}"
         elif event.outcome is not None:
             self._ended += 1
             text = f"{event.outcome.message} ({self._ended} of {self._trials} ended)"
@@ -90,5 +89,7 @@ class _Lines:
         print(f"{slug}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _note(loss: float, rate: float, left: float) -> str:
-    return f"loss {loss:.3f}, {rate:.1f} images/s, {left / 60:.1f} min left"
+def step_note(now: TrainingProgress) -> str:
+    """Loss, speed and time left of a running trial."""
+    left = now.seconds_left / 60
+    return f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.1f} min left"

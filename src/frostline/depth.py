@@ -6,10 +6,16 @@ every table against a forward pass through the real network.
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
+from frostline.notebook import table_html
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["BACKBONES", "ConvLayer", "LayerTable", "Numbering", "Role", "layer_table"]
 
@@ -32,8 +38,13 @@ class ConvLayer:
         norm: module name of the BatchNorm that follows, or None (squeeze-excitation has none).
         stage: the stage it belongs to (``stem``, ``layer1``, ...).
         role: ``main`` path, ``projection`` (a residual block's shortcut) or ``squeeze``.
-        shape: weight shape (out channels, in channels per group, kernel height, kernel width).
+        shape: weight shape (out channels, in channels per group, kernel height, kernel width; of
+            an observed model as it is stored: transposed convolutions have in channels first).
         bias: whether the convolution has a bias tensor of its own.
+        tensors: names of its parameters and buffers, where observed on a model; None: weight and
+            bias.
+        norm_tensors: names of the parameters and buffers of all BatchNorm that go with it, where
+            observed on a model; None: those of ``norm``.
     """
 
     index: int
@@ -41,8 +52,10 @@ class ConvLayer:
     norm: str | None
     stage: str
     role: Role
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     bias: bool = False
+    tensors: tuple[str, ...] | None = None
+    norm_tensors: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         assert self.index >= 1, "layers are counted from 1"
@@ -52,6 +65,12 @@ class ConvLayer:
 class LayerTable:
     """All convolutions of one backbone, in the order in which a forward pass meets them.
 
+    Attributes:
+        architecture: name of the backbone; of an observed model the name of its class.
+        layers: the convolutions.
+        repeated: names of those that one forward pass calls several times (counted once).
+        unused: convolutions of an observed model that the forward pass did not call.
+
     Example:
         >>> layer_table("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
@@ -59,6 +78,8 @@ class LayerTable:
 
     architecture: str
     layers: tuple[ConvLayer, ...]
+    repeated: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         indices = [layer.index for layer in self.layers]
@@ -92,7 +113,7 @@ class LayerTable:
         if not 0 <= k <= deepest:
             raise PlanError(
                 f"depth {k} is beyond {self.architecture}: expected 0 to {deepest} in numbering "
-                f"'{numbering}'; `frostline layers {self.architecture}` prints the table"
+                f"'{numbering}'; {self._where_shown()} shows the table"
             )
         if numbering == "all":
             return self.layers[:k]
@@ -105,6 +126,62 @@ class LayerTable:
         for k, layer in enumerate(counted, start=1):
             ends[layer.stage] = k
         return ends
+
+    def end_of(self, stage: str) -> int:
+        """Depth at which a stage, or any module with convolutions, is completely frozen.
+
+        Args:
+            stage: a stage (``layer2``) or the name of a module (``layer2.0``).
+
+        Raises:
+            PlanError: no convolution has that stage, or a name that begins with it.
+        """
+        inside = [
+            layer.index
+            for layer in self.layers
+            if stage == layer.stage or f"{layer.name}.".startswith(f"{stage}.")
+        ]
+        if not inside:
+            raise PlanError(
+                f"{self.architecture} has no stage '{stage}': expected one of "
+                f"{', '.join(self.stage_ends())}, or a module with convolutions"
+            )
+        return inside[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "architecture": self.architecture,
+            "stages": self.stage_ends(),
+            "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "repeated": list(self.repeated),
+            "unused": list(self.unused),
+        }
+
+    def plot(self, ax: "Axes") -> None:
+        """Draw on ``ax`` which share of the convolutions' weights each depth k freezes."""
+        sizes = [math.prod(layer.shape) for layer in self.layers]
+        shares = [100 * done / sum(sizes) for done in itertools.accumulate(sizes, initial=0)]
+        ax.step(range(len(shares)), shares, where="post")
+        for end in list(self.stage_ends().values())[:-1]:
+            ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_xlabel("frozen convolutions k, counted from the input")
+        ax.set_ylabel("frozen weights of convolutions / %")
+        ax.set_title(self.architecture)
+
+    def _repr_html_(self) -> str:
+        head = ("k", "convolution", "stage", "role", "weight", "BatchNorm")
+        caption = f"{self.architecture}: {len(self.layers)} convolutions in forward order"
+        if self.repeated:
+            caption += f"; called several times: {', '.join(self.repeated)}"
+        if self.unused:
+            caption += f"; never called, without a depth: {', '.join(self.unused)}"
+        return table_html(caption, head, map(_cells, self.layers))
+
+    def _where_shown(self) -> str:
+        if self.architecture in BACKBONES:
+            return f"`frostline layers {self.architecture}`"
+        return "frostline.layers(model, example_input)"
 
     def paper_index(self, layer: ConvLayer) -> int | None:
         """Position of a layer in ``paper`` numbering; None for the stem and the projections."""
@@ -154,6 +231,11 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
         architecture,
         tuple(dataclasses.replace(row, index=i) for i, row in enumerate(rows, start=1)),
     )
+
+
+def _cells(layer: ConvLayer) -> tuple[str, ...]:
+    shape = " x ".join(map(str, layer.shape))
+    return (str(layer.index), layer.name, layer.stage, layer.role, shape, layer.norm or "")
 
 
 def _conv(  # one row; the index is filled in when the table is put together

@@ -34,7 +34,6 @@ __all__ = [
     "load_tensors",
     "model_layers",
     "norm_eps",
-    "observe_layers",
 ]
 
 _SLIM_CHANNELS = 128
@@ -97,24 +96,6 @@ def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     if config.backbone.startswith("mobilenet"):
         return (_MOBILE_STOCK_ANCHORS,) * (len(_mobile_taps(config)) + 1)
     return _STOCK_ANCHORS
-
-
-@torch.no_grad()
-def observe_layers(body: nn.Module, image_size: int = 64) -> list[str]:
-    """Names of the convolutions of ``body`` in the order in which one forward pass meets them."""
-    order: list[str] = []
-    names = {module: name for name, module in body.named_modules()}
-    hooks = [
-        module.register_forward_pre_hook(lambda m, _: order.append(names[m]))
-        for module in names
-        if isinstance(module, nn.Conv2d)
-    ]
-    was_training = body.training
-    body.eval()(torch.zeros(1, 3, image_size, image_size))
-    body.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    return order
 
 
 def _norm_layer(config: ModelConfig) -> Callable[..., nn.Module]:

@@ -7,11 +7,12 @@ different ways are the same experiment exactly when they name the same tensors.
 import dataclasses
 import fnmatch
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.errors import PlanError
+from frostline.notebook import table_html
 
 __all__ = ["BACKBONE_PREFIX", "BatchNormPolicy", "FreezePlan"]
 
@@ -60,7 +61,8 @@ class FreezePlan:
             batch_norm: ``frozen`` adds every BatchNorm of the backbone, ``follow`` those of the
                 frozen convolutions, ``live`` none.
             numbering: how ``k`` counts.
-            prefix: what stands before the backbone's names in the model's state dict.
+            prefix: what stands before the backbone's names in the model's state dict; "" for a
+                table that was observed on the whole model.
 
         Raises:
             PlanError: k is beyond the model or the numbering is not defined for it.
@@ -84,15 +86,17 @@ class FreezePlan:
     ) -> "FreezePlan":
         """Freeze everything from the input up to and including ``stage``.
 
+        Args:
+            table: the model's layers in forward order.
+            stage: a stage of the table (``layer2``), or any module with convolutions
+                (``layer2.0``).
+            batch_norm: see ``at_depth``.
+            prefix: see ``at_depth``.
+
         Raises:
-            PlanError: the backbone has no such stage.
+            PlanError: there is no such stage or module.
         """
-        ends = table.stage_ends()
-        if stage not in ends:
-            raise PlanError(
-                f"{table.architecture} has no stage '{stage}': expected one of {', '.join(ends)}"
-            )
-        plan = cls.at_depth(table, ends[stage], batch_norm=batch_norm, prefix=prefix)
+        plan = cls.at_depth(table, table.end_of(stage), batch_norm=batch_norm, prefix=prefix)
         return dataclasses.replace(plan, label=stage)
 
     @classmethod
@@ -123,6 +127,49 @@ class FreezePlan:
         text = "\n".join((self.batch_norm, *self.tensors))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def fitted_to(self, names: Collection[str]) -> "FreezePlan":
+        """The plan in the names of another model, where that can be done in one way.
+
+        A wrapper may have put a prefix before all names (``model.``, ``module.``), and a plan made
+        for a detector's backbone may be meant for the bare network. Nothing is left out: either
+        every tensor of the plan has its counterpart, or it is an error.
+
+        Args:
+            names: the model's state-dict names.
+
+        Raises:
+            PlanError: the model lacks tensors of the plan, or several prefixes fit.
+        """
+        if all(name in names for name in self.tensors):
+            return self
+        fits = {}
+        for bare in dict.fromkeys((self.tensors, tuple(map(_without_backbone, self.tensors)))):
+            for prefix in sorted(_prefixes(bare[0], names)):
+                tensors = tuple(prefix + name for name in bare)
+                if all(name in names for name in tensors):
+                    fits[tensors] = prefix
+        if not fits:
+            missing = [name for name in self.tensors if name not in names]
+            raise PlanError(
+                f"plan '{self.label}' names {len(missing)} tensors that the model does not have, "
+                f"first '{missing[0]}'; was it made for this model and BatchNorm policy?"
+            )
+        if len(fits) > 1:
+            shown = ", ".join(f"'{prefix}'" for prefix in fits.values())
+            raise PlanError(
+                f"plan '{self.label}' fits several parts of the model, expected one: prefixes "
+                f"{shown}; make the plan with the full names of one of them"
+            )
+        return dataclasses.replace(self, tensors=tuple(sorted(next(iter(fits)))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "tensors": list(self.tensors), "digest": self.digest()}
+
+    def _repr_html_(self) -> str:
+        caption = f"freeze plan {self.label}, BatchNorm {self.batch_norm}"
+        return table_html(caption, ("tensor",), ((name,) for name in self.tensors))
+
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
 
@@ -130,13 +177,29 @@ class FreezePlan:
         return iter(self.tensors)
 
 
+def _without_backbone(name: str) -> str:
+    return name.removeprefix(BACKBONE_PREFIX)
+
+
+def _prefixes(name: str, names: Collection[str]) -> set[str]:
+    """What stands before ``name`` in names that end with it, whole modules only."""
+    ending = f".{name}"
+    return {other.removesuffix(name) for other in names if f".{other}".endswith(ending)}
+
+
 def _conv_tensors(layer: ConvLayer) -> Iterator[str]:
+    if layer.tensors is not None:
+        yield from layer.tensors
+        return
     yield f"{layer.name}.weight"
     if layer.bias:
         yield f"{layer.name}.bias"
 
 
 def _norm_tensors(layer: ConvLayer, tracked: bool) -> Iterator[str]:
+    if layer.norm_tensors is not None:
+        yield from layer.norm_tensors
+        return
     if layer.norm is None:
         return
     for tensor in _NORM_TENSORS:

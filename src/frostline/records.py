@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from frostline.errors import RecordError
+from frostline.notebook import facts_html
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -122,6 +123,19 @@ class AuditRecord(_Record):
     def passed(self) -> bool:
         """Whether every tensor of the plan is byte-identical."""
         return not self.changed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"passed": self.passed, **self.model_dump(mode="json")}
+
+    def _repr_html_(self) -> str:
+        verdict = "passed" if self.passed else "FAILED"
+        facts = [
+            ("frozen tensors", self.frozen),
+            ("of these changed", ", ".join(self.changed) or 0),
+            ("others that did not move", len(self.unmoved)),
+        ]
+        return facts_html(f"freeze audit: {verdict}", facts)
 
 
 class DataRecord(_Record):

@@ -4,15 +4,21 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.config import ModelConfig, StudyConfig, load_study
 from frostline.engines import Event, Outcome, run_local
 from frostline.errors import RecordError, StudyChangedError
 from frostline.estimate import Estimate, estimate
 from frostline.models import model_layers
+from frostline.notebook import table_html
 from frostline.records import TrialKey, TrialRecord, write_json
 from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from frostline.figures import Score
 
 __all__ = ["Study", "TrialState", "open_study", "read_records"]
 
@@ -44,15 +50,16 @@ class Study:
     folder: Path
 
     @classmethod
-    def from_yaml(cls, path: Path, out: Path | None = None) -> Self:
+    def from_yaml(cls, path: Path | str, out: Path | str | None = None) -> Self:
         """Read a study; output goes to ``runs/<file stem>`` beside the file, or to ``out``.
 
         Raises:
             ConfigError: the file cannot be used.
         """
+        path = Path(path)
         config = load_study(path)
         base = path.resolve().parent
-        return cls(config, base, out if out is not None else base / "runs" / path.stem)
+        return cls(config, base, Path(out) if out is not None else base / "runs" / path.stem)
 
     def cells(self) -> tuple[TrialKey, ...]:
         """Every cell, seed by seed, so that a study cut short has whole curves.
@@ -170,6 +177,53 @@ class Study:
             for folder in folders
             if (folder / FILES.record).exists()
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Where every cell stands, and the scores of the finished ones, as plain values."""
+        return {
+            "folder": str(self.folder),
+            "config": self.config.model_dump(mode="json"),
+            "trials": list(self._rows()),
+        }
+
+    def plot(self, ax: "Axes", score: "Score" = "ap") -> None:
+        """Draw a score of the finished trials against the number of frozen convolutions on ``ax``.
+
+        Raises:
+            RecordError: no trial has finished.
+        """
+        from frostline.figures import depth_table
+
+        depth_table(self.records(), score).plot(ax)
+
+    def _repr_html_(self) -> str:
+        head = ("init", "k", "seed", "state", "AP", "AP50", "note")
+        rows = list(self._rows())
+        done = sum(row["state"] == "done" for row in rows)
+        return table_html(
+            f"study {self.folder.name}: {done} of {len(rows)} trials done",
+            head,
+            ([_cell(value) for value in row.values()] for row in rows),
+        )
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        records = {record.key: record for record in self.records()}
+        for state in self.status():
+            record = records.get(state.key)
+            scores = record.metrics["val"]["coco"]["overall"] if record else {}
+            yield {
+                **state.key.model_dump(mode="json"),
+                "state": state.state,
+                "ap": scores.get("ap"),
+                "ap50": scores.get("ap50"),
+                "note": "; ".join(record.flags) if record else state.detail,
+            }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else str(value)
 
 
 def open_study(folder: Path) -> Study:

@@ -14,10 +14,12 @@ PUBLIC = [
     "StudyConfig",
     "diff",
     "evaluate",
+    "freeze",
     "layers",
     "open_checkpoint",
     "read_dataset",
     "report",
+    "run",
 ]
 
 

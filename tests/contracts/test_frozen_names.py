@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from frostline.config import ModelConfig
-from frostline.depth import BACKBONES
-from frostline.models import build_detector, model_layers, observe_layers
+from frostline.depth import BACKBONES, ConvLayer
+from frostline.models import build_detector, model_layers
+from frostline.observing import observe_table
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 # First 12 hex digits of SHA-256 over all tensor lists k = 0, 1, 2, ... joined; policies in turn.
@@ -26,7 +27,10 @@ def test_tables_are_what_a_forward_pass_meets(backbone: str) -> None:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm="live")
     body = build_detector(config, 1).backbone.body
     table = model_layers(config)
-    assert observe_layers(body) == [layer.name for layer in table.layers]
+    observed = observe_table(body, torch.zeros(1, 3, 64, 64))
+    assert not observed.repeated
+    assert not observed.unused
+    assert [_facts(layer) for layer in observed.layers] == [_facts(layer) for layer in table.layers]
     modules = dict(body.named_modules())
     for layer in table.layers:
         conv = modules[layer.name]
@@ -35,6 +39,10 @@ def test_tables_are_what_a_forward_pass_meets(backbone: str) -> None:
         if layer.norm is not None:
             assert isinstance(modules[layer.norm], torch.nn.BatchNorm2d)
             assert modules[layer.norm].num_features == layer.shape[0]
+
+
+def _facts(layer: ConvLayer) -> tuple[object, ...]:
+    return (layer.index, layer.name, layer.norm, layer.role, layer.shape, layer.bias)
 
 
 @pytest.mark.parametrize("policy", ["frozen", "follow", "live"])

@@ -1,12 +1,13 @@
 """Comparisons as HTML: a table for notebooks, and a page that stands on its own."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from frostline.comparison.floor import NoiseFloor
 from frostline.comparison.pairs import Comparison, TensorDifference
 from frostline.comparison.steps import Trajectory
+from frostline.notebook import table_html
 
 __all__ = ["comparison_table", "floor_table", "heading", "page", "trajectory_table"]
 
@@ -61,7 +62,7 @@ def comparison_table(result: Comparison) -> str:
     """The rows of a comparison as an HTML table."""
     head = ("#", "layer", "stage", "shape", "1 - |cos|", "angle / deg", "relative L2", "norm ratio",
             "median filter", "folded", "note")  # fmt: skip
-    return _table(f"{result.before} against {result.after}", head, map(_cells, result.rows))
+    return table_html(f"{result.before} against {result.after}", head, map(_cells, result.rows))
 
 
 def _cells(row: TensorDifference) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def trajectory_table(result: Trajectory) -> str:
         for name in names
     )
     head = ("#", "layer", "stage", *(step.after for step in result.steps))
-    return _table(f"{result.base}, 1 - |cos|", head, rows)
+    return table_html(f"{result.base}, 1 - |cos|", head, rows)
 
 
 def _place(row: TensorDifference) -> tuple[str, str, str]:
@@ -119,18 +120,7 @@ def floor_table(result: NoiseFloor) -> str:
         )
         for row in result.rows
     )
-    return _table(heading(result), head, rows)
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    first = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{first}</tr></thead>\n"
-        f"<tbody>\n{body}</tbody></table>"
-    )
+    return table_html(heading(result), head, rows)
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -1,13 +1,18 @@
 """Everything that is measured about one set of detections, in one result."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frostline.datasets import DatasetIndex
 from frostline.evaluation.coco_ap import CocoScores, CocoTables, coco_tables
 from frostline.evaluation.detections import Detections
 from frostline.evaluation.wheat import WheatScore, WheatTables, wheat_tables
+from frostline.notebook import table_html
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -70,6 +75,31 @@ class Evaluation:
             "wheat": _parts_to_dict(wheat),
         }
 
+    def plot(self, ax: "Axes") -> None:
+        """Draw COCO AP of each class, and of each group if there are any, on ``ax``."""
+        parts = [*self.coco.per_class.items(), *self.coco.per_group.items()]
+        places = range(len(parts))
+        ax.barh(places, [part.ap for _, part in parts])
+        ax.set_yticks(places, [name for name, _ in parts])
+        ax.invert_yaxis()
+        ax.axvline(self.ap, color="0.4", linewidth=1)
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("AP@[.50:.95]; the line is that of all")
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.images} images, {self.boxes} boxes, {self.detections} detections"
+        head = ("", "AP", "AP50", "AP75", "wheat")
+        parts = [
+            ("all", self.coco.overall, self.wheat.overall),
+            *((n, self.coco.per_class[n], self.wheat.per_class[n]) for n in self.coco.per_class),
+            *((n, self.coco.per_group[n], self.wheat.per_group[n]) for n in self.coco.per_group),
+        ]
+        rows = (
+            (name, *map(_shown, (coco.ap, coco.ap50, coco.ap75, wheat.score)))
+            for name, coco, wheat in parts
+        )
+        return table_html(caption, head, rows)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Evaluation":
         """The inverse of ``to_dict``."""
@@ -113,6 +143,10 @@ def evaluate(
         boxes=sum(int((~record.crowd).sum()) for record in index.images),
         detections=sum(len(found) for found in detections),
     )
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _parts_to_dict(tables: CocoTables | WheatTables) -> dict[str, Any]:

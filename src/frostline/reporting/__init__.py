@@ -7,7 +7,9 @@ It reads downwards: ``report`` reads the records, ``answer`` says what they show
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -75,14 +77,30 @@ class ReportPaths:
     tables: tuple[Path, ...]
     lines: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "html": str(self.html),
+            "figures": [str(path) for path in self.figures],
+            "tables": [str(path) for path in self.tables],
+            "lines": list(self.lines),
+        }
 
-def report(folder: Path, *, base: Path | None = None, examples: int = 4) -> ReportPaths:
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
+        return f"{lines}<p>{escape(str(self.html))}</p>"
+
+
+def report(
+    study: Study | Path | str, *, base: Path | None = None, examples: int = 4
+) -> ReportPaths:
     """Write the report of a study, finished or not, into its folder.
 
     Args:
-        folder: the study's output folder.
+        study: a study, or its output folder.
         base: folder against which the study's data paths resolve, for the example images; None:
-            two levels above ``folder``, as ``runs/<stem>`` lies beside ``study.yaml``.
+            the study's own, or two levels above its folder, as ``runs/<stem>`` lies beside
+            ``study.yaml``.
         examples: how many validation images to show, >= 0.
 
     Returns:
@@ -91,6 +109,10 @@ def report(folder: Path, *, base: Path | None = None, examples: int = 4) -> Repo
     Raises:
         RecordError: the folder holds no study or no finished trial, or cannot be written.
     """
+    if isinstance(study, Study):
+        base = study.base if base is None else base
+        study = study.folder
+    folder = Path(study)
     study = open_study(folder)
     records = study.records()
     if not records:

@@ -1,0 +1,90 @@
+"""The public functions that join modules: ``layers`` and ``run``."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frostline.depth import LayerTable, layer_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from frostline.engines import Event
+    from frostline.study import Study
+
+__all__ = ["layers", "run"]
+
+_log = logging.getLogger(__name__)
+
+
+def layers(
+    model: "str | nn.Module", example_input: Any = None, *, width_mult: float = 1.0
+) -> LayerTable:
+    """The convolutions of a backbone or of any model, in the order a forward pass meets them.
+
+    Args:
+        model: the name of a backbone, or a model. A name needs no deep-learning framework.
+        example_input: what the model is called with, a tensor or a tuple of arguments; None: its
+            ``example_input_array``. Not for names.
+        width_mult: channel multiplier of ``mobilenet_v2``, for a name only.
+
+    Raises:
+        PlanError: the name is unknown, or the model cannot be looked into; see
+            ``observing.observe_table``.
+
+    Example:
+        >>> layers("resnet50").stage_ends()
+        {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
+    """
+    if isinstance(model, str):
+        return layer_table(model, width_mult=width_mult)
+    from frostline.observing import observe_table
+
+    return observe_table(model, example_input)
+
+
+def run(
+    study: "Study | Path | str",
+    *,
+    out: Path | str | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    on_event: "Callable[[Event], None] | None" = None,
+) -> "Study":
+    """Run what is left of a study: finished trials are kept, interrupted ones resume.
+
+    In a notebook its progress is shown under the cell, on a terminal in bars on stderr, elsewhere
+    not at all. A trial that fails is logged and the others go on; ``Study.status`` tells why.
+
+    Args:
+        study: a study, or the path of its ``study.yaml``.
+        out: output folder; None: the study's own. Only with a path.
+        workers: trials side by side, >= 1. From a script, workers need the ``if __name__ ==
+            "__main__":`` of Python's multiprocessing.
+        threads: CPU threads of each.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        progress: False shows nothing.
+        on_event: called for everything that happens, instead of showing it.
+
+    Returns:
+        The study, with ``status()`` and ``records()`` of its trials; ``report`` takes it.
+
+    Raises:
+        FrostlineError: something is wrong that would stop every trial; nothing has run.
+    """
+    from frostline.study import Study
+    from frostline.watching import watch
+
+    if not isinstance(study, Study):
+        study = Study.from_yaml(study, out)
+    with watch(len(study.left()), silent=not progress) as shown:
+        outcomes = study.run(
+            workers=workers, threads=threads, device=device, on_event=on_event or shown
+        )
+    for outcome in outcomes:
+        if not outcome.ok:
+            _log.warning("trial %s failed: %s", outcome.key.slug, outcome.message)
+    return study

@@ -1,0 +1,161 @@
+"""Layer tables read off a forward pass: order, norms, roles and stages worked out by hand."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from frostline.errors import PlanError
+from frostline.observing import has_running_statistics, observe_table
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+
+
+class Crossed(nn.Module):
+    """Registered in another order than called; one convolution twice, one never; a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.never = nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+        self.shortcut = nn.Conv2d(3, 4, 1)
+        self.main = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
+        self.twice = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.twice(self.main(x)) + self.shortcut(x)
+        y = self.twice(y)
+        out: Tensor = self.last(y)
+        return out
+
+
+def test_forward_order_and_what_is_called_twice_or_never() -> None:
+    table = observe_table(Crossed(), EXAMPLE)
+    assert table.architecture == "Crossed"
+    assert [(x.index, x.name, x.norm, x.role, x.bias) for x in table.layers] == [
+        (1, "main.0", "main.1", "main", False),
+        (2, "twice", None, "main", True),
+        (3, "shortcut", None, "projection", True),
+        (4, "last", None, "main", True),
+    ]
+    assert table.layers[0].shape == (4, 3, 3, 3)
+    assert table.stage_ends() == {"main": 1, "twice": 2, "shortcut": 3, "last": 4}
+    assert table.repeated == ("twice",)
+    assert table.unused == ("never",)
+
+
+def test_stages_start_where_the_names_part() -> None:
+    net = nn.Sequential(OrderedDict(features=nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))))
+    assert observe_table(net, EXAMPLE).stage_ends() == {"features.0": 1, "features.1": 2}
+    assert observe_table(nn.Conv2d(3, 4, 1), EXAMPLE).stage_ends() == {"": 1}
+
+
+def test_a_batch_norm_without_its_own_convolution_goes_with_the_next() -> None:
+    """Pre-activation: the norm before a convolution is part of what it computes."""
+    net = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1),
+        nn.ReLU(inplace=True), nn.BatchNorm2d(4),
+    )  # fmt: skip
+    first, second = observe_table(net, EXAMPLE).layers
+    assert (first.norm, second.norm) == (None, None)  # no norm reads a convolution's bare output
+    assert first.norm_tensors == tuple(
+        f"0.{x}" for x in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    )
+    assert second.norm_tensors is not None
+    assert {name[0] for name in second.norm_tensors} == {"3", "6"}
+
+
+def test_squeeze_and_transposed_and_other_dimensions() -> None:
+    class Excite(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Conv2d(4, 4, 1)
+            self.up = nn.ConvTranspose2d(4, 2, 2, stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scale = self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
+            out: Tensor = self.up(x * scale)
+            return out
+
+    fc, up = observe_table(Excite(), torch.zeros(1, 4, 6, 6)).layers
+    assert (fc.role, up.role) == ("squeeze", "main")
+    assert up.shape == (4, 2, 2, 2)
+    (line,) = observe_table(nn.Conv1d(2, 3, 5), torch.zeros(1, 2, 9)).layers
+    assert line.shape == (3, 2, 5)
+
+
+def test_names_of_parametrized_and_shared_modules() -> None:
+    shared = nn.Conv2d(3, 3, 1, bias=False)
+    net = nn.Sequential(shared, nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)), shared)
+    first, second = observe_table(net, EXAMPLE).layers
+    assert first.tensors == ("0.weight", "2.weight")
+    assert second.tensors is not None
+    assert set(first.tensors) | set(second.tensors) == set(net.state_dict())
+
+
+def test_the_model_stays_as_it_was() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout())
+    net[1].eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    observe_table(net, torch.rand(2, 3, 8, 8))
+    assert [m.training for m in net] == [True, False, True]
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_examples_are_arguments_lists_or_names() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.example_input_array = (EXAMPLE, 2.0)
+
+        def forward(self, x: Tensor, scale: float) -> Tensor:
+            out: Tensor = self.conv(x) * scale
+            return out
+
+    net = Two()
+    for example in ((EXAMPLE, 2.0), {"x": EXAMPLE, "scale": 2.0}, None):
+        assert len(observe_table(net, example)) == 1
+    detector = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None
+    )
+    table = observe_table(detector, [torch.rand(3, 32, 32)])
+    assert table.stage_ends()["backbone"] < len(table) == table.stage_ends()["head"]
+
+
+def test_what_cannot_be_observed_says_so() -> None:
+    with pytest.raises(PlanError, match=r"expected an example_input, .*zeros\(1, 5, 224, 224\)"):
+        observe_table(nn.Conv2d(5, 4, 1))
+    with pytest.raises(PlanError, match="found none in a forward pass of Linear"):
+        observe_table(nn.Linear(2, 2), torch.zeros(1, 2))
+    with pytest.raises(PlanError, match=r"cannot be called with the example input \(RuntimeError"):
+        observe_table(nn.Conv2d(5, 4, 1), EXAMPLE)
+
+
+def test_batch_norms_of_all_kinds() -> None:
+    kinds = [nn.BatchNorm1d(2), nn.SyncBatchNorm(2), FrozenBatchNorm2d(2)]
+    assert all(map(has_running_statistics, kinds))
+    assert not any(
+        map(
+            has_running_statistics,
+            [nn.GroupNorm(1, 2), nn.BatchNorm2d(2, track_running_stats=False)],
+        )
+    )
+
+
+def test_densenet_and_shufflenet_lose_no_batch_norm() -> None:
+    """Every BatchNorm goes with exactly one convolution, whatever the network's habits."""
+    for build in (torchvision.models.densenet121, torchvision.models.shufflenet_v2_x0_5):
+        net = build(weights=None)
+        table = observe_table(net, torch.zeros(1, 3, 32, 32))
+        listed = [
+            t
+            for layer in table.layers
+            for t in (*(layer.tensors or ()), *(layer.norm_tensors or ()))
+        ]
+        head = {name for name in net.state_dict() if name.startswith(("fc.", "classifier."))}
+        assert sorted(listed) == sorted(set(net.state_dict()) - head)
