@@ -44,6 +44,8 @@ RETURNED = (
     "frostline.depth.ConvLayer",
     "frostline.datasets.DatasetIndex",
     "frostline.evaluation.Evaluation",
+    "frostline.freezing.Frozen",
+    "frostline.reporting.ReportPaths",
 )
 
 _MARK = re.compile(r"^<!-- generated: (\w+)(?: (\S+))? -->$", re.MULTILINE)
