@@ -16,7 +16,7 @@ release = version = metadata.version("frostline")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
 exclude_patterns = ["_build"]
-smartquotes = False  # they would make one dash of the two of an option
+smartquotes_action = "D"  # dashes; quotes stay as they are typed
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -70,7 +70,8 @@ def fill(text: str) -> str:
 
 def _prose(text: str) -> str:
     """Plain text of a docstring or help as Markdown: only code spans keep their meaning."""
-    parts = re.split(r"(``.+?``|`.+?`)", " ".join(text.split()))
+    text = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"`\g<0>`", " ".join(text.split()))
+    parts = re.split(r"(``.+?``|`.+?`)", text)
     return "".join(
         part.replace("|", "\\|") if n % 2 else _SPECIAL.sub(r"\\\1", part)
         for n, part in enumerate(parts)
