@@ -151,7 +151,7 @@ def test_two_layouts_are_not_chosen_between(tmp_path: Path) -> None:
     true = {"train": random_index(tmp_path / "images", "a", 3, 1, classes=("wheat_head",))}
     samples.write_coco(true, tmp_path)
     samples.write_kaggle(true, tmp_path)
-    with pytest.raises(DatasetError, match="found coco and kaggle; name images, annotations and"):
+    with pytest.raises(DatasetError, match="found coco and kaggle; choose a layout, or name"):
         find_dataset(tmp_path)
     assert find_dataset(tmp_path, "kaggle").splits == {"train": tmp_path / "train.csv"}
 
@@ -169,7 +169,9 @@ def test_unknown_layout(tmp_path: Path, layout: str) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"expected one data set in .*, found none"):
+    with pytest.raises(
+        DatasetError, match=r"expected one data set in .*, found 0 images and no ann"
+    ):
         find_dataset(tmp_path / "empty")
     with pytest.raises(DatasetError, match="expected a folder or zip file"):
         find_dataset(tmp_path / "nowhere")

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.datasets import DatasetIndex, find_dataset, read_dataset, read_splits
-from tests.datasets import samples
+from frostline.datasets import find_dataset, read_dataset, read_splits
 
 
 def csv_lines(path: Path) -> list[dict[str, str]]:
@@ -117,43 +116,3 @@ def test_three_layouts_of_the_same_wheat(real_data: Path) -> None:
             # all.json is rounded to hundredths of a pixel
             true = by_file[image.file].boxes
             np.testing.assert_allclose(image.boxes, true, rtol=0, atol=0.011)
-
-
-@pytest.mark.parametrize("name", ["bccd", "wheat29"])
-def test_counts_agree_between_layouts(real_data: Path, name: str, tmp_path: Path) -> None:
-    """Converted to each layout and read back; one class for the csv layouts."""
-    if name == "bccd":
-        true = read_splits(real_data / name)
-        writers = {"coco": samples.write_coco, "voc": samples.write_voc, "yolo": samples.write_yolo}
-    else:
-        one = read_dataset(real_data / name / "images", real_data / name / "all.json")
-        true = {"train": one.select([i.file for i in one][:20])}
-        true["val"] = one.select([i.file for i in one][20:])
-        writers = {
-            "coco": samples.write_coco,
-            "voc": samples.write_voc,
-            "yolo": samples.write_yolo,
-            "kaggle": samples.write_kaggle,
-            "gwhd2021": samples.write_gwhd,
-        }
-    expected = {split: (i.counts().images, i.counts().boxes_per_class) for split, i in true.items()}
-    for layout, write in writers.items():
-        folder = tmp_path / layout
-        folder.mkdir()
-        files = write(true, folder)
-        images = folder if layout == "yolo" else next(iter(true.values())).root
-        classes = next(iter(true.values())).classes
-        read = read_splits(images, files, layout=layout, classes=classes)
-        found = {
-            split: (i.counts().images, i.counts().boxes_per_class) for split, i in read.items()
-        }
-        assert found == expected, layout
-        atol = 2e-3 if layout == "yolo" else 0.0
-        for split, index in read.items():
-            _same_boxes(index, true[split], atol)
-
-
-def _same_boxes(read: DatasetIndex, true: DatasetIndex, atol: float) -> None:
-    by_name = {image.file.rpartition("/")[2]: image for image in read}
-    for image in true:
-        np.testing.assert_allclose(by_name[image.file].boxes, image.boxes, rtol=0, atol=atol)

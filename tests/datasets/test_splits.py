@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group
+from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group, train_and_val
 from frostline.errors import DatasetError
 from tests.datasets.samples import record
 

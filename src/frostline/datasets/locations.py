@@ -27,6 +27,13 @@ __all__ = ["LAYOUTS", "DatasetLocation", "find_dataset", "is_folder", "open_sour
 LAYOUTS = ("coco", "kaggle", "gwhd2021", "voc", "yolo")
 """Names of the layouts, for ``layout``."""
 
+_FILES = {
+    "coco": "COCO json",
+    "kaggle": "csv with image_id and bbox",
+    "gwhd2021": "csv with BoxesString",
+    "voc": "VOC xml",
+    "yolo": "YOLO data.yaml or txt in a folder labels",
+}
 _YAML = (".yaml", ".yml")
 _CSV = (".csv", ".csv.gz")
 _JSON = (".json", ".json.gz")
@@ -147,9 +154,20 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
     layouts = sorted({location.layout for location in found})
     if len(layouts) == 1:
         return found[0]
-    raise DatasetError(
-        f"expected one data set in {shown(data)}, found {' and '.join(layouts) or 'none'}; "
-        f"name images, annotations and layout"
+    if layouts:
+        raise DatasetError(
+            f"expected one data set in {shown(data)}, found {' and '.join(layouts)}; choose a "
+            f"layout, or name the annotation file and the folder of its images"
+        )
+    raise DatasetError(_none_found(data, layout, names))
+
+
+def _none_found(data: Path, layout: str, names: Iterable[str]) -> str:
+    wanted = ", ".join(_FILES.values()) if layout == "auto" else _FILES[layout]
+    images = sum(map(is_image, names))
+    return (
+        f"expected one data set in {shown(data)}, found {images} images and no annotations that "
+        f"were recognised ({wanted}); name the annotation file"
     )
 
 
