@@ -115,6 +115,24 @@ def test_yolo_without_data_yaml(tmp_path: Path) -> None:
     assert read_splits(folder)["val"].classes == ("class_0", "class_1")
 
 
+def test_labels_beside_the_images(tmp_path: Path) -> None:
+    """As labelImg and darknet keep them; text files that are no labels do not count."""
+    true = random_index(tmp_path / "obj_train_data", "a", 4, 1, empty=None)
+    for image in true:
+        label = tmp_path / "obj_train_data" / image.file.replace(".png", ".txt")
+        label.write_text(samples.yolo_text(image))
+    (tmp_path / "obj.names").write_text("ear\nleaf\n")
+    found = find_dataset(tmp_path)
+    assert (found.layout, list(found.splits)) == ("yolo", ["train"])
+    index = read_dataset(tmp_path)
+    assert index.classes == ("ear", "leaf")
+    assert index.counts().boxes == 12
+    for label in (tmp_path / "obj_train_data").glob("*.txt"):
+        label.write_text("an ear in a field\n")
+    with pytest.raises(DatasetError, match="found 4 images and no annotations"):
+        find_dataset(tmp_path)
+
+
 def test_exported_folders_a_split_each(tmp_path: Path) -> None:
     """One folder a split, annotations beside the images, as labelling services export."""
     true = two_splits(tmp_path / "s", ("ear", "leaf"))

@@ -201,6 +201,27 @@ def _find_yolo(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[Datase
         splits = {_split_name(folder, there): top / folder for folder in there}
         if splits:
             yield DatasetLocation("yolo", top, _ordered(splits))
+            return
+    mixed = _folders_with_labels_beside(tree, names)
+    if mixed:
+        splits = {_split_name(folder, mixed): top / folder for folder in mixed}
+        yield DatasetLocation("yolo", top, _ordered(splits))
+
+
+def _folders_with_labels_beside(tree: Tree, names: tuple[str, ...]) -> list[str]:
+    """Folders in which images have a text file of their name that starts with five numbers."""
+    there = set(names)
+    pairs = [(n, f"{n.rpartition('.')[0]}.txt") for n in names if is_image(n)]
+    labels = {label.rpartition("/")[0]: label for _, label in pairs if label in there}
+    return [folder for folder, label in sorted(labels.items()) if _is_label(tree, label)]
+
+
+def _is_label(tree: Tree, name: str) -> bool:
+    fields = read_text(tree, name, max_bytes=1 << 20).split("\n", 1)[0].split()
+    try:
+        return len([float(field) for field in fields]) >= 5  # noqa: PLR2004 - class and box
+    except ValueError:
+        return False
 
 
 def _labelled_images(labels: str) -> str:
