@@ -1,14 +1,17 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from frostline.cli_data import data_app
+from frostline.config import DataConfig
 from frostline.datasets import read_splits
 from frostline.errors import DatasetError
-from tests.datasets.faults import PlantedSet
+from tests.datasets.faults import FAULTS, PlantedSet
 from tests.datasets.samples import picture, zip_folder
 
 
@@ -177,3 +180,24 @@ def test_names_cannot_draw_on_the_terminal(planted: PlantedSet) -> None:
     result = check(planted.folder)
     assert "\x1b" not in result.stdout
     assert "\\x1b[2J[red]x[/red]\\n.png" in result.stdout
+
+
+HOWTO = (Path(__file__).parents[1] / "docs" / "howto" / "data.md").read_text(encoding="utf-8")
+
+
+def test_data_lines_of_the_howto_are_valid() -> None:
+    lines = re.findall(r"^ *(data: \{.*\})$", HOWTO, re.MULTILINE)
+    layouts = [DataConfig.model_validate(yaml.safe_load(line)["data"]).layout for line in lines]
+    assert set(layouts) == {"coco", "kaggle", "gwhd2021", "voc", "yolo"}
+
+
+def test_every_finding_is_explained_in_the_howto() -> None:
+    table = HOWTO[HOWTO.index("## What `data check` finds") :]
+    told = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", table))
+    assert {fault.code for fault in FAULTS} <= told
+
+
+def test_options_of_the_howto_exist() -> None:
+    options = set(re.findall(r"(--[a-z][a-z-]+)", HOWTO))
+    help_text = CliRunner().invoke(data_app, ["check", "--help"], terminal_width=200).output
+    assert {option for option in options if option not in help_text} == set()

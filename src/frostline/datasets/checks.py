@@ -244,7 +244,8 @@ def _facts(index: DatasetIndex, on_image: Callable[[], None] | None) -> list[Pix
 def _pixel_findings(facts: Sequence[PixelFacts]) -> Iterator[Finding]:
     for fact in facts:
         if fact.error is not None:
-            yield Finding("error", "image-undecodable", fact.file, fact.error)
+            message = fact.error.removeprefix(f"{shown(fact.file)}: ")
+            yield Finding("error", "image-undecodable", fact.file, message)
         elif fact.blank:
             message = "expected a picture, all pixels have one colour"
             yield Finding("warning", "image-blank", fact.file, message)
