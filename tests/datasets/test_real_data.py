@@ -6,13 +6,15 @@ import json
 import re
 import time
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.datasets import find_dataset, read_dataset, read_splits
+from frostline.datasets import check_dataset, find_dataset, read_dataset, read_splits
 
 
 def csv_lines(path: Path) -> list[dict[str, str]]:
@@ -116,3 +118,39 @@ def test_three_layouts_of_the_same_wheat(real_data: Path) -> None:
             # all.json is rounded to hundredths of a pixel
             true = by_file[image.file].boxes
             np.testing.assert_allclose(image.boxes, true, rtol=0, atol=0.011)
+
+
+def pairs_by_hand(coco: dict[str, Any]) -> int:
+    """Pairs of boxes of a class in an image with an IoU of 0.9, one by one."""
+    of_image: dict[tuple[int, int], list[list[float]]] = {}
+    for entry in coco["annotations"]:
+        key = entry["image_id"], entry["category_id"]
+        of_image.setdefault(key, []).append(entry["bbox"])
+    found = 0
+    for boxes in of_image.values():
+        for (x, y, w, h), (u, v, m, n) in combinations(boxes, 2):
+            wide, high = min(x + w, u + m) - max(x, u), min(y + h, v + n) - max(y, v)
+            shared = max(wide, 0) * max(high, 0)
+            found += shared >= 0.9 * (w * h + m * n - shared)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        # the two pictures were looked at: one field of cells, in and out of focus
+        ("bccd", {"box-duplicate": 7, "image-near-duplicate": 1}),
+        ("pear640", {"boxes-small": 1, "images-empty": 3}),
+        ("playing_cards", {}),
+        ("microcontrollers", {}),
+        ("treecrowns_tiles", {"boxes-small": 1}),
+        ("wheat29_tiles512", {"box-duplicate": 1, "images-empty": 2}),
+    ],
+)
+def test_findings_are_those_that_were_looked_at(
+    real_data: Path, name: str, codes: dict[str, int]
+) -> None:
+    result = check_dataset(find_dataset(real_data / name))
+    assert result.codes() == codes
+    files = [json.loads(file.read_text()) for file in (real_data / name).glob("*.json")]
+    assert sum(map(pairs_by_hand, files)) == codes.get("box-duplicate", 0)

@@ -26,6 +26,8 @@ __all__ = [
     "check_splits",
 ]
 
+_MOST_WORKERS = 8  # each may hold an image of the largest size allowed, 0.25 GiB and its copies
+
 Divide = Callable[[DatasetIndex], Mapping[str, DatasetIndex]]
 
 LeakKind = Literal["file", "pixels", "look"]
@@ -235,7 +237,8 @@ def check_splits(
 
 
 def _facts(index: DatasetIndex, on_image: Callable[[], None] | None) -> list[PixelFacts]:
-    return look_at_all(index, workers=os.cpu_count() or 1, on_image=on_image)
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS)
+    return look_at_all(index, workers=workers, on_image=on_image)
 
 
 # --- one split -----------------------------------------------------------------------------------
