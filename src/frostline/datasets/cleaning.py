@@ -23,7 +23,7 @@ __all__ = ["CleanCopy", "clean_copy"]
 _IMAGES, _DROPPED = "images", "dropped.csv"
 _UNUSABLE = "image-undecodable"
 _SHARED = ("image-in-two-splits", "image-copy-across-splits")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
