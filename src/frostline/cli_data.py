@@ -2,17 +2,19 @@
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from frostline.datasets import DataCheck, DatasetLocation, Finding
+    from frostline.datasets import DataCheck, DatasetIndex, DatasetLocation
 
 __all__ = ["data_app"]
 
@@ -77,9 +79,10 @@ def check(
         Path | None,
         typer.Option(metavar="DIR", help="Write a cleaned COCO copy and the list of what changed."),
     ] = None,
-    examples: Annotated[
-        int, typer.Option(min=1, help="Findings of one kind shown in the table.")
-    ] = 5,
+    annotations_only: Annotated[
+        bool, typer.Option("--annotations-only", help="Do not look at the images.")
+    ] = False,
+    examples: Annotated[int, typer.Option(min=1, help="Findings of one kind that are shown.")] = 3,
     output: Annotated[
         Format, typer.Option("--format", help="How the result is printed.")
     ] = Format.table,
@@ -87,19 +90,23 @@ def check(
     """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
     from frostline.datasets import check_dataset, clean_copy
 
-    location, model = _locate(path, images, layout.value)
-    size = image_size or model.get("image_size") or 320
+    if annotations_only and fix_to is not None:
+        raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
+    target = _locate(path, images, layout.value)
+    location = target.location
     with _progress(output is Format.table) as on_image:
         result = check_dataset(
             location,
-            image_size=size,
-            preset=preset.value if preset else model.get("preset", "slim"),
+            image_size=image_size or target.image_size,
+            preset=preset.value if preset else target.preset,
+            divide=target.divide,
+            annotations_only=annotations_only,
             on_image=on_image,
         )
     if output is Format.json:
         typer.echo(json.dumps({"layout": location.layout, **result.to_dict()}, indent=1))
     else:
-        _print_check(location.layout, result, examples)
+        _print_check(f"{path}: layout {location.layout}", result, examples)
     if fix_to is not None:
         copy = clean_copy(result, fix_to)
         typer.echo(
@@ -110,19 +117,26 @@ def check(
     raise typer.Exit(0 if result.ok else 1)
 
 
-def _locate(
-    path: Path, images: Path | None, layout: str
-) -> tuple["DatasetLocation", dict[str, Any]]:
-    """Where the data is, and the model of a study.yaml (empty without one)."""
+@dataclass(frozen=True)
+class _Target:
+    """What is to be checked, and for which model."""
+
+    location: "DatasetLocation"
+    image_size: int = 320
+    preset: str = "slim"
+    divide: "Callable[[DatasetIndex], dict[str, DatasetIndex]] | None" = None
+
+
+def _locate(path: Path, images: Path | None, layout: str) -> _Target:
     from frostline.datasets import DatasetLocation, find_dataset
 
     if path.suffix in (".yaml", ".yml") and _is_study(path):
-        return _location_of_study(path)
+        return _target_of_study(path)
     if images is None and not _is_annotations(path):
-        return find_dataset(path, layout), {}
+        return _Target(find_dataset(path, layout))
     root = images or next((p for p in (path.parent / "images",) if p.is_dir()), path.parent)
     name = layout if layout != "auto" else _recognised(root, path)
-    return DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}), {}
+    return _Target(DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}))
 
 
 def _is_annotations(path: Path) -> bool:
@@ -144,9 +158,10 @@ def _is_study(path: Path) -> bool:
     return re.search(r"^inits\s*:", head, re.MULTILINE) is not None
 
 
-def _location_of_study(path: Path) -> tuple["DatasetLocation", dict[str, Any]]:
+def _target_of_study(path: Path) -> _Target:
+    """The splits that the study trains and is scored on, and its model."""
     from frostline.config import load_study
-    from frostline.datasets import DatasetLocation
+    from frostline.datasets import DatasetLocation, train_and_val
 
     study = load_study(path)
     data, base = study.data, path.parent
@@ -156,7 +171,9 @@ def _location_of_study(path: Path) -> tuple["DatasetLocation", dict[str, Any]]:
     layout = data.layout
     if layout == "auto":
         layout = _recognised(images, next(iter(files.values())))  # type: ignore[assignment]
-    return DatasetLocation(layout, images, files), study.model.model_dump()
+    divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
+    location = DatasetLocation(layout, images, files)
+    return _Target(location, study.model.image_size, study.model.preset, divide)
 
 
 @contextmanager
@@ -175,25 +192,26 @@ def _progress(shown: bool) -> Iterator[Callable[[], None] | None]:
         yield lambda: progress.advance(task)
 
 
-def _print_check(layout: str, result: "DataCheck", examples: int) -> None:
+def _print_check(title: str, result: "DataCheck", examples: int) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"layout {layout}")
+    console.print(Text(title), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("split", "images", "without boxes", "boxes"):
         table.add_column(name, justify="left" if name == "split" else "right")
     for split, counts in result.counts().items():
         table.add_row(Text(split), str(counts.images), str(counts.empty_images), str(counts.boxes))
     console.print(table)
-    for line in (*_totals(result), *_sizes_lines(result)):
-        console.print(Text(line), soft_wrap=True)
-    for line in _finding_lines(result, examples):
+    for line in (*_totals(result), *_sizes_lines(result), *_finding_lines(result, examples)):
         console.print(Text(line), soft_wrap=True)
     found = result.by_severity()
     console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
+    if not result.ok:
+        console.print("correct the errors, or write a copy without them: --fix-to DIR")
 
 
 def _totals(result: "DataCheck") -> Iterator[str]:
@@ -227,19 +245,20 @@ def _sizes_lines(result: "DataCheck") -> Iterator[str]:
 
 
 def _finding_lines(result: "DataCheck", examples: int) -> Iterator[str]:
-    """Findings by severity and kind, the first few of each."""
-    for severity in ("error", "warning", "note"):
-        for code in result.codes():
-            found = [
-                (split, finding)
-                for split, part in result.findings.items()
-                for finding in part
-                if finding.code == code and finding.severity == severity
-            ]
-            yield from (_line(split, finding) for split, finding in found[:examples])
-            if len(found) > examples:
-                yield f"{severity}: {code}: {len(found) - examples} more (--format json has all)"
-
-
-def _line(split: str, finding: "Finding") -> str:
-    return f"{finding.severity}: {finding.code}: {f'{split}: ' if split else ''}{finding}"
+    """Findings by kind, the worst and most frequent kinds first, the first few of each."""
+    kinds: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for split, part in result.findings.items():
+        for finding in part:
+            line = f"{split}: {finding}" if split else str(finding)
+            kinds[finding.severity, finding.code].append(line)
+    rank = {"error": 0, "warning": 1, "note": 2}
+    for (severity, code), lines in sorted(
+        kinds.items(), key=lambda item: (rank[item[0][0]], -len(item[1]), item[0][1])
+    ):
+        if len(lines) == 1:
+            yield f"{severity}: {code}: {lines[0]}"
+            continue
+        yield f"{severity}: {code}: {len(lines)} times"
+        yield from (f"  {line}" for line in lines[:examples])
+        if len(lines) > examples:
+            yield f"  and {len(lines) - examples} more (--examples {len(lines)}, or --format json)"

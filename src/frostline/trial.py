@@ -22,8 +22,7 @@ from frostline.datasets import (
     DatasetIndex,
     read_dataset,
     read_splits,
-    split_by_fraction,
-    split_by_group,
+    train_and_val,
 )
 from frostline.depth import Numbering
 from frostline.difference import profile
@@ -279,11 +278,7 @@ def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
             layout=config.layout,
             on_problem=config.on_problem,
         )
-        if config.split.fraction is not None:
-            rest, drawn = split_by_fraction(index, config.split.fraction, config.split.seed)
-        else:
-            rest, drawn = split_by_group(index, config.split.val_groups or ())
-        return {"train": rest, "val": drawn}
+        return train_and_val(index, **config.split.model_dump())
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
     return read_splits(images, files, layout=config.layout, on_problem=config.on_problem)

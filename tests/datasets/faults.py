@@ -140,13 +140,31 @@ def _same_pixels(target: str) -> Plant:
     return plant
 
 
+def _truncated_jpeg(planted: PlantedSet) -> None:
+    planted.save("t0.jpg", picture(1000), quality=95)
+    file = planted.images / "t0.jpg"
+    file.write_bytes(file.read_bytes()[:-600])
+    (planted.images / "t0.png").unlink()
+    planted.image(file_name="t0.jpg")
+
+
+def _unused_link(planted: PlantedSet) -> None:
+    picture(5).save(planted.outside / "secret.png")
+    (planted.images / "z.png").symlink_to(planted.outside / "secret.png")
+
+
+def _unused_linked_folder(planted: PlantedSet) -> None:
+    (planted.images / "sub").symlink_to(planted.outside)
+
+
 def _in_both(planted: PlantedSet) -> None:
     entry = {"id": 99, "file_name": "t0.png", "width": SIZE[0], "height": SIZE[1]}
     planted.edit_json("val", lambda coco: coco["images"].append(entry))
 
 
-def _double(box: list[float]) -> Plant:
-    entry = {"id": 999, "image_id": 1, "category_id": 1, "bbox": box, "area": 1, "iscrowd": 0}
+def _double(box: list[float], category: int = 1) -> Plant:
+    """The first box again, with this added to its x, y, width and height."""
+    entry = {"id": 999, "image_id": 1, "category_id": category, "area": 1, "iscrowd": 0}
 
     def plant(planted: PlantedSet) -> None:
         x0, y0, x1, y1 = planted.clean["train"].images[0].boxes[0].tolist()
@@ -197,8 +215,13 @@ def _unused_class(planted: PlantedSet) -> None:
     planted.edit_json("train", lambda coco: coco["categories"].append(extra))
 
 
-def _kaggle_row(row: str) -> Plant:
+def _row(row: str) -> Plant:
     return lambda planted: planted.append("train", row)
+
+
+def _gwhd_box(box: str) -> Plant:
+    """A box more in the row of the first training image."""
+    return lambda p: p.replace(p.files["train"], "t0.png,", f"t0.png,{box};")
 
 
 def _voc(old: str, new: str) -> Plant:
@@ -241,6 +264,13 @@ FAULTS = [
           lambda p: p.image(file_name="/etc/passwd"), "/etc/passwd"),
     Fault("link that leads out", "path-outside", E, _link_outside, "t0.png"),
     Fault("linked folder", "path-outside", E, _linked_folder, "sub/t0.png"),
+    Fault("truncated JPEG", "image-undecodable", E, _truncated_jpeg, "t0.jpg"),
+    Fault("link that nothing names", "path-ignored", W, _unused_link, "z.png: leads out"),
+    Fault("unnamed linked folder", "path-ignored", W, _unused_linked_folder, "sub: leads out"),
+    Fault("name from Windows that leads out", "path-outside", E,
+          lambda p: p.image(file_name="..\\outside\\a.png"), "../outside/a.png"),
+    Fault("drive letter", "path-outside", E,
+          lambda p: p.image(file_name="C:\\a.png"), "C:/a.png"),
     Fault("file that is in no split", "images-unused", N,
           lambda p: p.save("extra.png", picture(77)), "extra.png"),
     # sizes
@@ -276,6 +306,9 @@ FAULTS = [
     Fault("sticks out", "box-clipped", W, lambda p: p.box(bbox=[72, 30, 25, 25]), _ENTRY),
     Fault("box twice", "box-duplicate", W, _double([0, 0, 0, 0]), "t0.png"),
     Fault("box nearly twice", "box-duplicate", W, _double([0.1, 0, 0, 0.1]), "t0.png"),
+    Fault("box twice, a pixel apart", "box-duplicate", W, _double([0.5, 0.5, 0, 0]), "IoU 0.9"),
+    Fault("two classes", "box-two-classes", W, _double([0, 0, 0, 0], 2), "both ear and leaf"),
+    Fault("infinity", "box-not-finite", E, lambda p: p.box(bbox=[1, 2, float("inf"), 4]), _ENTRY),
     Fault("crowd", "boxes-crowd", N, lambda p: p.box(iscrowd=1), "1 boxes"),
     Fault("small boxes", "boxes-small", W, _small_boxes, "smaller than 16 pixels"),
     Fault("thin boxes", "boxes-misfit", W, _thin_boxes, "fit no anchor"),
@@ -295,17 +328,39 @@ FAULTS = [
     Fault("near-duplicate across splits", "image-near-duplicate", W, _reencode, "t1.png"),
     Fault("image in two splits", "image-in-two-splits", E, _in_both, "t0.png"),
     # other layouts
-    Fault("columns", "row-columns", E, _kaggle_row("t0,96,64"), "train.csv, line 20", "kaggle"),
-    Fault("values", "row-values", E, _kaggle_row('t0,,64,"[1, 2, 3, 4]",x'),
+    Fault("columns", "row-columns", E, _row("t0,96,64"), "train.csv, line 20", "kaggle"),
+    Fault("values", "row-values", E, _row('t0,,64,"[1, 2, 3, 4]",x'),
           "train.csv, line 20", "kaggle"),
-    Fault("sizes that differ", "row-conflict", E, _kaggle_row('t0,99,64,"[1, 2, 30, 40]",south'),
+    Fault("sizes that differ", "row-conflict", E, _row('t0,99,64,"[1, 2, 30, 40]",south'),
           "line 2", "kaggle"),
-    Fault("two rows", "image-two-rows", W, _kaggle_row("t0.png,60 40 90 60,south,x"),
+    Fault("NaN in a csv", "box-not-finite", E, _row('t0,96,64,"[1, 2, nan, 4]",south'),
+          "train.csv, line 20", "kaggle"),
+    Fault("outside in a csv", "box-outside", E, _row('t0,96,64,"[200, 2, 30, 40]",south'),
+          "train.csv, line 20", "kaggle"),
+    Fault("missing in a csv", "image-missing", E, _row('t9,96,64,"[1, 2, 30, 40]",south'),
+          "train.csv, line 20", "kaggle"),
+    Fault("two rows", "image-two-rows", W, _row("t0.png,60 40 90 60,south,x"),
+          "train.csv, line 8", "gwhd2021"),
+    Fault("box of three numbers", "box-entry", E, _gwhd_box("60 40 90"),
+          "train.csv, line 2", "gwhd2021"),
+    Fault("inverted corners", "box-inverted", E, _gwhd_box("90 40 60 60"),
+          "train.csv, line 2", "gwhd2021"),
+    Fault("path in a csv", "path-outside", E, _row("../outside/a.png,60 40 90 60,south,x"),
           "train.csv, line 8", "gwhd2021"),
     Fault("entity", "annotation-unreadable", E,
           _voc("<annotation>", '<!DOCTYPE a [<!ENTITY x "y">]><annotation>'), "DOCTYPE", "voc"),
     Fault("object without a box", "box-entry", E, _no_xmin, "t0.xml", "voc"),
+    Fault("wrong size in VOC", "size-mismatch", E, _voc("<width>96", "<width>90"), "90x64", "voc"),
+    Fault("no XML", "annotation-unreadable", E, _voc("</annotation>", ""), "t0.xml, line", "voc"),
     Fault("class number", "category-unknown", E, _yolo_row("2 .5 .5 .2 .2"),
+          "labels/train/t0.txt, line 4", "yolo"),
+    Fault("NaN in a label", "box-not-finite", E, _yolo_row("0 .5 .5 nan .2"),
+          "labels/train/t0.txt, line 4", "yolo"),
+    Fault("no width", "box-empty", E, _yolo_row("0 .5 .5 0 .2"),
+          "labels/train/t0.txt, line 4", "yolo"),
+    Fault("words", "row-values", E, _yolo_row("ear .5 .5 .2 .2"),
+          "labels/train/t0.txt, line 4", "yolo"),
+    Fault("three numbers in a label", "row-columns", E, _yolo_row("0 .5 .5 .2"),
           "labels/train/t0.txt, line 4", "yolo"),
     Fault("pixels", "box-not-relative", E, _yolo_row("0 48 32 20 20"),
           "labels/train/t0.txt, line 4", "yolo"),

@@ -11,7 +11,7 @@ from frostline.datasets import (
     find_dataset,
     image_size,
 )
-from frostline.datasets.checks import ANCHOR_SIZES, box_sizes, suggest_image_size
+from frostline.datasets.box_sizes import ANCHOR_SIZES, box_sizes, suggest_image_size
 from frostline.datasets.pixels import look_at, look_at_all, near_duplicates
 from frostline.errors import DatasetError
 from tests.datasets.faults import FAULTS, Fault, PlantedSet
@@ -51,8 +51,8 @@ def test_planted_fault_is_found_and_nothing_else(tmp_path: Path, fault: Fault) -
 
 
 def test_there_are_enough_kinds() -> None:
-    assert len(FAULTS) >= 50
-    assert len({fault.code for fault in FAULTS}) >= 35
+    assert len(FAULTS) >= 70
+    assert len({fault.code for fault in FAULTS}) >= 40
 
 
 def test_result_as_plain_values(tmp_path: Path) -> None:

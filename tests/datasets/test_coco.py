@@ -288,7 +288,9 @@ def test_bad_categories_stop_the_reading(world: World, categories: list[Any]) ->
 def test_nothing_left_says_the_first_reason(world: World) -> None:
     for image in world.coco["images"]:
         image["width"] = 5
-    with pytest.raises(DatasetError, match=r"found none; first problem: a\.json, images\[0\]"):
+    with pytest.raises(
+        DatasetError, match=r"found none; first of 2 problems: a\.json, images\[0\]"
+    ):
         world.read(on_problem="drop")
 
 
@@ -308,6 +310,20 @@ def test_one_bad_row_in_ten_thousand_is_named(world: World) -> None:
     assert "a.json, annotations[6543]: expected four finite numbers" in world.refused()
     index, _ = world.dropped()
     assert index.counts().boxes == 9_999
+
+
+def test_line_of_one_bad_row_in_ten_thousand_lines(world: World) -> None:
+    row = '{"id": %d, "image_id": 7, "category_id": 4, "bbox": [%d, %d, 5, 5]}'
+    rows = [row % (n, n % 80, n % 50) for n in range(10_000)]
+    rows[6543] = rows[6543].replace("5]", '"5"]')
+    head = json.dumps({k: world.coco[k] for k in ("images", "categories")}).removesuffix("}")
+    file = world.folder / "a.json"
+    file.write_text(head + ',\n"annotations": [\n' + ",\n".join(rows) + "\n]}\n")
+    place = r"^a\.json, line 6546, annotations\[6543\]: expected bbox"
+    with pytest.raises(DatasetError, match=place):
+        read_dataset(world.images, file)
+    (finding,) = read_dataset(world.images, file, on_problem="drop").findings
+    assert (finding.line, finding.entry) == (6546, "annotations[6543]")
 
 
 def test_names_cannot_draw_on_the_terminal(world: World) -> None:

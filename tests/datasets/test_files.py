@@ -99,6 +99,7 @@ def test_hostile_names_in_a_zip_are_not_there(tmp_path: Path) -> None:
         packed.writestr(link, "/etc/passwd")
     tree = open_tree(archive)
     assert tree.names() == ("good.txt",)
+    assert tree.strays() == ("../up.txt", "/etc/abs.txt", "link.txt")
     assert tree.state("link.txt") == "missing"
 
 
@@ -155,7 +156,15 @@ def test_linked_folder_is_not_entered(tmp_path: Path) -> None:
     (tmp_path / "root" / "link").symlink_to("../other")
     tree = open_tree(tmp_path / "root")
     assert tree.names() == ()
+    assert tree.strays() == ("link",)
     assert tree.state("link/a.png") == "outside"
+
+
+def test_links_that_stay_inside_are_no_strays(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "nowhere.png").symlink_to("c.png")
+    assert FolderTree(tmp_path).strays() == ()
 
 
 def test_file_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from frostline.datasets import DatasetIndex, find_dataset, load_image, read_dataset
+from frostline.datasets import (
+    DatasetIndex,
+    check_dataset,
+    find_dataset,
+    load_image,
+    read_dataset,
+)
 from frostline.errors import DatasetError
 from tests.datasets.faults import PlantedSet
 from tests.datasets.samples import picture, zip_folder
@@ -99,6 +105,44 @@ def test_ten_thousand_rows_with_one_bad_one(tmp_path: Path) -> None:
         file.writelines(rows)
     with pytest.raises(DatasetError, match=r"^train\.csv, line 7020: expected bbox"):
         read_dataset(planted.images, planted.files["train"])
+
+
+def test_names_in_a_zip_that_lead_out_are_reported(tmp_path: Path) -> None:
+    planted = PlantedSet(tmp_path / "data")
+    archive = zip_folder(planted.folder, tmp_path / "data.zip")
+    link = zipfile.ZipInfo("images/link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("images/../../slip.png", (planted.images / "t0.png").read_bytes())
+        packed.writestr(link, "/etc/passwd")
+    result = check_dataset(find_dataset(archive))
+    assert result.codes() == {"path-ignored": 2}
+    assert [f.file for f in result.findings[""]] == ["images/../../slip.png", "images/link.png"]
+    assert not list(tmp_path.rglob("slip.png"))
+
+
+def test_zip_bomb_in_place_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that unpacks to more than an image may have is given up, by name."""
+    monkeypatch.setattr("frostline.datasets.images.MAX_IMAGE_BYTES", 10_000_000)
+    planted = PlantedSet(tmp_path / "data")
+    (planted.images / "t0.png").unlink()
+    archive = zip_folder(planted.folder, tmp_path / "data.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("images/t0.png", bytes(10_000_001))
+    assert archive.stat().st_size < 100_000
+    found = check_dataset(find_dataset(archive)).findings["train"]
+    assert [f.code for f in found] == ["image-unreadable"]
+    assert "t0.png: expected at most 10000000 bytes" in found[0].message
+
+
+def test_formulae_in_names_are_only_names(tmp_path: Path) -> None:
+    """In the data set they are kept; `dropped.csv` defuses them, see `test_cleaning`."""
+    planted = PlantedSet(tmp_path / "data")
+    planted.edit_json("train", lambda c: c["categories"][0].update(name="=1+1"))
+    planted.edit_json("val", lambda c: c["categories"][0].update(name="=1+1"))
+    result = check_dataset(find_dataset(planted.folder))
+    assert result.ok
+    assert result.splits["train"].classes == ("=1+1", "leaf")
 
 
 def test_zip_that_claims_to_hold_millions_of_files(tmp_path: Path) -> None:

@@ -115,6 +115,24 @@ def test_yolo_without_data_yaml(tmp_path: Path) -> None:
     assert read_splits(folder)["val"].classes == ("class_0", "class_1")
 
 
+def test_labels_beside_the_images(tmp_path: Path) -> None:
+    """As labelImg and darknet keep them; text files that are no labels do not count."""
+    true = random_index(tmp_path / "obj_train_data", "a", 4, 1, empty=None)
+    for image in true:
+        label = tmp_path / "obj_train_data" / image.file.replace(".png", ".txt")
+        label.write_text(samples.yolo_text(image))
+    (tmp_path / "obj.names").write_text("ear\nleaf\n")
+    found = find_dataset(tmp_path)
+    assert (found.layout, list(found.splits)) == ("yolo", ["train"])
+    index = read_dataset(tmp_path)
+    assert index.classes == ("ear", "leaf")
+    assert index.counts().boxes == 12
+    for label in (tmp_path / "obj_train_data").glob("*.txt"):
+        label.write_text("an ear in a field\n")
+    with pytest.raises(DatasetError, match="found 4 images and no annotations"):
+        find_dataset(tmp_path)
+
+
 def test_exported_folders_a_split_each(tmp_path: Path) -> None:
     """One folder a split, annotations beside the images, as labelling services export."""
     true = two_splits(tmp_path / "s", ("ear", "leaf"))
@@ -151,7 +169,7 @@ def test_two_layouts_are_not_chosen_between(tmp_path: Path) -> None:
     true = {"train": random_index(tmp_path / "images", "a", 3, 1, classes=("wheat_head",))}
     samples.write_coco(true, tmp_path)
     samples.write_kaggle(true, tmp_path)
-    with pytest.raises(DatasetError, match="found coco and kaggle; name images, annotations and"):
+    with pytest.raises(DatasetError, match="found coco and kaggle; choose a layout, or name"):
         find_dataset(tmp_path)
     assert find_dataset(tmp_path, "kaggle").splits == {"train": tmp_path / "train.csv"}
 
@@ -169,7 +187,9 @@ def test_unknown_layout(tmp_path: Path, layout: str) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"expected one data set in .*, found none"):
+    with pytest.raises(
+        DatasetError, match=r"expected one data set in .*, found 0 images and no ann"
+    ):
         find_dataset(tmp_path / "empty")
     with pytest.raises(DatasetError, match="expected a folder or zip file"):
         find_dataset(tmp_path / "nowhere")

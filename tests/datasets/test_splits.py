@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group
+from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group, train_and_val
 from frostline.errors import DatasetError
 from tests.datasets.samples import record
 
@@ -78,3 +79,20 @@ def test_groups_are_held_out_whole() -> None:
 def test_groups_that_do_not_split(groups: list[str], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         split_by_group(index(4, "ab"), groups)
+
+
+def test_train_and_val_are_the_two_ways() -> None:
+    whole = index(10, "ab")
+    by_group = train_and_val(whole, val_groups=["b"])
+    assert {name: files(part) for name, part in by_group.items()} == {
+        "train": files(split_by_group(whole, ["b"])[0]),
+        "val": files(split_by_group(whole, ["b"])[1]),
+    }
+    by_fraction = train_and_val(whole, fraction=0.3, seed=4)
+    assert files(by_fraction["val"]) == files(split_by_fraction(whole, 0.3, 4)[1])
+
+
+@pytest.mark.parametrize("ways", [{}, {"fraction": 0.5, "val_groups": ["a"]}])
+def test_train_and_val_want_one_way(ways: dict[str, Any]) -> None:
+    with pytest.raises(DatasetError, match="either a fraction or groups"):
+        train_and_val(index(4, "ab"), **ways)

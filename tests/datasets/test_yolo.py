@@ -96,6 +96,20 @@ def test_list_in_a_folder_of_its_own(root: Path) -> None:
     assert read(root, "lists/val.txt").counts().boxes == 1
 
 
+@pytest.mark.parametrize("lead", ["/home/me/set/", "data/", "C:\\sets\\", "../"])
+def test_list_made_elsewhere(root: Path, lead: str) -> None:
+    (root / "all.txt").write_text(f"{lead}images/train/b.png\n{lead}images/val/c.png\n")
+    index = read(root, "all.txt")
+    assert [image.file for image in index] == ["images/train/b.png", "images/val/c.png"]
+    assert index.counts().boxes == 1
+
+
+def test_list_of_images_that_are_nowhere(root: Path) -> None:
+    (root / "all.txt").write_text("/home/me/z.png\nimages/val/c.png\n")
+    index = read(root, "all.txt", on_problem="drop")
+    assert [(f.code, f.line) for f in index.findings] == [("path-outside", 1)]
+
+
 def test_list_with_faults(root: Path) -> None:
     (root / "val.txt").write_text("images/val/c.png\nimages/val/c.png\nimages/z.png\n../x.png\n")
     with pytest.raises(DatasetError, match=r"^val\.txt, line 2: expected each image once"):

@@ -3,7 +3,8 @@
 Coordinates are pixels of the image as stored; see `DatasetIndex` and `ImageRecord`.
 """
 
-from frostline.datasets.checks import DataCheck, check_dataset, check_splits, suggest_image_size
+from frostline.datasets.box_sizes import suggest_image_size
+from frostline.datasets.checks import DataCheck, check_dataset, check_splits
 from frostline.datasets.cleaning import CleanCopy, clean_copy
 from frostline.datasets.files import resolve_inside
 from frostline.datasets.findings import Finding
@@ -11,7 +12,7 @@ from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.locations import LAYOUTS, DatasetLocation, find_dataset
 from frostline.datasets.reading import read_dataset, read_splits
-from frostline.datasets.splits import split_by_fraction, split_by_group
+from frostline.datasets.splits import split_by_fraction, split_by_group, train_and_val
 
 __all__ = [
     "LAYOUTS",
@@ -34,4 +35,5 @@ __all__ = [
     "split_by_fraction",
     "split_by_group",
     "suggest_image_size",
+    "train_and_val",
 ]

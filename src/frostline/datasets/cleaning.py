@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from frostline.datasets.checks import DataCheck, same_boxes
+from frostline.datasets.checks import DataCheck
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import Finding, shown
 from frostline.datasets.index import DatasetIndex, ImageRecord
+from frostline.datasets.same_boxes import same_boxes
 from frostline.errors import DatasetError
 
 __all__ = ["CleanCopy", "clean_copy"]
@@ -22,7 +23,7 @@ __all__ = ["CleanCopy", "clean_copy"]
 _IMAGES, _DROPPED = "images", "dropped.csv"
 _UNUSABLE = "image-undecodable"
 _SHARED = ("image-in-two-splits", "image-copy-across-splits")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,19 @@ def _cleaned(index: DatasetIndex, lost: set[str]) -> DatasetIndex:
 def _unrepeated(image: ImageRecord) -> ImageRecord:
     """The record with each box once."""
     keep = np.ones(len(image.labels), dtype=bool)
-    keep[[second for _, second in same_boxes(image)]] = False
+    keep[[pair.second for pair in same_boxes(image) if pair.one_class]] = False
     return replace(
         image, boxes=image.boxes[keep], labels=image.labels[keep], crowd=image.crowd[keep]
     )
 
 
 def _dropped(check: DataCheck) -> Iterator[tuple[str, Finding, str]]:
-    actions = {"box-duplicate": "kept once", "box-clipped": "clipped"}
+    actions = {
+        "box-duplicate": "kept once",
+        "box-clipped": "clipped",
+        "path-ignored": "not copied",
+        "label-without-image": "not copied",
+    }
     for split, findings in check.findings.items():
         for finding in findings:
             if finding.code in _SHARED:

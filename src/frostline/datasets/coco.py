@@ -10,6 +10,7 @@ import numpy as np
 
 from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.json_lines import EntryLines
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
@@ -33,7 +34,8 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     """
     name = source.name
     tables = _tables(read_text(source.annotations, name), name)
-    labels, classes = _categories(tables["categories"], name)
+    options.problems.number_lines(name, EntryLines(source.annotations, name))
+    labels, classes = _categories(tables["categories"], name, options.problems)
     images, positions = _images(tables["images"], name, options.problems)
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
     prefix = source.image_prefix([image.file for image in images])
@@ -62,18 +64,21 @@ def _tables(text: str, name: str) -> dict[str, list[Any]]:
     return tables
 
 
-def _categories(entries: list[Any], name: str) -> tuple[dict[int, int], tuple[str, ...]]:
+def _categories(
+    entries: list[Any], name: str, problems: Problems
+) -> tuple[dict[int, int], tuple[str, ...]]:
     """Category id to label, and the class names in the order of the ids."""
     names: dict[int, str] = {}
     for n, entry in enumerate(entries):
-        place = Place(name, entry=f"categories[{n}]")
         number = _integer(entry, "id")
+        expected = None
         if number is None or not isinstance(entry.get("name"), str) or not entry["name"]:
-            raise DatasetError(f"{place}: expected an integer id and a name, got {shown(entry)}")
-        if number in names or entry["name"] in names.values():
-            raise DatasetError(
-                f"{place}: expected another id and name than before, got {shown(entry)}"
-            )
+            expected = "an integer id and a name"
+        elif number in names or entry["name"] in names.values():
+            expected = "another id and name than before"
+        if number is None or expected:
+            place = problems.numbered(Place(name, entry=f"categories[{n}]"))
+            raise DatasetError(f"{place}: expected {expected}, got {shown(entry)}")
         names[number] = entry["name"]
     ids = sorted(names)
     return {number: n for n, number in enumerate(ids, 1)}, tuple(names[number] for number in ids)

@@ -60,6 +60,12 @@ class Tree(Protocol):
     def names(self) -> tuple[str, ...]:
         """All files, sorted; linked folders are not entered."""
 
+    def strays(self) -> tuple[str, ...]:
+        """Names of what is there but never read, sorted.
+
+        These are links out of the root; in a zip file all links, and names that lead out of it.
+        """
+
     def has_folder(self, name: str) -> bool:
         """Whether there is a folder of this name."""
 
@@ -136,6 +142,17 @@ class FolderTree:
                 raise DatasetError(f"expected at most {MAX_FILES} files in {shown(self.root)}")
         return tuple(sorted(found))
 
+    def strays(self) -> tuple[str, ...]:
+        """See `Tree.strays`."""
+        found = []
+        for folder, folders, files in os.walk(self.root):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                if path.is_symlink():
+                    relative = path.relative_to(self.root).as_posix()
+                    found.extend([relative] if self.state(relative) == "outside" else [])
+        return tuple(sorted(found))
+
     def has_folder(self, name: str) -> bool:
         """See `Tree.has_folder`."""
         try:
@@ -177,31 +194,35 @@ class ZipTree:
 
     def names(self) -> tuple[str, ...]:
         """See `Tree.names`. Entries whose names lead out of the archive are not among them."""
-        members = _members(self.archive)[1]
+        members = _members(self.archive).files
         return tuple(sorted(n[len(self.inner) :] for n in members if n.startswith(self.inner)))
+
+    def strays(self) -> tuple[str, ...]:
+        """See `Tree.strays`."""
+        return _members(self.archive).refused
 
     def has_folder(self, name: str) -> bool:
         """See `Tree.has_folder`."""
         start = f"{self.inner}{name}/"
-        return any(member.startswith(start) for member in _members(self.archive)[1])
+        return any(member.startswith(start) for member in _members(self.archive).files)
 
     def state(self, name: str) -> FileState:
         """See `Tree.state`."""
         plain = plain_name(name)
         if plain is None:
             return "outside"
-        return "file" if self.inner + plain in _members(self.archive)[1] else "missing"
+        return "file" if self.inner + plain in _members(self.archive).files else "missing"
 
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """See `Tree.open`."""
-        archive, members = _members(self.archive)
+        members = _members(self.archive)
         if self.state(name) == "outside":
             raise DatasetError(f"expected a file name inside the data root, got {shown(name)!r}")
-        info = members.get(self.inner + str(plain_name(name)))
+        info = members.files.get(self.inner + str(plain_name(name)))
         if info is None:
             raise DatasetError(f"{shown(name)}: expected a file in the zip file, found none")
         try:
-            with archive.open(info) as stream:
+            with members.archive.open(info) as stream:
                 data = stream.read(max_bytes + 1)
         # NotImplementedError: unknown compression; RuntimeError: a password
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -222,7 +243,13 @@ def _too_large(name: str, max_bytes: int) -> DatasetError:
     return DatasetError(f"{shown(name)}: expected at most {max_bytes} bytes, the file is larger")
 
 
-_Members = tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]
+@dataclass(frozen=True)
+class _Members:
+    """An opened zip file, its files by name, and the names that are refused."""
+
+    archive: zipfile.ZipFile
+    files: dict[str, zipfile.ZipInfo]
+    refused: tuple[str, ...]
 
 
 def _members(archive: Path) -> _Members:
@@ -237,14 +264,16 @@ def _members(archive: Path) -> _Members:
 @lru_cache(maxsize=8)
 def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Members:
     opened = zipfile.ZipFile(archive)
-    members = {}
     if len(opened.infolist()) > MAX_FILES:
         raise ValueError(f"more than {MAX_FILES} files in it")
+    files, refused = {}, []
     for info in opened.infolist():
         name = plain_name(info.filename)
-        if name is not None and not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-            members[name] = info
-    return opened, members
+        if name is None or stat.S_ISLNK(info.external_attr >> 16):
+            refused.append(info.filename)
+        elif not info.is_dir():
+            files[name] = info
+    return _Members(opened, files, tuple(sorted(refused)))
 
 
 def _split_archive(path: Path) -> tuple[Path, str] | None:

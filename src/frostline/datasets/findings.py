@@ -1,7 +1,8 @@
 """What was noticed while reading a data set, and the rule that stops or goes on."""
 
 import reprlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
@@ -58,9 +59,9 @@ class Place:
     entry: str | None = None
 
     def __str__(self) -> str:
-        if self.line is not None:
-            return f"{shown(self.file)}, line {self.line}"
-        return f"{shown(self.file)}, {shown(self.entry)}" if self.entry else shown(self.file)
+        line = None if self.line is None else f"line {self.line}"
+        entry = shown(self.entry) if self.entry else None
+        return ", ".join(part for part in (shown(self.file), line, entry) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,14 @@ class Problems:
             raise DatasetError(f"expected on_problem 'raise' or 'drop', got {on_problem!r}")
         self._stops = on_problem == "raise"
         self._found: list[Finding] = []
+        self._line_of: dict[str, Callable[[str], int | None]] = {}
+
+    def number_lines(self, file: str, line_of: Callable[[str], int | None]) -> None:
+        """Say how the line of an entry of a file is found, for files whose parser counts none.
+
+        It is asked only once there is something to tell about an entry.
+        """
+        self._line_of[file] = line_of
 
     @property
     def found(self) -> tuple[Finding, ...]:
@@ -131,8 +140,8 @@ class Problems:
         """
         if self._stops:
             raise DatasetError(
-                f"{place}: {message}; correct it, or allow problems to be dropped and counted "
-                f"(on_problem: drop)"
+                f"{self.numbered(place)}: {message}; correct it, or allow problems to be dropped "
+                f"and counted (on_problem: drop)"
             )
         self._add("error", code, place, message)
 
@@ -144,5 +153,12 @@ class Problems:
         """Note something worth knowing."""
         self._add("note", code, place, message)
 
+    def numbered(self, place: Place) -> Place:
+        """The place with its line, where `number_lines` knows how to find it."""
+        if place.entry is None or place.line is not None or place.file not in self._line_of:
+            return place
+        return replace(place, line=self._line_of[place.file](place.entry))
+
     def _add(self, severity: Severity, code: str, place: Place, message: str) -> None:
+        place = self.numbered(place)
         self._found.append(Finding(severity, code, place.file, message, place.line, place.entry))

@@ -27,6 +27,13 @@ __all__ = ["LAYOUTS", "DatasetLocation", "find_dataset", "is_folder", "open_sour
 LAYOUTS = ("coco", "kaggle", "gwhd2021", "voc", "yolo")
 """Names of the layouts, for ``layout``."""
 
+_FILES = {
+    "coco": "COCO json",
+    "kaggle": "csv with image_id and bbox",
+    "gwhd2021": "csv with BoxesString",
+    "voc": "VOC xml",
+    "yolo": "YOLO data.yaml or txt in a folder labels",
+}
 _YAML = (".yaml", ".yml")
 _CSV = (".csv", ".csv.gz")
 _JSON = (".json", ".json.gz")
@@ -147,9 +154,20 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
     layouts = sorted({location.layout for location in found})
     if len(layouts) == 1:
         return found[0]
-    raise DatasetError(
-        f"expected one data set in {shown(data)}, found {' and '.join(layouts) or 'none'}; "
-        f"name images, annotations and layout"
+    if layouts:
+        raise DatasetError(
+            f"expected one data set in {shown(data)}, found {' and '.join(layouts)}; choose a "
+            f"layout, or name the annotation file and the folder of its images"
+        )
+    raise DatasetError(_none_found(data, layout, names))
+
+
+def _none_found(data: Path, layout: str, names: Iterable[str]) -> str:
+    wanted = ", ".join(_FILES.values()) if layout == "auto" else _FILES[layout]
+    images = sum(map(is_image, names))
+    return (
+        f"expected one data set in {shown(data)}, found {images} images and no annotations that "
+        f"were recognised ({wanted}); name the annotation file"
     )
 
 
@@ -183,6 +201,27 @@ def _find_yolo(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[Datase
         splits = {_split_name(folder, there): top / folder for folder in there}
         if splits:
             yield DatasetLocation("yolo", top, _ordered(splits))
+            return
+    mixed = _folders_with_labels_beside(tree, names)
+    if mixed:
+        splits = {_split_name(folder, mixed): top / folder for folder in mixed}
+        yield DatasetLocation("yolo", top, _ordered(splits))
+
+
+def _folders_with_labels_beside(tree: Tree, names: tuple[str, ...]) -> list[str]:
+    """Folders in which images have a text file of their name that starts with five numbers."""
+    there = set(names)
+    pairs = [(n, f"{n.rpartition('.')[0]}.txt") for n in names if is_image(n)]
+    labels = {label.rpartition("/")[0]: label for _, label in pairs if label in there}
+    return [folder for folder, label in sorted(labels.items()) if _is_label(tree, label)]
+
+
+def _is_label(tree: Tree, name: str) -> bool:
+    fields = read_text(tree, name, max_bytes=1 << 20).split("\n", 1)[0].split()
+    try:
+        return len([float(field) for field in fields]) >= 5  # noqa: PLR2004 - class and box
+    except ValueError:
+        return False
 
 
 def _labelled_images(labels: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import Tree, image_prefix
+from frostline.datasets.files import Tree, image_prefix, is_image
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
@@ -138,12 +138,24 @@ def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetI
     boxes = _inside(boxes, extent, options.problems)
     records = _records(raw.images, sizes, boxes)
     if not records:
-        first = next((f"; first problem: {f}" for f in options.problems.found), "")
-        raise DatasetError(
-            f"expected at least one usable image in {shown(images.root)}, found none{first}"
-        )
+        raise DatasetError(_none_usable(images, options.problems))
     classes = options.classes or raw.classes
     return DatasetIndex(images.root, classes, tuple(records), options.problems.found)
+
+
+def _none_usable(images: Tree, problems: Problems) -> str:
+    errors = [finding for finding in problems.found if finding.severity == "error"]
+    parts = [f"expected at least one usable image in {shown(images.root)}, found none"]
+    if errors:
+        parts.append(f"first of {len(errors)} problems: {errors[0]}")
+    strays = [name for name in images.strays() if not is_image(name)]
+    if strays:
+        parts.append(
+            f"{shown(strays[0])} leads out of it and is not followed, name the folder it leads to"
+        )
+    elif any(error.code == "image-missing" for error in errors):
+        parts.append("name the folder that the images are in")
+    return "; ".join(parts)
 
 
 def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:

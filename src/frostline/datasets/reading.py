@@ -1,6 +1,6 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,11 +13,11 @@ from frostline.datasets.index import DatasetIndex
 from frostline.datasets.kaggle import UNLISTED, read_kaggle
 from frostline.datasets.locations import LAYOUTS, find_dataset, is_folder, open_source, recognise
 from frostline.datasets.raw import RawDataset, ReadOptions, Source, build_index
-from frostline.datasets.voc import read_voc
+from frostline.datasets.voc import read_voc, voc_classes
 from frostline.datasets.yolo import read_yolo
 from frostline.errors import DatasetError
 
-__all__ = ["Unlisted", "read_dataset", "read_splits", "unused_images"]
+__all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
 
 Unlisted = Literal["empty", "ignore"]
 
@@ -99,7 +99,7 @@ def read_splits(
     classes: Sequence[str] | None = None,
     check_files: bool = True,
 ) -> dict[str, DatasetIndex]:
-    """Read several annotation files over one folder, all with the classes of the first.
+    """Read several annotation files over one folder, all with the same classes.
 
     With more than one file, images without an entry belong to none of them. Of a ``data.yaml``
     the part named like the split is read.
@@ -110,7 +110,8 @@ def read_splits(
             Without it: the splits found in the folder or zip file.
         layout: See `read_dataset`.
         on_problem: See `read_dataset`.
-        classes: See `read_dataset`; without it, those of the first split are used for all.
+        classes: See `read_dataset`; without it, those of the first split are used for all, or
+            for VOC, whose files name the classes of their own boxes only, those of all splits.
         check_files: See `read_dataset`.
 
     Returns:
@@ -122,6 +123,7 @@ def read_splits(
     if annotations is None:
         found = find_dataset(Path(images), layout)
         images, layout, annotations = found.images, found.layout, found.splits
+    classes = classes or common_classes(Path(images), annotations.values(), layout)
     splits: dict[str, DatasetIndex] = {}
     for name, file in annotations.items():
         splits[name] = read_dataset(
@@ -137,6 +139,17 @@ def read_splits(
         classes = splits[name].classes
     _require_disjoint(splits)
     return _with_unused_images(splits) if len(splits) > 1 else splits
+
+
+def common_classes(images: Path, files: Iterable[Path], layout: str) -> tuple[str, ...] | None:
+    """Classes of several splits together, for the layout that has no list of them (VOC)."""
+    found: set[str] = set()
+    for file in dict.fromkeys(map(Path, files)):
+        source = open_source(images, file)
+        if (recognise(source) if layout == "auto" else layout) != "voc":
+            return None
+        found.update(voc_classes(source))
+    return tuple(sorted(found)) or None
 
 
 def _require_disjoint(splits: Mapping[str, DatasetIndex]) -> None:

@@ -7,7 +7,34 @@ from frostline.datasets.findings import shown
 from frostline.datasets.index import DatasetIndex
 from frostline.errors import DatasetError
 
-__all__ = ["split_by_fraction", "split_by_group"]
+__all__ = ["split_by_fraction", "split_by_group", "train_and_val"]
+
+
+def train_and_val(
+    index: DatasetIndex,
+    *,
+    fraction: float | None = None,
+    seed: int = 0,
+    val_groups: Collection[str] | None = None,
+) -> dict[str, DatasetIndex]:
+    """Divide one data set into ``train`` and ``val``, by groups if given, else by fraction.
+
+    Args:
+        index: Data set.
+        fraction: See `split_by_fraction`.
+        seed: See `split_by_fraction`.
+        val_groups: Groups that are held out, see `split_by_group`.
+
+    Raises:
+        DatasetError: As the two, or if both or none of ``fraction`` and ``val_groups`` are given.
+    """
+    if (fraction is None) == (val_groups is None):
+        raise DatasetError("expected either a fraction or groups for validation")
+    if fraction is not None:
+        train, val = split_by_fraction(index, fraction, seed)
+    else:
+        train, val = split_by_group(index, val_groups or ())
+    return {"train": train, "val": val}
 
 
 def split_by_fraction(

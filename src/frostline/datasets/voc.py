@@ -20,7 +20,7 @@ from frostline.datasets.text import read_bytes, read_text
 from frostline.datasets.xml_elements import Element, parse_xml
 from frostline.errors import DatasetError
 
-__all__ = ["VOC_FOLDER", "read_voc"]
+__all__ = ["VOC_FOLDER", "read_voc", "voc_classes"]
 
 VOC_FOLDER = "Annotations"
 """Folder that list files (``ImageSets/Main/train.txt``) refer to."""
@@ -51,6 +51,19 @@ def read_voc(source: Source, options: ReadOptions) -> RawDataset:
         rows.add(tree, name)
     _mention(rows, source, options.problems)
     return rows.dataset(source)
+
+
+def voc_classes(source: Source) -> tuple[str, ...]:
+    """Names of the classes that boxes have, sorted; files that cannot be read are passed over.
+
+    Raises:
+        DatasetError: As `read_voc`, if there are no files.
+    """
+    rows = _Rows(Problems("drop"), ())
+    tree, names = _annotation_files(source)
+    for name in names:
+        rows.add(tree, name)
+    return tuple(sorted(set(rows.names)))
 
 
 def _annotation_files(source: Source) -> tuple[Tree, list[str]]:

@@ -261,11 +261,11 @@ def _pairs_of_list(source: Source, tree: Tree, name: str, problems: Problems) ->
     entries = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
     if not entries:
         raise DatasetError(f"{shown(name)}: expected a list of images, got an empty file")
-    top = _folder_of_list(tree, name, entries[0][1])
+    top, lead = _folder_of_list(tree, name, entries[0][1])
     pairs, seen = [], set()
     for number, entry in entries:
         place = Place(name, number)
-        image = relative_name(entry.removeprefix(f"{top.root.as_posix()}/"))
+        image = relative_name(relative_name(entry).removeprefix(lead))
         if image in seen:
             problems.error(
                 "image-duplicate", place, f"expected each image once, got {shown(image)} again"
@@ -278,14 +278,23 @@ def _pairs_of_list(source: Source, tree: Tree, name: str, problems: Problems) ->
     return pairs
 
 
-def _folder_of_list(tree: Tree, name: str, first: str) -> Tree:
-    """The folder that the names of a list are relative to: that of the list, or one above it."""
-    path = tree.root / name
-    for parent in list(path.parents)[: _LEVELS_UP + 1]:
-        top = open_tree(parent)
-        if top.state(relative_name(first.removeprefix(f"{parent.as_posix()}/"))) == "file":
-            return top
-    return open_tree(path.parent)
+def _folder_of_list(tree: Tree, name: str, first: str) -> tuple[Tree, str]:
+    """The folder that the names of a list are relative to, and what they start with besides.
+
+    It is that of the list, or one above it. Lists made on another machine or for another folder
+    (``/home/me/data/images/a.jpg``) lose as many leading folders as it takes to find the first.
+    """
+    tops = [open_tree(parent) for parent in list((tree.root / name).parents)[: _LEVELS_UP + 1]]
+    for top in tops:
+        lead = f"{top.root.as_posix()}/"
+        if top.state(relative_name(first.removeprefix(lead))) == "file":
+            return top, lead
+    parts = relative_name(first).split("/")
+    for cut in range(1, len(parts)):
+        for top in tops:
+            if top.state("/".join(parts[cut:])) == "file":
+                return top, "/".join(parts[:cut]) + "/"
+    return tops[0], f"{tops[0].root.as_posix()}/"
 
 
 def _pairs_of_labels(source: Source, names: tuple[str, ...], options: ReadOptions) -> list[_Pair]:
