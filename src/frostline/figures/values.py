@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frostline.records import TrialRecord
 
-__all__ = ["inits_of", "is_collapsed", "number_of", "plain_values"]
+__all__ = ["inits_of", "is_collapsed", "mean_of", "number_of", "plain_values"]
 
 
 def is_collapsed(record: "TrialRecord") -> bool:
@@ -24,6 +24,12 @@ def inits_of(records: Iterable["TrialRecord"]) -> tuple[str, ...]:
 def number_of(value: float | None) -> float:
     """A number of a record; NaN where it is absent."""
     return math.nan if value is None else float(value)
+
+
+def mean_of(values: Iterable[float | None]) -> float:
+    """Mean of what is there; NaN if nothing is."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def plain_values(value: Any) -> Any:

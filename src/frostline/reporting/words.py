@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from frostline.figures import DifferenceTable
+from frostline.figures.values import mean_of
 from frostline.reporting.answer import Answer, Cell
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
@@ -76,7 +77,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     Returns:
         One sentence; "" with fewer than two ranked starts.
     """
-    size = {line.init: _mean(line.mean) for line in table.lines if line.ranked}
+    size = {line.init: mean_of(line.mean) for line in table.lines if line.ranked}
     size = {init: value for init, value in size.items() if math.isfinite(value)}
     best = answer.best
     if len(size) <= 1 or best is None or best.init not in size:
@@ -249,8 +250,3 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         "All of this holds at the learning rate, optimiser and number of epochs below; "
         "another rate can reverse the order of the starts."
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
