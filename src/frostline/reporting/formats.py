@@ -3,7 +3,10 @@
 import math
 import re
 
+from markupsafe import Markup, escape
+
 __all__ = [
+    "breakable",
     "duration",
     "number",
     "percent",
@@ -15,6 +18,8 @@ __all__ = [
 
 #: An absolute path, POSIX or Windows; the group is its last part.
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\s\\/:;,'\"]*)*[\\/]([^\s\\/:;,'\"]+)")
+#: Where a long name may be broken; a number such as 0.5 has no such place.
+_JOINTS = re.compile(r"(?<=\w)([_./-])(?=[^\W\d])")
 _HALF_PER_CENT = 0.005
 #: Up to so many seconds, in units of so many, with so many decimals.
 _UNITS = ((10, 1, 1, "s"), (100, 1, 0, "s"), (5400, 60, 1, "min"))
@@ -59,6 +64,11 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def breakable(text: str) -> Markup:
+    """A name or a sentence with names in it, which a narrow line may break behind ``_ . - /``."""
+    return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(text))))  # noqa: S704  (escaped just before)
 
 
 def unplaced(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -77,6 +78,7 @@ def render(contents: Contents) -> str:
         "percent": formats.percent,
         "text": formats.text,
         "unplaced": formats.unplaced,
+        "breakable": formats.breakable,
     }
     return environment.get_template("report.html").render(_context(environment, contents))
 
@@ -101,7 +103,8 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "figure3": drawings.figure3(contents.depths),
         "figure2": drawings.figure2(contents.differences),
         "stage_means": rows.stage_means(contents.differences["cosine"]),
-        "left_out": [x for x in contents.differences["cosine"].lines if x.left_out],
+        "profiles": contents.differences["cosine"].lines,
+        "marks": _marks(contents),
         "curves": drawings.curves(contents.losses),
         "inits": contents.depths[0].inits,
         "examples": contents.examples,
@@ -126,6 +129,17 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "phases": rows.phases(records),
         "total_seconds": sum(rows.work_seconds(record) for record in records),
         "finished": max(record.finished_at for record in records),
+    }
+
+
+def _marks(contents: Contents) -> dict[str, bool]:
+    """Which marks the figures hold, so that their captions explain no other."""
+    means = [value for line in contents.differences["cosine"].lines for value in line.mean]
+    points = (p for table in contents.depths for line in table.lines for p in line.points)
+    return {
+        "collapsed": any(point.collapsed for point in points),
+        "zero": 0.0 in means,
+        "gap": any(math.isnan(value) for value in means),
     }
 
 

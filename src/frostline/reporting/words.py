@@ -11,6 +11,7 @@ __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "s
 
 _NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
 _FEW_SEEDS = 5
+_KNOWN_NOISE = 4  # degrees of freedom: below, Tukey's factor is twice what it ends at, or more
 _MOST_NAMED = 6
 _SAME_TIME = 0.02  # share of the time
 
@@ -41,6 +42,8 @@ def _reservation(answer: Answer) -> str:
     ties = len(answer.ties)
     if not ties:
         return ", and no other cell comes near enough to be mistaken for it"
+    if ties == len(others) == 1:
+        return "; the one other cell cannot be told apart from it"
     if ties == len(others):
         return f"; none of the {ties} other cells can be told apart from it"
     return f"; {ties} of the {len(others)} other cells cannot be told apart from it"
@@ -144,7 +147,8 @@ def _ties(answer: Answer) -> str:
         )
     lower = sum(c.verdict == "lower" for c in others)
     if not answer.ties:
-        return f"It can be told apart from all {lower} other cells with a result."
+        every = "the one other cell" if lower == 1 else f"all {lower} other cells"
+        return f"It can be told apart from {every} with a result."
     text = f"It cannot be told apart from {_named(answer.ties)}"
     return text + (f"; {_count(lower, 'cell')} lower." if lower else "; no cell is clearly lower.")
 
@@ -235,6 +239,11 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         yield (
             f"Seeds alone move a trial by about {points(answer.noise.sd)} points (standard "
             f"deviation, {answer.noise.freedom} {degrees} of freedom, pooled over cells)."
+        )
+    if 0 < answer.noise.freedom < _KNOWN_NOISE:
+        yield (
+            "So few repeats hardly tell how large that noise is, so the intervals are far wider "
+            "than the noise itself; more seeds narrow them at once."
         )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:
