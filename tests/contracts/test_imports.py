@@ -21,6 +21,7 @@ LEVELS = (
     ("figures",),
     ("reporting", "comparison"),
     ("demo",),
+    ("cli_table",),
     ("cli_data", "cli_diff", "cli_progress"),
     ("cli",),
     ("__main__",),
