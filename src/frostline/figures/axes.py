@@ -10,11 +10,24 @@ from frostline.figures.theme import SMALL, TEXT, Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["STAGE_ROOM", "Names", "finish", "mark_stages", "name_lines", "size_of", "spread"]
+__all__ = [
+    "CHARACTER",
+    "STAGE_ROOM",
+    "Names",
+    "finish",
+    "legend_columns",
+    "mark_stages",
+    "name_lines",
+    "shortened",
+    "size_of",
+    "spread",
+]
 
 Names = Literal["direct", "legend", "none"]
 
 STAGE_ROOM = 46.0  # px above the data for upright stage names
+CHARACTER = 7.2  # px, a bold character of a name, on average
+_HANDLE = 44.0  # px before a name in a legend, and the gap behind it
 _LINE = 16.0  # px between baselines of labels
 
 
@@ -111,8 +124,19 @@ def name_lines(
         )
 
 
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """How many names a line of a legend holds in ``width`` px, at least 1."""
+    longest = max((len(name) for name in names), default=0)
+    return max(1, min(len(names), int(width / (longest * CHARACTER + _HANDLE))))
+
+
 def _legend(ax: "Axes", theme: Theme) -> None:
+    names = [str(name) for name in ax.get_legend_handles_labels()[1]]
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes belong to a figure"
+    room = 72 * float(figure.get_size_inches()[0]) * (1 - ax.get_position().x0)
     legend = ax.legend(
+        ncols=legend_columns(names, room),
         loc="lower left",
         bbox_to_anchor=(0, 1),
         bbox_transform=_above_stages(ax),
@@ -124,6 +148,15 @@ def _legend(ax: "Axes", theme: Theme) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+        text.set_text(shortened(text.get_text(), int((room - _HANDLE) / CHARACTER)))
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most ``most`` characters, its middle left out: both ends tell files apart."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[len(name) - end :]}"
 
 
 def _above_stages(ax: "Axes") -> Any:

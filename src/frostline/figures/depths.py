@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.figures.axes import Names, finish, mark_stages, name_lines, size_of
-from frostline.figures.panels import Shape, panels
+from frostline.figures.panels import Shape, naming, panels
 from frostline.figures.stages import Stage, backbone_of
 from frostline.figures.theme import LIGHT, SMALL, Theme, label_of, look
 from frostline.figures.values import inits_of, is_collapsed, number_of, plain_values
@@ -283,6 +283,6 @@ def depths_figure(
     names = [label_of(line.init, line.ranked) for line in tables[0].lines]
     figure, axes = panels(len(tables), names, shape, theme, height=290)
     for n, (ax, table) in enumerate(zip(axes, tables, strict=True)):
-        here: Names = "none" if n > 0 else "direct" if shape == "wide" else "legend"
+        here: Names = "none" if n > 0 else naming(names, shape)
         draw_depths(ax, table, theme=theme, names=here)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 
 from frostline.errors import RecordError
 from frostline.figures.axes import Names, finish, mark_stages, name_lines
-from frostline.figures.panels import Shape, panels
+from frostline.figures.panels import Shape, naming, panels
 from frostline.figures.stages import Stage, stages_of_rows
 from frostline.figures.theme import LIGHT, Theme, label_of, look
 from frostline.figures.values import inits_of, is_collapsed, number_of, plain_values
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Quantity = Literal["cosine", "angle", "folded"]
+_ABOVE_ONE = 1.3  # end of an axis of 1 - |cos|, which has no value above 1
 
 #: What the vertical axis of Figure 2 says.
 QUANTITIES: Mapping[Quantity, str] = {
@@ -240,7 +241,7 @@ def draw_differences(
         _mark_zeros(ax, positions, line.mean, color, log)
     if log:
         ax.set_yscale("log")
-        _show_a_decade(ax)
+        _show_a_decade(ax, math.inf if table.quantity == "angle" else _ABOVE_ONE)
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlim(0.2, len(table.layers) + 0.8)
@@ -253,14 +254,18 @@ def draw_differences(
                 theme, names)  # fmt: skip
 
 
-def _show_a_decade(ax: "Axes") -> None:
+def _show_a_decade(ax: "Axes", most: float) -> None:
     """Widen a logarithmic axis to whole powers of ten where it spans less than two.
 
     The labels between powers are long ("5.45 x 10^-7") and would be cut off at the left.
     """
+    from matplotlib.ticker import NullFormatter
+
+    ax.yaxis.set_minor_formatter(NullFormatter())
     low, high = ax.get_ylim()
     if 0 < low < high < 100 * low:
-        ax.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))
+        top = 10.0 ** math.ceil(math.log10(high))
+        ax.set_ylim(10.0 ** math.floor(math.log10(low)), min(top, most))
 
 
 def _positive(values: Sequence[float], log: bool) -> Any:
@@ -282,5 +287,5 @@ def differences_figure(
     names = [label_of(line.init, line.ranked) for line in table.lines]
     figure, axes = panels(1, names, shape, theme, height=300)
     draw_differences(axes[0], table, theme=theme, log=log,
-                     names="direct" if shape == "wide" else "legend")  # fmt: skip
+                     names=naming(names, shape))  # fmt: skip
     return figure

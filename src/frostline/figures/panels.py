@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from frostline.figures.axes import STAGE_ROOM
+from frostline.figures.axes import CHARACTER, STAGE_ROOM, Names, legend_columns
 from frostline.figures.theme import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Shape", "panels"]
+__all__ = ["Shape", "naming", "panels"]
 
 Shape = Literal["wide", "narrow"]
 
-_CHARACTER = 6.6  # px, mean width of one character of a line's name
+_LONGEST_BESIDE = 24  # characters of a name that leave the panels enough room
+_LEGEND_LINE = 19.0  # px
+
+
+def naming(names: Sequence[str], shape: Shape) -> Names:
+    """Names beside the ends of the lines, or in a legend where they would take the room."""
+    longest = max((len(name) for name in names), default=0)
+    return "direct" if shape == "wide" and longest <= _LONGEST_BESIDE else "legend"
 
 
 def panels(
@@ -23,18 +30,17 @@ def panels(
     """Axes at exact places in px: side by side when wide, below each other when narrow."""
     from matplotlib.figure import Figure
 
-    beside = max((len(name) for name in names), default=0) * (_CHARACTER + 0.6) + 22
-    if shape == "wide":
-        width, columns, left, right = 980.0, count, 62.0, beside
-        above, legend = STAGE_ROOM + 6, 0.0
+    legend, right = 0.0, 10.0
+    width, columns, left = (980.0, count, 62.0) if shape == "wide" else (360.0, 1, 54.0)
+    if naming(names, shape) == "direct":
+        right = max((len(name) for name in names), default=0) * CHARACTER + 22
     else:
-        width, columns, left, right = 360.0, 1, 54.0, 10.0
-        above, legend = STAGE_ROOM + 6, len(names) * 19.0 + 6
+        lines = -(-len(names) // legend_columns(names, width - left))
+        legend = lines * _LEGEND_LINE + 6
+    above, below, gap = STAGE_ROOM + 6, 46.0, 62.0
     rows = -(-count // columns)
-    below = 46.0
     total = legend + rows * (above + height + below)
     figure = Figure(figsize=(width / 72, total / 72), facecolor=theme.paper, dpi=72)
-    gap = 62.0
     last = right if columns == 1 else 12.0
     panel = (width - left - last - (right + gap) * (columns - 1)) / columns
     axes = []

@@ -16,7 +16,7 @@ from frostline.figures import (
     differences_figure,
     losses_figure,
 )
-from frostline.reporting.svg import PAGE, inline_svg
+from frostline.figures.inline import PAGE, inline_svg
 
 __all__ = ["curves", "figure2", "figure3"]
 
