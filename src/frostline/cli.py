@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-_PIPE_WIDTH = 240
+_TENTHS = {"minutes", "disk_mb"}
+#: Columns that a narrow terminal can miss, the first first.
+_SPARE = ("batch norm", "weight", "role", "wheat")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -254,27 +256,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from frostline.cli_table import print_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ():
-        numeric = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width to fold to
-        console = Console(width=_PIPE_WIDTH)
-    console.print(table)
+    print_table(rows, cell=_cell, spare=_SPARE)
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.1f}" if column in _TENTHS else f"{value:.3f}"
+    return str(value)
 
 
 def _safe_cell(value: object) -> object:

@@ -21,6 +21,7 @@ LEVELS = (
     ("signals",),
     ("reporting", "comparison"),
     ("demo",),
+    ("cli_table",),
     ("cli_data", "cli_diff", "cli_progress"),
     ("watching",),
     ("cli", "api"),
