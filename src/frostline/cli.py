@@ -19,6 +19,7 @@ import typer
 
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
+from frostline.cli_init import Device, init, schema
 from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ app = typer.Typer(
     help="Which pretrained weights should a detector start from, and how many layers to freeze?",
 )
 app.add_typer(data_app, name="data")
+app.command()(init)
+app.command()(schema)
 app.command()(diff)
 
 
@@ -45,14 +48,6 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
-
-
-class Device(StrEnum):
-    """Where trials run; ``auto`` takes a GPU if there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 StudyFile = Annotated[Path, typer.Argument(help="The study.yaml to run.", show_default=False)]

@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from frostline.datasets import DataCheck, DatasetLocation, Finding
 
-__all__ = ["data_app"]
+__all__ = ["Layout", "data_app", "locate"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
 
@@ -87,7 +87,7 @@ def check(
     """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
     from frostline.datasets import check_dataset, clean_copy
 
-    location, model = _locate(path, images, layout.value)
+    location, model = locate(path, images, layout.value)
     size = image_size or model.get("image_size") or 320
     with _progress(output is Format.table) as on_image:
         result = check_dataset(
@@ -110,7 +110,7 @@ def check(
     raise typer.Exit(0 if result.ok else 1)
 
 
-def _locate(
+def locate(
     path: Path, images: Path | None, layout: str
 ) -> tuple["DatasetLocation", dict[str, Any]]:
     """Where the data is, and the model of a study.yaml (empty without one)."""

@@ -10,8 +10,8 @@ SOURCE = Path(frostline.__file__).parent
 LEVELS = (
     ("errors",),
     ("config", "depth"),
-    ("plans", "checkpoints", "datasets", "records"),
-    ("difference", "inits", "evaluation"),
+    ("plans", "checkpoints", "datasets", "records", "schema"),
+    ("difference", "inits", "evaluation", "loading", "starter", "doctor"),
     ("models", "freezing"),
     ("tasks",),
     ("training",),
@@ -22,6 +22,7 @@ LEVELS = (
     ("reporting", "comparison"),
     ("demo",),
     ("cli_data", "cli_diff", "cli_progress"),
+    ("cli_init",),
     ("cli",),
     ("__main__",),
 )
@@ -30,7 +31,7 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # What needs no deep-learning framework: no import of these, not even inside a function.
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
-    "evaluation",
+    *("evaluation", "loading", "schema", "starter", "study"),
 )
 HEAVY = ("torch", "torchvision", "lightning_fabric", "matplotlib")
 
