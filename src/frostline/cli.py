@@ -19,7 +19,7 @@ import typer
 
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
-from frostline.cli_init import Device, init, schema
+from frostline.cli_init import Device, complete_backbone, init, schema
 from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
@@ -149,7 +149,12 @@ def report(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A backbone, such as resnet50 or mobilenet_v2.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A backbone, such as resnet50 or mobilenet_v2.", autocompletion=complete_backbone
+        ),
+    ],
     output: OutputFormat = Format.table,
 ) -> None:
     """Print a backbone's convolutions in forward order: what each depth k freezes."""
@@ -182,6 +187,9 @@ def demo(
 ) -> None:
     """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
     from frostline.cli_progress import follow
+    from frostline.doctor import require_torch
+
+    require_torch()
     from frostline.demo import NOTICE, demo_trials, run_demo
 
     typer.echo(NOTICE, err=True)
@@ -195,19 +203,20 @@ def demo(
 
 @app.command()
 def doctor(output: OutputFormat = Format.table) -> None:
-    """Versions, devices and cache folders: what to paste into a bug report."""
-    import torch
-    import torch.hub
+    """Versions, extras, devices, caches, and what is wrong. Exit code 1 if anything is."""
+    import dataclasses
 
-    from frostline.records import environment
+    from frostline.doctor import examine
 
-    facts = environment() | {
-        "cpu cores": str(os.cpu_count()),
-        "cpu capability": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "weights cache": str(Path(torch.hub.get_dir()) / "checkpoints"),
-    }
-    _print_rows([{"what": name, "value": value} for name, value in facts.items()], output)
+    rows = [dataclasses.asdict(fact) for fact in examine()]
+    problems = [row for row in rows if row["problem"]]
+    if output is Format.table:
+        _print_rows([{"what": row["what"], "value": row["value"]} for row in rows], output)
+        for row in problems:
+            typer.echo(f"problem: {row['what']}: {row['problem']}")
+    else:
+        _print_rows(rows, output)
+    raise typer.Exit(1 if problems else 0)
 
 
 @contextlib.contextmanager

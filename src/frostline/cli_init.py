@@ -1,4 +1,4 @@
-"""``frostline init`` and ``frostline schema``: the first study file, and what editors know of it."""
+"""``frostline init`` and ``frostline schema``: the first study file, and editors' help with it."""
 
 import json
 from enum import StrEnum
@@ -13,7 +13,7 @@ from frostline.depth import BACKBONES
 if TYPE_CHECKING:
     from frostline.starter import Starter
 
-__all__ = ["Device", "init", "schema"]
+__all__ = ["Device", "complete_backbone", "init", "schema"]
 
 
 class Device(StrEnum):
@@ -24,7 +24,9 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-Backbone = StrEnum("Backbone", {name: name for name in BACKBONES})
+def complete_backbone(incomplete: str) -> list[str]:
+    """Names of backbones for the shell's completion."""
+    return [name for name in BACKBONES if name.startswith(incomplete)]
 
 
 def init(
@@ -48,8 +50,11 @@ def init(
         typer.Option(metavar="FILE", help="Weights to start from; may be given several times."),
     ] = None,
     backbone: Annotated[
-        Backbone | None,
-        typer.Option(help="Backbone. (Without it: the one with most starting weights here.)"),
+        str | None,
+        typer.Option(
+            help="Backbone. (Without it: the one with most starting weights here.)",
+            autocompletion=complete_backbone,
+        ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the study will run.")] = Device.auto,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
@@ -62,7 +67,7 @@ def init(
         location,
         out,
         weights=weights or (),
-        backbone=backbone.value if backbone else None,
+        backbone=backbone,
         machine=this_machine(device.value),
         force=force,
     )
@@ -85,9 +90,11 @@ def _found(starter: "Starter") -> list[str]:
         f"starting weights: {', '.join(starts) or 'will be downloaded at first use'}",
         f"wrote {starter.path}: {starter.trials} trials",
     ]
+    notes = list(material.notes)
     if material.problems:
-        lines.insert(1, f"data: {material.problems} entries cannot be used and will be left out")
-    return lines
+        notes.append(f"{material.problems} entries cannot be used and will be left out")
+    unused = [f"not used: {line}" for line in choice.left_out]
+    return [lines[0], *(f"data: {note}" for note in notes), *lines[1:-1], *unused, lines[-1]]
 
 
 def schema() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.config import ModelConfig, StudyConfig, load_study
 from frostline.depth import layer_table
+from frostline.doctor import require_torch
 from frostline.errors import RecordError, StudyChangedError
 from frostline.loading import load_data
 from frostline.records import FILES, TrialKey, TrialRecord, write_json
@@ -115,6 +116,7 @@ class Study:
         """
         cells = self.cells()
         data = load_data(self.config.data, self.base)
+        require_torch()
         from frostline.trial import prepare, trial_identity
 
         for name in self.config.inits:

@@ -16,6 +16,7 @@ from frostline.datasets import (
 )
 from frostline.datasets.checks import BoxSizes, box_sizes
 from frostline.datasets.findings import shown
+from frostline.datasets.kaggle import UNLISTED
 from frostline.errors import DatasetError
 
 __all__ = ["FRACTION", "Material", "choose_size", "read_material"]
@@ -40,6 +41,7 @@ class Material:
         val_groups: groups that are the validation data, or None.
         unused: splits of the data set that the study leaves aside.
         problems: entries that cannot be used and are dropped.
+        notes: what was taken for granted in reading and should be seen.
     """
 
     layout: str
@@ -50,6 +52,7 @@ class Material:
     val_groups: tuple[str, ...] | None = None
     unused: tuple[str, ...] = ()
     problems: int = 0
+    notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, DatasetCounts]:
         """How much each split holds."""
@@ -78,58 +81,50 @@ def read_material(location: DatasetLocation) -> Material:
     """
     files = location.splits
     if {"train", "val"} <= set(files):
-        kept = {name: files[name] for name in ("train", "val", "test") if name in files}
+        kept = {name: file for name, file in files.items() if name in ("train", "val", "test")}
         unused = tuple(name for name in files if name not in kept)
         splits = read_splits(location.images, kept, layout=location.layout, on_problem="drop")
         material = Material(location.layout, location.images, kept, splits, unused=unused)
     else:
         material = _divided(location)
     _require_boxes(material)
-    return _counted(material)
+    return _with_findings(material)
 
 
 def _divided(location: DatasetLocation) -> Material:
     """One annotation file, divided into training and validation data."""
     name = _only_part(location.splits)
     file = location.splits[name]
-    if _is_config(file) and len(location.splits) > 1:
-        raise DatasetError(
-            f"{shown(file.name)}: expected train and val, found {', '.join(location.splits)}; "
-            f"add a line 'val:' with the images to validate on"
-        )
-    index = read_dataset(
-        location.images,
-        file,
-        layout=location.layout,
-        on_problem="drop",
-        split=name if _is_config(file) else None,
-    )
+    index = read_dataset(location.images, file, layout=location.layout, on_problem="drop")
     if len(index) < 2:  # noqa: PLR2004 - one to train on, one to validate on
         raise _too_few(location, index)
-    unused = tuple(other for other in location.splits if other != name)
-    files = {"annotations": file}
     groups = _held_out(index)
     if groups is None:
         rest, drawn = split_by_fraction(index, FRACTION, seed=0)
-        splits = {"train": rest, "val": drawn}
-        return Material(
-            location.layout, location.images, files, splits, fraction=FRACTION, unused=unused
-        )
-    rest, drawn = split_by_group(index, groups)
-    splits = {"train": rest, "val": drawn}
+    else:
+        rest, drawn = split_by_group(index, groups)
     return Material(
-        location.layout, location.images, files, splits, val_groups=groups, unused=unused
+        location.layout,
+        location.images,
+        files={"annotations": file},
+        splits={"train": rest, "val": drawn},
+        fraction=FRACTION if groups is None else None,
+        val_groups=groups,
+        unused=tuple(other for other in location.splits if other != name),
     )
-
-
-def _is_config(file: Path) -> bool:
-    return file.name.endswith((".yaml", ".yml"))
 
 
 def _only_part(splits: Mapping[str, Path]) -> str:
     """The part that is divided: the only one, or the training data beside test data."""
-    if len(splits) == 1 or "train" in splits:
+    several_in_one = len(splits) > 1 and len(set(splits.values())) == 1  # a data.yaml
+    if len(splits) == 1 or ("train" in splits and not several_in_one):
         return next(iter(splits))
+    if several_in_one:
+        file = next(iter(splits.values())).name
+        raise DatasetError(
+            f"{shown(file)}: expected train and val, found {shown(', '.join(splits))}; add a line "
+            f"'val:' with the images to validate on"
+        )
     raise DatasetError(
         f"expected annotation files for train and val, or one for both, found "
         f"{shown(', '.join(splits))}; name one file, with --images for its folder of images"
@@ -175,15 +170,12 @@ def _require_boxes(material: Material) -> None:
             )
 
 
-def _counted(material: Material) -> Material:
-    """With the number of entries that are left out, each counted once."""
-    found = {
-        str(finding)
-        for index in material.splits.values()
-        for finding in index.findings
-        if finding.severity == "error"
-    }
-    return replace(material, problems=len(found))
+def _with_findings(material: Material) -> Material:
+    """With the number of entries that are left out, and the notes, each told once."""
+    found = [f for index in material.splits.values() for f in index.findings]
+    problems = {str(finding) for finding in found if finding.severity == "error"}
+    notes = {finding.message: None for finding in found if finding.code == UNLISTED}
+    return replace(material, problems=len(problems), notes=tuple(notes))
 
 
 def choose_size(material: Material, preset: str) -> BoxSizes:

@@ -56,7 +56,7 @@ def make_plan(material: Material, choice: Choice, machine: Machine) -> Plan:
     """Settings for a first study that ends in hours on a CPU."""
     gpu = machine.gpu is not None
     images = len(material.splits["train"])
-    seen, fewest, most = (12_000, 12, 50) if gpu else (2_400, 4, 30)
+    seen, fewest, most = (12_000, 12, 100) if gpu else (2_400, 4, 100)
     return Plan(
         preset="stock" if gpu else "slim",
         max_detections=max(100, math.ceil(2 * material.most_boxes() / 100) * 100),
@@ -139,6 +139,8 @@ def _data(material: Material, base: Path) -> Iterator[str]:
             comment += "; AP is measured here"
         yield _entry(f"  {split}: {_path(file, base)}", comment)
     yield from _split(material, counts)
+    for note in material.notes:
+        yield f"  # {note}"
     if material.unused:
         others = shown(", ".join(material.unused))
         yield f"  # not used: {others} (frostline needs train and val; keep it for the end)"
@@ -157,8 +159,8 @@ def _split(material: Material, counts: Mapping[str, DatasetCounts]) -> Iterator[
     if material.val_groups is not None:
         groups = material.total().images_per_group
         yield (
-            f"  # {len(groups)} groups: whole ones validate, unseen in training, the smallest up to "
-            f"{_percent(FRACTION)} of the images"
+            f"  # {len(groups)} groups: whole ones validate, unseen in training; the smallest, up "
+            f"to {_percent(FRACTION)} of the images"
         )
         yield "  split:"
         names = ", ".join(_scalar(group) for group in material.val_groups)
@@ -194,7 +196,9 @@ def _model(
     yield _entry("  batch_norm: frozen", "as torchvision and detectron2 fine-tune")
     for line in _size_comments(material, sizes):
         yield f"  # {line}"
-    yield _entry(f"  image_size: {sizes.image_size}", "longest side, px; time grows with its square")
+    yield _entry(
+        f"  image_size: {sizes.image_size}", "longest side, px; time grows with its square"
+    )
     most = material.most_boxes()
     comment = f"kept per image; the fullest image has {most} boxes"
     if plan.preset == "slim" and most > _SLIM_PROPOSALS:
@@ -210,14 +214,14 @@ def _size_comments(material: Material, sizes: BoxSizes) -> Iterator[str]:
         f"{low:.0f} px, half below {middle:.0f}, 95 % below {high:.0f}"
     )
     yield (
-        f"{_percent(sizes.small_share)} are under 16 px (small objects want larger images or tiles), "
+        f"{_percent(sizes.small_share)} are under 16 px (those want larger images, or tiles), "
         f"{_percent(sizes.misfit_share)} fit no anchor of preset {sizes.preset}"
     )
 
 
 def _inits(choice: Choice, base: Path) -> Iterator[str]:
     yield "# Starting weights: each fills the backbone; neck and head start from the same random"
-    yield "# values in all. `parts: [backbone, neck]` or a `schedule:` of its own can be added to any."
+    yield "# values in all. Any can have `parts: [backbone, neck]` or a `schedule:` of its own."
     if choice.downloads:
         yield "# None were found on this machine: the first run downloads them."
     yield "inits:"

@@ -1,5 +1,6 @@
 """Starting weights that this machine can reach: files, and torch's cache of torchvision's."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -74,12 +75,15 @@ class WeightFile:
         path: where it is.
         backbone: one of ``BACKBONES``.
         width_mult: channel multiplier of its ``mobilenet_v2``; 1.0 for the others.
+        digest: SHA-256 of its first and last convolution, hex: equal for the same weights in
+            another format.
     """
 
     name: str
     path: Path
     backbone: str
     width_mult: float = 1.0
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,10 @@ def choose(
     Raises:
         CheckpointError: a given file cannot be opened.
         ConfigError: the given files hold no known backbone, or not the same one.
+        PlanError: ``backbone`` is not known.
     """
+    if backbone is not None:
+        layer_table(backbone)  # refuses an unknown name
     taken = [look_at(path) for path in given]
     left_out: list[str] = []
     for path in nearby if not given else ():
@@ -140,6 +147,8 @@ def choose(
     width = next((file.width_mult for file in taken if file.backbone == best), 1.0)
     files = [file for file in taken if (file.backbone, file.width_mult) == (best, width)]
     left_out += [f"{shown(f.path.name)}: holds {_kind(f)}" for f in taken if f not in files]
+    files, copies = _without_copies(files)
+    left_out += copies
     mine = [row for row in PUBLISHED if row.backbone == best and width == 1.0]
     return Choice(
         best,
@@ -173,7 +182,7 @@ def look_at(path: Path) -> WeightFile:
     found = find_backbone(checkpoint)
     if found is None:
         raise ConfigError(
-            f"{shown(path.name)}: expected weights of {', '.join(BACKBONES)}, found none of them"
+            f"{shown(path.name)}: no known backbone in it; expected one of {', '.join(BACKBONES)}"
         )
     width = _width(checkpoint, found.table, found.names)
     if width is None:
@@ -181,7 +190,11 @@ def look_at(path: Path) -> WeightFile:
             f"{shown(path.name)}: its {found.table.architecture} has tensors missing or of other "
             f"shapes; see it with `frostline diff`, or name another file"
         )
-    return WeightFile(_slug(path.stem), path, found.table.architecture, width)
+    ends = (found.table.layers[0], found.table.layers[-1])
+    sha = hashlib.sha256()
+    for layer in ends:
+        sha.update(checkpoint[f"{found.names[layer.name]}.weight"].read().tobytes())
+    return WeightFile(_slug(path.stem), path, found.table.architecture, width, sha.hexdigest())
 
 
 def _width(checkpoint: Checkpoint, table: LayerTable, names: dict[str, str]) -> float | None:
@@ -202,7 +215,7 @@ def _width(checkpoint: Checkpoint, table: LayerTable, names: dict[str, str]) -> 
 
 def _most_starts(files: Iterable[WeightFile], cached: Iterable[Published], *, gpu: bool) -> str:
     """The backbone with the most starting weights; of several, the one that suits the machine."""
-    number = Counter([row.backbone for row in (*files, *cached)])
+    number = Counter([*(file.backbone for file in files), *(row.backbone for row in cached)])
     first = _FIRST_CHOICE[gpu]
     order = (*first, *(name for name in BACKBONES if name not in first))
     return max(order, key=lambda name: number[name])  # the first of the largest
@@ -216,6 +229,17 @@ def _reason(given: Sequence[Path], asked: str | None, starts: int, machine: Mach
     if starts:
         return f"{starts} of its starting weights are on this machine"
     return f"for {machine.where}; no starting weights were found here"
+
+
+def _without_copies(files: Iterable[WeightFile]) -> tuple[list[WeightFile], list[str]]:
+    """Files that differ, and a line about each that does not: it would only cost trials."""
+    first: dict[str, WeightFile] = {}
+    copies = []
+    for file in files:
+        other = first.setdefault(file.digest, file)
+        if other is not file:
+            copies.append(f"{shown(file.path.name)}: the weights of {shown(other.path.name)}")
+    return list(first.values()), copies
 
 
 def _require_one_backbone(files: Sequence[WeightFile], backbone: str) -> None:
