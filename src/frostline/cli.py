@@ -20,11 +20,12 @@ import typer
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import Device, complete_backbone, init, schema
-from frostline.errors import FrostlineError
+from frostline.errors import FrostlineError, one_line
 
 if TYPE_CHECKING:
+    from frostline.estimate import Estimate
     from frostline.records import TrialRecord
-    from frostline.study import TrialState
+    from frostline.study import Study, TrialState
 
 __all__ = ["app", "main"]
 
@@ -106,7 +107,10 @@ def run(
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
-        _print_rows([estimate.to_dict()], output)
+        if output is Format.table:
+            _print_estimate(plan, estimate)
+        else:
+            _print_rows([estimate.to_dict()], output)
         return
     with _interruptible(), follow(len(plan.left())) as on_event:
         outcomes = plan.run(
@@ -229,6 +233,37 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _print_estimate(study: "Study", estimate: "Estimate") -> None:
+    """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
+    cells = study.cells()
+    for what, values in (
+        ("inits", [key.init for key in cells]),
+        ("depths", sorted(key.depth for key in cells)),
+        ("seeds", [key.seed for key in cells]),
+    ):
+        typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+    row = {
+        "cells": estimate.cells,
+        "left": estimate.left,
+        "time": _duration(estimate.minutes),
+        "disk": f"{estimate.disk_mb:.0f} MB",
+    }
+    _print_rows([row], Format.table)
+
+
+def _duration(minutes: float) -> str:
+    """A duration as people say it.
+
+    Example:
+        >>> _duration(0.3), _duration(42.4), _duration(1397.7)
+        ('under 1 min', '42 min', '23 h 18 min')
+    """
+    if minutes < 1:
+        return "under 1 min" if minutes else "none"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
+
+
 def _summary(record: "TrialRecord") -> dict[str, Any]:
     overall = record.metrics["val"]["coco"]["overall"]
     wheat = record.metrics["val"]["wheat"]["overall"]
@@ -303,5 +338,10 @@ def main() -> None:
     except FrostlineError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"error: {one_line(error)}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"error: {one_line(error)}; check the path, its rights and the disk", err=True)
+        sys.exit(FrostlineError.exit_code)

@@ -77,7 +77,7 @@ def unmet_requirements(packages: Iterable[str] = _CHECKED) -> Iterator[tuple[str
             came = f"found {found}" if found else "it is not installed"
             line = (
                 f"{package} {_version(package)} needs {needed.name}{needed.specifier}, {came}: "
-                f"pip install --upgrade {package} '{needed.name}{needed.specifier}'"
+                f"pip install --upgrade {needed.name} {package}"
             )
             yield needed.name, line
 
