@@ -334,7 +334,7 @@ def _shown_path(path: Path) -> str:
 def main() -> None:
     """Entry point: an error becomes one line and its exit code; ``--debug`` shows its origin."""
     try:
-        app()
+        app(prog_name="frostline")  # also under python -m
     except FrostlineError as error:
         if "--debug" in sys.argv:
             raise

@@ -92,7 +92,7 @@ def _found(starter: "Starter") -> list[str]:
     ]
     notes = list(material.notes)
     if material.problems:
-        notes.append(f"{material.problems} entries cannot be used and will be left out")
+        notes.append(f"{material.left_out()}: `frostline data check` names them")
     unused = [f"not used: {line}" for line in choice.left_out]
     return [lines[0], *(f"data: {note}" for note in notes), *lines[1:-1], *unused, lines[-1]]
 

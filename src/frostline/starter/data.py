@@ -64,6 +64,11 @@ class Material:
         classes = next(iter(self.splits.values())).classes
         return DatasetIndex(self.images, classes, tuple(images)).counts()
 
+    def left_out(self) -> str:
+        """What is dropped, in words; empty if nothing is."""
+        noun = "entry" if self.problems == 1 else "entries"
+        return f"{self.problems} {noun} cannot be used and will be left out" * bool(self.problems)
+
     def most_boxes(self) -> int:
         """Boxes of the image that has most."""
         return max(len(image.labels) for index in self.splits.values() for image in index)

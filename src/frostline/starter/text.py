@@ -145,7 +145,7 @@ def _data(material: Material, base: Path) -> Iterator[str]:
         others = shown(", ".join(material.unused))
         yield f"  # not used: {others} (frostline needs train and val; keep it for the end)"
     if material.problems:
-        comment = f"{material.problems} entries cannot be used: `frostline data check` names them"
+        comment = f"{material.left_out()}: `frostline data check` names them"
         yield _entry("  on_problem: drop", comment)
 
 
