@@ -1,5 +1,7 @@
 """What doctor finds, on machines that are made up."""
 
+import dataclasses
+import json
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from frostline import doctor
 from frostline.doctor import Fact, examine, import_problem, require_torch, unmet_requirements
 from frostline.errors import DependencyError
+from tests.provocations import run_here
 
 MakeDistribution = Callable[..., None]
 
@@ -113,3 +116,15 @@ def test_the_owner_is_not_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.delenv("TORCH_HOME", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert _cache_fact().value.startswith("~/.cache/torch/hub/checkpoints (")
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (Fact("torch", "2.8.0", "does not fit: pip install it"), Fact("cuda", "none"))
+    monkeypatch.setattr(doctor, "examine", lambda: facts)
+    table = run_here(tmp_path, "doctor")
+    assert table.code == 1
+    assert table.out.rstrip().endswith("problem: torch: does not fit: pip install it")
+    rows = json.loads(run_here(tmp_path, "doctor", "--format", "json").out)
+    assert rows == [dataclasses.asdict(fact) for fact in facts]
+    monkeypatch.setattr(doctor, "examine", lambda: facts[1:])
+    assert run_here(tmp_path, "doctor", "--format", "csv").code == 0

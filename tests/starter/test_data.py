@@ -80,6 +80,10 @@ def test_images_without_a_row_are_told(tmp_path: Path) -> None:
     location = _grouped(tmp_path, {"a": 4, "b": 4})
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "other.png")
     assert "1 images of the folder have no row" in read_material(location).notes[0]
+    assert len(read_material(location).notes) == 1
+    for n in range(9):
+        Image.new("RGB", (9, 9)).save(tmp_path / "images" / f"other{n}.png")
+    assert "do the images belong to this file?" in read_material(location).notes[1]
 
 
 def test_bad_entries_are_counted(tmp_path: Path) -> None:

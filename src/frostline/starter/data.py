@@ -179,7 +179,10 @@ def _with_findings(material: Material) -> Material:
     """With the number of entries that are left out, and the notes, each told once."""
     found = [f for index in material.splits.values() for f in index.findings]
     problems = {str(finding) for finding in found if finding.severity == "error"}
-    notes = {finding.message: None for finding in found if finding.code == UNLISTED}
+    notes = list(dict.fromkeys(f.message for f in found if f.code == UNLISTED))
+    total = material.total()
+    if notes and total.empty_images > total.images / 2:
+        notes.append("more than half of the images have no row: do the images belong to this file?")
     return replace(material, problems=len(problems), notes=tuple(notes))
 
 
