@@ -75,11 +75,13 @@ def unmet_requirements(packages: Iterable[str] = _CHECKED) -> Iterator[tuple[str
             if found is not None and needed.specifier.contains(found, prereleases=True):
                 continue
             came = f"found {found}" if found else "it is not installed"
-            line = (
-                f"{package} {_version(package)} needs {needed.name}{needed.specifier}, {came}: "
-                f"pip install --upgrade {needed.name} {package}"
+            wanted = f"{needed.name}{needed.specifier}"
+            both = f"'{wanted}'" if package == "frostline" else f"{needed.name} {package}"
+            yield (
+                needed.name,
+                f"{package} {_version(package)} needs {wanted}, {came}: "
+                f"pip install --upgrade {both}",
             )
-            yield needed.name, line
 
 
 def _requirements(package: str, extra: str | None = None) -> Iterator[Requirement]:
