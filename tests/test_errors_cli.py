@@ -83,7 +83,7 @@ def _make_docs() -> ModuleType:
 def test_what_the_system_refuses_is_one_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse() -> None:
+    def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied", "/data/study")
 
     monkeypatch.setattr(cli, "app", refuse)
