@@ -88,7 +88,7 @@ def test_refusals(data: Path, tmp_path: Path) -> None:
     assert run_here(tmp_path, "init", "data", "--force").code == 0
     (tmp_path / "empty").mkdir()
     moved = run_here(tmp_path, "init", "data/train.csv", "--images", "empty", "--force")
-    assert "name the folder of the images" in _refused(moved)
+    assert "expected at least one usable image in empty" in _refused(moved)
 
 
 def test_schema(tmp_path: Path) -> None:

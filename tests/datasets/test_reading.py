@@ -151,7 +151,7 @@ def test_two_layouts_are_not_chosen_between(tmp_path: Path) -> None:
     true = {"train": random_index(tmp_path / "images", "a", 3, 1, classes=("wheat_head",))}
     samples.write_coco(true, tmp_path)
     samples.write_kaggle(true, tmp_path)
-    with pytest.raises(DatasetError, match="found coco and kaggle; name the layout or"):
+    with pytest.raises(DatasetError, match="found coco and kaggle; name images, annotations and"):
         find_dataset(tmp_path)
     assert find_dataset(tmp_path, "kaggle").splits == {"train": tmp_path / "train.csv"}
 

@@ -149,7 +149,7 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
         return found[0]
     raise DatasetError(
         f"expected one data set in {shown(data)}, found {' and '.join(layouts) or 'none'}; "
-        f"name the layout or the annotation file"
+        f"name images, annotations and layout"
     )
 
 

@@ -140,8 +140,7 @@ def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetI
     if not records:
         first = next((f"; first problem: {f}" for f in options.problems.found), "")
         raise DatasetError(
-            f"expected at least one usable image in {shown(images.root)}, found none{first}; "
-            f"name the folder of the images"
+            f"expected at least one usable image in {shown(images.root)}, found none{first}"
         )
     classes = options.classes or raw.classes
     return DatasetIndex(images.root, classes, tuple(records), options.problems.found)
