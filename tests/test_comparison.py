@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from frostline.checkpoints import open_checkpoint
 from frostline.comparison import Comparison, diff, noise_floor, trajectory
 from frostline.comparison.drawing import lines_table, write_figure
 from frostline.comparison.page import page
+from frostline.comparison.words import number_format
 from frostline.depth import layer_table
 from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
@@ -325,6 +327,36 @@ def test_plot_and_html(files: Any) -> None:
     html = result._repr_html_()
     assert html.count("<tr>") == 53
     ET.fromstring(html)
+
+
+def test_the_page_says_what_its_columns_are_and_what_was_assumed(files: Any) -> None:
+    result = diff(files / "before.pth", files / "after.pth", eps=1e-3)
+    text = page(result)
+    assert text.count("<svg") == 2, "one for a screen, one for a phone"
+    assert "#010e" not in text, "every colour of a drawing is a variable of the page"
+    assert "<dt>folded</dt>" in text
+    assert "forward order of mobilenet_v2, recognised by its names" in text
+    assert "folded with BatchNorm eps 0.001" in text
+    assert ">note<" not in text, "a column without values is no column"
+    assert not re.search(r"(?:href|src)=\"(?!#)", text), "it asks for nothing from outside"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ([90.2, 0.5], 90.2, "90.2"),
+        ([100.0, 0.5], 100.0, "100"),
+        ([5e-5, 0.5], 0.5, "5.00e-01"),
+        ([0.5, 0.0, math.nan], 0.0, "0"),
+        ([0.5], math.nan, ""),
+        ([12345.0], 12345.0, "1.23e+04"),
+        ([None, "text", 0.25], 0.25, "0.250"),
+    ],
+)
+def test_a_column_has_powers_of_ten_where_it_needs_them(
+    column: list[object], value: float, said: str
+) -> None:
+    assert number_format(column)(value) == said
 
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:

@@ -19,15 +19,19 @@ import typer
 
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
-from frostline.errors import FrostlineError
+from frostline.cli_init import Device, complete_backbone, init, schema
+from frostline.errors import FrostlineError, one_line
 
 if TYPE_CHECKING:
+    from frostline.estimate import Estimate
     from frostline.records import TrialRecord
-    from frostline.study import TrialState
+    from frostline.study import Study, TrialState
 
 __all__ = ["app", "main"]
 
-_PIPE_WIDTH = 240
+_TENTHS = {"minutes", "disk_mb"}
+#: Columns that a narrow terminal can miss, the first first.
+_SPARE = ("batch norm", "weight", "role", "wheat")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +40,8 @@ app = typer.Typer(
     help="Which pretrained weights should a detector start from, and how many layers to freeze?",
 )
 app.add_typer(data_app, name="data")
+app.command()(init)
+app.command()(schema)
 app.command()(diff)
 
 
@@ -45,14 +51,6 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
-
-
-class Device(StrEnum):
-    """Where trials run; ``auto`` takes a GPU if there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 StudyFile = Annotated[Path, typer.Argument(help="The study.yaml to run.", show_default=False)]
@@ -111,7 +109,10 @@ def run(
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
-        _print_rows([estimate.to_dict()], output)
+        if output is Format.table:
+            _print_estimate(plan, estimate)
+        else:
+            _print_rows([estimate.to_dict()], output)
         return
     with _interruptible(), follow(len(plan.left())) as on_event:
         outcomes = plan.run(
@@ -154,7 +155,12 @@ def report(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A backbone, such as resnet50 or mobilenet_v2.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A backbone, such as resnet50 or mobilenet_v2.", autocompletion=complete_backbone
+        ),
+    ],
     output: OutputFormat = Format.table,
 ) -> None:
     """Print a backbone's convolutions in forward order: what each depth k freezes."""
@@ -187,6 +193,9 @@ def demo(
 ) -> None:
     """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
     from frostline.cli_progress import follow
+    from frostline.doctor import require_torch
+
+    require_torch()
     from frostline.demo import NOTICE, demo_trials, run_demo
 
     typer.echo(NOTICE, err=True)
@@ -200,19 +209,20 @@ def demo(
 
 @app.command()
 def doctor(output: OutputFormat = Format.table) -> None:
-    """Versions, devices and cache folders: what to paste into a bug report."""
-    import torch
-    import torch.hub
+    """Versions, extras, devices, caches, and what is wrong. Exit code 1 if anything is."""
+    import dataclasses
 
-    from frostline.records import environment
+    from frostline.doctor import examine
 
-    facts = environment() | {
-        "cpu cores": str(os.cpu_count()),
-        "cpu capability": torch.backends.cpu.get_cpu_capability(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "weights cache": str(Path(torch.hub.get_dir()) / "checkpoints"),
-    }
-    _print_rows([{"what": name, "value": value} for name, value in facts.items()], output)
+    rows = [dataclasses.asdict(fact) for fact in examine()]
+    problems = [row for row in rows if row["problem"]]
+    if output is Format.table:
+        _print_rows([{"what": row["what"], "value": row["value"]} for row in rows], output)
+        for row in problems:
+            typer.echo(f"problem: {row['what']}: {row['problem']}")
+    else:
+        _print_rows(rows, output)
+    raise typer.Exit(1 if problems else 0)
 
 
 @contextlib.contextmanager
@@ -223,6 +233,37 @@ def _interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command resumes", err=True)
         raise typer.Exit(130) from None
+
+
+def _print_estimate(study: "Study", estimate: "Estimate") -> None:
+    """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
+    cells = study.cells()
+    for what, values in (
+        ("inits", [key.init for key in cells]),
+        ("depths", sorted(key.depth for key in cells)),
+        ("seeds", [key.seed for key in cells]),
+    ):
+        typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+    row = {
+        "cells": estimate.cells,
+        "left": estimate.left,
+        "time": _duration(estimate.minutes),
+        "disk": f"{estimate.disk_mb:.0f} MB",
+    }
+    _print_rows([row], Format.table)
+
+
+def _duration(minutes: float) -> str:
+    """A duration as people say it.
+
+    Example:
+        >>> _duration(0.3), _duration(42.4), _duration(1397.7)
+        ('under 1 min', '42 min', '23 h 18 min')
+    """
+    if minutes < 1:
+        return "under 1 min" if minutes else "none"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def _summary(record: "TrialRecord") -> dict[str, Any]:
@@ -254,27 +295,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from frostline.cli_table import print_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ():
-        numeric = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width to fold to
-        console = Console(width=_PIPE_WIDTH)
-    console.print(table)
+    print_table(rows, cell=_cell, spare=_SPARE)
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.1f}" if column in _TENTHS else f"{value:.3f}"
+    return str(value)
 
 
 def _safe_cell(value: object) -> object:
@@ -295,9 +326,14 @@ def _shown_path(path: Path) -> str:
 def main() -> None:
     """Entry point: an error becomes one line and its exit code; ``--debug`` shows its origin."""
     try:
-        app()
+        app(prog_name="frostline")  # also under python -m
     except FrostlineError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"error: {one_line(error)}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"error: {one_line(error)}; check the path, its rights and the disk", err=True)
+        sys.exit(FrostlineError.exit_code)

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from frostline.datasets import DataCheck, DatasetIndex, DatasetLocation
 
-__all__ = ["data_app"]
+__all__ = ["Layout", "Target", "data_app", "locate"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
 
@@ -92,7 +92,7 @@ def check(
 
     if annotations_only and fix_to is not None:
         raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
-    target = _locate(path, images, layout.value)
+    target = locate(path, images, layout.value)
     location = target.location
     with _progress(output is Format.table) as on_image:
         result = check_dataset(
@@ -118,7 +118,7 @@ def check(
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """What is to be checked, and for which model."""
 
     location: "DatasetLocation"
@@ -127,16 +127,17 @@ class _Target:
     divide: "Callable[[DatasetIndex], dict[str, DatasetIndex]] | None" = None
 
 
-def _locate(path: Path, images: Path | None, layout: str) -> _Target:
+def locate(path: Path, images: Path | None, layout: str) -> Target:
+    """Where the data is, and what a study.yaml says of it and of its model."""
     from frostline.datasets import DatasetLocation, find_dataset
 
     if path.suffix in (".yaml", ".yml") and _is_study(path):
         return _target_of_study(path)
     if images is None and not _is_annotations(path):
-        return _Target(find_dataset(path, layout))
+        return Target(find_dataset(path, layout))
     root = images or next((p for p in (path.parent / "images",) if p.is_dir()), path.parent)
     name = layout if layout != "auto" else _recognised(root, path)
-    return _Target(DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}))
+    return Target(DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}))
 
 
 def _is_annotations(path: Path) -> bool:
@@ -158,7 +159,7 @@ def _is_study(path: Path) -> bool:
     return re.search(r"^inits\s*:", head, re.MULTILINE) is not None
 
 
-def _target_of_study(path: Path) -> _Target:
+def _target_of_study(path: Path) -> Target:
     """The splits that the study trains and is scored on, and its model."""
     from frostline.config import load_study
     from frostline.datasets import DatasetLocation, train_and_val
@@ -173,7 +174,7 @@ def _target_of_study(path: Path) -> _Target:
         layout = _recognised(images, next(iter(files.values())))  # type: ignore[assignment]
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
-    return _Target(location, study.model.image_size, study.model.preset, divide)
+    return Target(location, study.model.image_size, study.model.preset, divide)
 
 
 @contextmanager

@@ -4,13 +4,15 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from frostline.engines import Event
-from frostline.training import Progress as TrainingProgress
+if TYPE_CHECKING:
+    from frostline.engines import Event
+    from frostline.training import Progress as TrainingProgress
 
 __all__ = ["follow", "step_note"]
 
@@ -18,7 +20,7 @@ _LINE_EVERY_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def follow(trials: int) -> Iterator[Callable[[Event], None]]:
+def follow(trials: int) -> Iterator[Callable[["Event"], None]]:
     """A function to give to ``Study.run`` that shows what happens.
 
     Args:
@@ -46,7 +48,7 @@ class _Bars:
         self._all = progress.add_task("trials", total=trials, note="")
         self._running: dict[str, TaskID] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "Event") -> None:
         slug = event.key.slug
         if event.kind == "started":
             self._running[slug] = self._progress.add_task(escape(slug), total=None, note="loading")
@@ -72,7 +74,7 @@ class _Lines:
         self._ended = 0
         self._last: dict[str, float] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "Event") -> None:
         slug, now = event.key.slug, time.monotonic()
         if event.kind == "step" and event.progress is not None:
             if now - self._last.get(slug, now) < _LINE_EVERY_SECONDS:
@@ -89,7 +91,7 @@ class _Lines:
         print(f"{slug}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def step_note(now: TrainingProgress) -> str:
+def step_note(now: "TrainingProgress") -> str:
     """Loss, speed and time left of a running trial."""
     left = now.seconds_left / 60
     return f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.1f} min left"

@@ -202,7 +202,19 @@ class InitConfig(_Model):
 
 
 class StudyConfig(_Model):
-    """What ``frostline run`` needs: inits x depths x seeds over one data set and one model."""
+    """What ``frostline run`` needs: inits x depths x seeds over one data set and one model.
+
+    Attributes:
+        version: of this format.
+        data: images and boxes.
+        model: the detector that every arm shares.
+        inits: starting weights by name; names become parts of folder names.
+        depths: numbers of backbone convolutions, counted from the input, that are not updated;
+            ``all`` is the whole backbone.
+        numbering: ``all`` counts every convolution; ``paper`` the main path of bottleneck ResNets.
+        seeds: one trial each; equal seeds draw equal images in equal order in all arms.
+        schedule: how one trial trains.
+    """
 
     version: Literal[1] = 1
     data: DataConfig

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
-from frostline.notebook import table_html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,6 +169,8 @@ class LayerTable:
         ax.set_title(self.architecture)
 
     def _repr_html_(self) -> str:
+        from frostline.notebook import table_html  # not needed to compare files
+
         head = ("k", "convolution", "stage", "role", "weight", "BatchNorm")
         caption = f"{self.architecture}: {len(self.layers)} convolutions in forward order"
         if self.repeated:

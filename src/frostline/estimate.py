@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from frostline.loading import load_data
 from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
 from frostline.training import make_fabric, train
-from frostline.trial import TrialSpec, load_data, prepare
+from frostline.trial import TrialSpec, prepare
 
 __all__ = ["Estimate", "estimate"]
 

@@ -7,6 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ from frostline.errors import RecordError
 from frostline.notebook import facts_html
 
 __all__ = [
+    "FILES",
     "SCHEMA_VERSION",
     "AuditRecord",
     "DataRecord",
@@ -35,6 +37,22 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("frostline", "torch", "torchvision", "lightning-fabric", "hotcoco", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Names of the files in a trial's folder."""
+
+    record: str = "record.json"
+    spec: str = "spec.json"
+    log: str = "log.jsonl"
+    checkpoint: str = "checkpoint.pt"
+    weights: str = "weights.safetensors"
+    detections: str = "detections.json"
+    failure: str = "failure.json"
+
+
+FILES = _Files()
 
 
 class _Record(BaseModel):

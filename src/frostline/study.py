@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.config import ModelConfig, StudyConfig, load_study
-from frostline.engines import Event, Outcome, run_local
+from frostline.depth import layer_table
+from frostline.doctor import require_torch
 from frostline.errors import RecordError, StudyChangedError
-from frostline.estimate import Estimate, estimate
-from frostline.models import model_layers
+from frostline.loading import load_data
 from frostline.notebook import table_html
-from frostline.records import TrialKey, TrialRecord, write_json
-from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
+from frostline.records import FILES, TrialKey, TrialRecord, write_json
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
 
+    from frostline.engines import Event, Outcome
+    from frostline.estimate import Estimate
     from frostline.figures import Score
+    from frostline.trial import TrialSpec
 
 __all__ = ["Study", "TrialState", "open_study", "read_records"]
 
@@ -69,7 +71,8 @@ class Study:
         Raises:
             PlanError: a depth is beyond the model.
         """
-        table = model_layers(self.config.model)
+        model = self.config.model
+        table = layer_table(model.backbone, width_mult=model.width_mult)
         deepest = table.max_depth(self.config.numbering)
         depths = [deepest if depth == "all" else depth for depth in self.config.depths]
         for depth in depths:
@@ -85,8 +88,10 @@ class Study:
         """Folder of one cell."""
         return self.folder / _TRIALS / key.slug
 
-    def spec(self, key: TrialKey, *, threads: int = 1, device: str = "auto") -> TrialSpec:
+    def spec(self, key: TrialKey, *, threads: int = 1, device: str = "auto") -> "TrialSpec":
         """One cell, ready to run."""
+        from frostline.trial import TrialSpec
+
         init = self.config.inits[key.init]
         return TrialSpec(
             key=key,
@@ -116,6 +121,9 @@ class Study:
         """
         cells = self.cells()
         data = load_data(self.config.data, self.base)
+        require_torch()
+        from frostline.trial import prepare, trial_identity
+
         for name in self.config.inits:
             of_init = [key for key in cells if key.init == name]
             spec = self.spec(of_init[-1])
@@ -130,8 +138,8 @@ class Study:
         workers: int = 1,
         threads: int = 1,
         device: str = "auto",
-        on_event: Callable[[Event], None] = lambda event: None,
-    ) -> list[Outcome]:
+        on_event: Callable[["Event"], None] = lambda event: None,
+    ) -> "list[Outcome]":
         """Run what is not done yet; finished trials are kept, interrupted ones resume.
 
         Args:
@@ -148,6 +156,8 @@ class Study:
             StudyChangedError: trials in the folder were defined otherwise.
         """
         self.check()
+        from frostline.engines import run_local
+
         write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
         trials = {
             self.trial_folder(key): self.spec(key, threads=threads, device=device)
@@ -155,13 +165,15 @@ class Study:
         }
         return run_local(trials, workers=workers, on_event=on_event)
 
-    def estimate(self, *, workers: int = 1, threads: int = 1, device: str = "auto") -> Estimate:
+    def estimate(self, *, workers: int = 1, threads: int = 1, device: str = "auto") -> "Estimate":
         """Check everything and measure what is left to run; writes nothing.
 
         Raises:
             FrostlineError: as ``check``.
         """
         self.check()
+        from frostline.estimate import estimate
+
         specs = [self.spec(key, threads=threads, device=device) for key in self.left()]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 

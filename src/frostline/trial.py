@@ -18,21 +18,18 @@ import torch
 from torch import nn
 
 from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
-from frostline.datasets import (
-    DatasetIndex,
-    read_dataset,
-    read_splits,
-    train_and_val,
-)
+from frostline.datasets import DatasetIndex
 from frostline.depth import Numbering
 from frostline.difference import profile
 from frostline.errors import InitError, RecordError
 from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
 from frostline.inits import match_source, open_source
+from frostline.loading import load_data
 from frostline.models import load_tensors, model_layers, norm_eps
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import (
+    FILES,
     DataRecord,
     EpochRecord,
     InitRecord,
@@ -61,22 +58,6 @@ __all__ = [
 
 _AP50_NEAR_ZERO = 0.02
 _LOG_EVERY_SECONDS = 5.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Files:
-    """Names of the files in a trial's folder."""
-
-    record: str = "record.json"
-    spec: str = "spec.json"
-    log: str = "log.jsonl"
-    checkpoint: str = "checkpoint.pt"
-    weights: str = "weights.safetensors"
-    detections: str = "detections.json"
-    failure: str = "failure.json"
-
-
-FILES = _Files()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,30 +239,6 @@ def trial_identity(
         "numbering": spec.numbering,
         "data": {split: index.digest() for split, index in data.items()},
     }
-
-
-def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
-    """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
-
-    Args:
-        config: the ``data`` section of a study.
-        base: folder against which its paths resolve.
-
-    Raises:
-        DatasetError: unreadable or unusable data; names file and line.
-    """
-    images = base / config.images
-    if config.annotations is not None and config.split is not None:
-        index = read_dataset(
-            images,
-            base / config.annotations,
-            layout=config.layout,
-            on_problem=config.on_problem,
-        )
-        return train_and_val(index, **config.split.model_dump())
-    named = {"train": config.train, "val": config.val, "test": config.test}
-    files = {split: base / file for split, file in named.items() if file is not None}
-    return read_splits(images, files, layout=config.layout, on_problem=config.on_problem)
 
 
 def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:

@@ -7,9 +7,14 @@ from frostline.cli import app
 OPTIONS = {
     "demo": ["--workers", "DIR"],
     "doctor": ["--format"],
+    "init": [
+        *("--backbone", "--device", "--force", "--images", "--layout", "--out", "--weights"),
+        "DATA",
+    ],
     "layers": ["--format", "MODEL"],
     "report": ["--base", "DIR"],
     "run": ["--device", "--dry-run", "--format", "--out", "--threads", "--workers", "STUDY"],
+    "schema": [],
     "status": ["--format", "DIR"],
 }
 

@@ -10,9 +10,9 @@ SOURCE = Path(frostline.__file__).parent
 LEVELS = (
     ("errors", "notebook"),
     ("config", "depth"),
-    ("plans", "checkpoints", "datasets", "records", "observing"),
-    ("difference", "inits", "evaluation"),
-    ("models", "freezing"),
+    ("plans", "checkpoints", "datasets", "records", "observing", "schema"),
+    ("difference", "inits", "evaluation", "loading", "starter"),
+    ("models", "freezing", "doctor"),
     ("tasks", "lightning"),
     ("training",),
     ("trial",),
@@ -21,8 +21,9 @@ LEVELS = (
     ("signals",),
     ("reporting", "comparison"),
     ("demo",),
+    ("cli_table",),
     ("cli_data", "cli_diff", "cli_progress"),
-    ("watching",),
+    ("watching", "cli_init"),
     ("cli", "api"),
     ("__main__",),
 )
@@ -32,7 +33,7 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # alone they may be named).
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
-    "evaluation",
+    *("evaluation", "loading", "schema", "starter", "study"),
 )
 HEAVY = ("torch", "torchvision", "lightning_fabric", "matplotlib")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from frostline.records import TrialRecord
-from frostline.reporting.answer import answer, tukey_quantile
+from frostline.reporting.answer import answer
+from frostline.reporting.tukey import tukey_quantile
 from tests.factories import make_grid, make_record
 
 COLLAPSED = ("collapsed: AP50 near 0",)

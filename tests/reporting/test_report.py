@@ -21,7 +21,7 @@ from tests.factories import (
 )
 
 COLLAPSED = ("collapsed: AP50 near 0",)
-VOID = {"meta", "link", "input", "br", "img", "hr"}
+VOID = {"meta", "link", "input", "br", "img", "hr", "wbr"}
 
 
 class Page(html.parser.HTMLParser):
@@ -34,6 +34,7 @@ class Page(html.parser.HTMLParser):
         self.words: list[str] = []
         self.open: list[str] = []
         self.scripts = 0
+        self.joint = False  # behind a <wbr>, which is no space
         self.feed(text)
         self.close()
 
@@ -42,6 +43,7 @@ class Page(html.parser.HTMLParser):
         self.links += [v or "" for k, v in attrs if k in ("href", "src", "xlink:href", "action")]
         self.ids += [v or "" for k, v in attrs if k == "id"]
         self.scripts += tag == "script"
+        self.joint = tag == "wbr"
         assert not any(name.startswith("on") for name in values), "no inline handlers"
         if tag not in VOID:
             self.open.append(tag)
@@ -56,7 +58,8 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self.open or self.open[-1] not in ("style", "script"):
-            self.words.append(data)
+            self.words.append(data if not self.joint else self.words.pop() + data)
+        self.joint = False
 
     @property
     def text(self) -> str:
@@ -167,6 +170,29 @@ def test_settings_versions_hashes_and_plans_are_there(whole: tuple[ReportPaths, 
         assert part in text, part
     assert "the whole backbone" in text
     assert "6 of 6 passed" in text
+
+
+def test_captions_explain_the_marks_that_are_there(tmp_path: Path) -> None:
+    text = Page(make(tmp_path / "plain", make_grid(seeds=(0,)))[1]).text
+    for absent in ("A red cross", "A small triangle", "A gap is"):
+        assert absent not in text
+    record = make_record()
+    zero = [row | {"cosine": 0.0} for row in record.differences[:1]]
+    gap = [row | {"cosine": None} for row in record.differences[1:2]]
+    marked = record.model_copy(update={"differences": (*zero, *gap, *record.differences[2:])})
+    bad = make_record(seed=1, ap=0.003, flags=COLLAPSED)
+    text = Page(make(tmp_path / "marked", [marked, bad])[1]).text
+    for present in ("A red cross", "A small triangle", "A gap is", "collapsed seed 1 left out"):
+        assert present in text
+
+
+def test_the_words_that_the_headline_uses_are_said_below_it(
+    whole: tuple[ReportPaths, str],
+) -> None:
+    text = Page(whole[1]).text
+    assert text.index("A cell is all trials of one start at one depth") < text.index("What was")
+    for word in ("Trial, cell", "Noise of a trial", "Interval", "Cannot be told apart"):
+        assert word in text
 
 
 def test_both_themes_and_print_are_styled(whole: tuple[ReportPaths, str]) -> None:

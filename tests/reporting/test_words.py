@@ -49,14 +49,14 @@ def test_headline_when_all_tie() -> None:
     records = [
         make_record(depth=k, seed=s, ap=0.5 + 0.1 * ((k + s) % 2)) for k in (0, 9) for s in (0, 1)
     ]
-    assert "none of the 1 other cells can be told apart" in headline(found(records))
+    assert "; the one other cell cannot be told apart from it." in headline(found(records))
     assert "no cell is clearly lower" in text(records)
 
 
 def test_headline_when_none_ties() -> None:
     records = [make_record(depth=k, seed=s, ap=0.5 - k / 100) for k in (0, 9) for s in (0, 1)]
     assert "no other cell comes near enough" in headline(found(records))
-    assert "told apart from all 1 other cells" in text(records)
+    assert "told apart from the one other cell with a result" in text(records)
 
 
 def test_headline_with_nothing_to_rank() -> None:
@@ -119,6 +119,14 @@ def test_a_collapsed_trial_is_told() -> None:
     assert any(
         "1 trial collapsed; it is marked" in line for line in cautions(found(records), waiting=0)
     )
+
+
+def test_noise_that_is_hardly_known_is_said() -> None:
+    said = "hardly tell how large that noise is"
+    few = cautions(found(make_grid(depths=(0, 9), seeds=(0, 1))), waiting=0)
+    assert "3 degrees of freedom" in " ".join(few)
+    assert said in " ".join(few)
+    assert said not in " ".join(cautions(found(make_grid()), waiting=0))
 
 
 def test_cautions() -> None:

@@ -1,7 +1,7 @@
 """The results of ``frostline diff`` on stdout, and what to know besides on stderr."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ def print_result(result: "Result", output: str) -> None:
     if output == "csv":
         _print_csv(rows)
         return
+    from frostline.comparison.words import notes
+
     _print_table([_short(row) for row in rows])
-    for line in _notes(result):
+    for line in notes(result):
         sys.stderr.write(f"{line}\n")
 
 
@@ -40,9 +42,11 @@ def say_what_is_above(result: "Result", limit: float) -> bool:
     rows = [row for step in steps for row in step.rows]
     bad = [row for row in rows if not row.cosine <= limit]  # NaN is not <= anything
     if bad:
+        from frostline.cli_table import printable
+
         sys.stderr.write(
             f"{len(bad)} of {len(rows)} values are above {limit:g} or not comparable, "
-            f"the first: {_printable(bad[0].name)}\n"
+            f"the first: {printable(bad[0].name)}\n"
         )
     return bool(bad)
 
@@ -88,9 +92,11 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _safe_cell(value: object) -> object:
     """Spreadsheets run cells that begin like a formula; terminals obey control characters."""
+    from frostline.cli_table import printable
+
     if not isinstance(value, str):
         return value
-    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else _printable(value)
+    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 _SHORT = {
@@ -113,76 +119,48 @@ _SHORT = {
 }
 
 
-_FOLDED = {"layer", "note", "before", "after"}
-_SPARE = {"shape", "rel L2", "norm ratio"}  # left out of narrow terminals
-_ROOMY, _WIDE = 100, 400  # characters
+#: Left out of narrow terminals, the first first. What decides stays.
+_SPARE = ("shape", "norm ratio", "rel L2", "agreement", "t", "stage", "folded")
+_FIVE_DECIMALS = {"norm ratio", "agreement"}
+_STEP = 11  # characters of a line in a heading that is a file's name
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that fit a terminal, under short names."""
     short = {_SHORT[key]: row[key] for key in _SHORT if key in row}
-    steps = {key.partition(" ")[2]: row[key] for key in row if key.startswith("cosine ")}
+    steps = {_folded(key.partition(" ")[2]): row[key] for key in row if key.startswith("cosine ")}
     return short | steps
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from frostline.cli_table import print_table, printable
+    from frostline.comparison.words import number_format
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = dict.fromkeys(key for row in rows for key in row)
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width of its own
-        console = Console(width=_WIDE)
-    filled = [key for key in columns if any(row.get(key) not in {None, ""} for row in rows)]
-    if console.width < _ROOMY:
-        filled = [key for key in filled if key not in _SPARE]
-    for key in filled:
-        text = any(isinstance(row.get(key), str) for row in rows)
-        table.add_column(
-            Text(_printable(key)),
-            justify="left" if text else "right",
-            no_wrap=key not in _FOLDED,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(_cell(key, row.get(key))) for key in filled))
-    console.print(table)
+    formats = {
+        key: number_format([row.get(key) for row in rows])
+        for key in columns
+        if key not in _FIVE_DECIMALS
+    }
+
+    def cell(column: str, value: object) -> str:
+        if isinstance(value, float):
+            return formats[column](value) if column in formats else f"{value:.5f}"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return "" if value is None else printable(str(value))
+
+    print_table(rows, cell=cell, spare=_SPARE)
 
 
-def _cell(column: str, value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if column in {"norm ratio", "agreement"}:
-            return f"{value:.5f}"
-        return "0" if value == 0 else f"{value:.2e}"
-    return _printable(str(value))
+def _folded(name: str) -> str:
+    """A file's name as a heading of several lines, broken behind ``_ . -`` where that helps."""
+    import re
 
-
-def _printable(text: str) -> str:
-    """Names come from files: no terminal escapes, no line breaks."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def _notes(result: "Result") -> Iterable[str]:
-    """What a reader of the table must know besides it."""
-    first: Any = result.steps[0] if hasattr(result, "steps") else result
-    if first.order == "forward":
-        yield f"forward order of {first.architecture}, recognised by its names"
-    else:
-        yield "file order: no known backbone was recognised (--model names one)"
-    if hasattr(first, "factor"):
-        yield f"{len(first.moved)} of {len(first.rows)} moved: signal > {first.factor:g} x floor"
-        return
-    if first.eps is not None:
-        yield f"folded with BatchNorm eps {first.eps:g} (--eps if the model has another)"
-    if any(row.precision == "float32" for row in first.rows):
-        yield "16-bit weights: float32 sums within pieces, errors to 1e-6 (--exact: float64)"
-    left = len(first.only_before), len(first.only_after)
-    if any(left):
-        yield f"without counterpart: {left[0]} tensors before, {left[1]} after (--format json)"
+    lines = [""]
+    for part in re.findall(r"[^_.-]*[_.-]?", name):
+        for piece in [part[i : i + _STEP] for i in range(0, len(part), _STEP)]:
+            if lines[-1] and len(lines[-1] + piece) > _STEP:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from frostline.cli_diff.running import Request, run
-from frostline.errors import FrostlineError
+from frostline.errors import FrostlineError, one_line
 
 __all__ = ["parse", "run_quickly"]
 
@@ -86,7 +86,7 @@ def run_quickly(arguments: Sequence[str]) -> int | None:
         code = run(request)
         sys.stdout.flush()  # here, where a closed pipe is expected
     except FrostlineError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         code = error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command starts over\n")

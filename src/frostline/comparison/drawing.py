@@ -10,9 +10,9 @@ from frostline.comparison.pairs import Comparison, TensorDifference
 from frostline.comparison.steps import Trajectory
 from frostline.errors import ConfigError
 from frostline.figures import (
-    DARK,
     LIGHT,
     DifferenceTable,
+    Shape,
     Theme,
     differences_figure,
     draw_differences,
@@ -106,13 +106,15 @@ def _floor_table(result: NoiseFloor) -> DifferenceTable:
     return profiles_table(profiles, "angle")
 
 
-def _figure(result: Comparison | Trajectory | NoiseFloor, theme: Theme) -> Any:
+def _figure(
+    result: Comparison | Trajectory | NoiseFloor, theme: Theme, shape: Shape = "wide"
+) -> Any:
     if isinstance(result, NoiseFloor):
-        figure = differences_figure(_floor_table(result), theme=theme)
+        figure = differences_figure(_floor_table(result), theme=theme, shape=shape)
     else:
         steps = result.steps if isinstance(result, Trajectory) else (result,)
         lines = [(step.after, step.rows) for step in steps]
-        figure = differences_figure(lines_table(lines), theme=theme)
+        figure = differences_figure(lines_table(lines), theme=theme, shape=shape)
         _name_axis(figure.axes[0], lines)
     return figure
 
@@ -131,11 +133,19 @@ def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> No
         raise ConfigError(f"expected a figure file ending in .svg or .png, got {path.name!r}")
 
 
-def figure_svgs(result: Comparison | Trajectory | NoiseFloor) -> tuple[str, str]:
-    """The figure as SVG elements for a page: for a light and for a dark background."""
-    svgs = [
-        svg_text(_figure(result, theme), salt=salt)
-        for theme, salt in ((LIGHT, "light"), (DARK, "dark"))
-    ]
-    light, dark = (svg[svg.index("<svg") :] for svg in svgs)
-    return light, dark
+def figure_svgs(result: Comparison | Trajectory | NoiseFloor, title: str) -> tuple[str, str]:
+    """The figure as SVG elements for a page: for a screen and for a phone.
+
+    Their colours are CSS variables of the page; see ``frostline.figures.inline``.
+
+    Args:
+        result: what to draw.
+        title: what a screen reader says.
+    """
+    from frostline.figures.inline import PAGE, inline_svg
+
+    shapes: tuple[Shape, Shape] = ("wide", "narrow")
+    wide, narrow = (
+        str(inline_svg(_figure(result, PAGE, shape), name=shape, title=title)) for shape in shapes
+    )
+    return wide, narrow

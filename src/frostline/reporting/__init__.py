@@ -28,7 +28,8 @@ from frostline.figures import (
     svg_text,
     write_png,
 )
-from frostline.records import TrialRecord, atomic_write
+from frostline.loading import load_data
+from frostline.records import FILES, TrialRecord, atomic_write
 from frostline.reporting.answer import (
     Answer,
     Cell,
@@ -43,7 +44,6 @@ from frostline.reporting.page import Contents, render
 from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
 from frostline.reporting.words import findings, headline
 from frostline.study import Study, open_study
-from frostline.trial import FILES, load_data
 
 __all__ = [
     "Answer",

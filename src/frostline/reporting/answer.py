@@ -9,7 +9,6 @@ its score. Overlap of the seeds' ranges would be no rule: of two equal cells wit
 one time in three the ranges do not overlap.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from frostline.figures import Score, is_collapsed, score_of
 from frostline.records import TrialRecord
+from frostline.reporting.tukey import tukey_quantile
 
 __all__ = [
     "Answer",
@@ -29,7 +29,6 @@ __all__ = [
     "StartComparison",
     "answer",
     "comparison_row",
-    "tukey_quantile",
 ]
 
 Verdict = Literal["best", "tie", "lower", "unknown"]
@@ -37,8 +36,6 @@ Verdict = Literal["best", "tie", "lower", "unknown"]
 _Floats = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
-_TABLE_X = np.linspace(-9, 9, 18_001)
-_TABLE_Y = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in _TABLE_X.tolist()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,60 +234,6 @@ def comparison_row(comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict,
         "train_seconds": _json(cell.train_seconds),
     }
-
-
-@functools.lru_cache(maxsize=256)
-def tukey_quantile(p: float, groups: int, freedom: int) -> float:
-    """Quantile of the studentised range: the spread of ``groups`` equal means in units of their sd.
-
-    By halving, on P(range <= q) = E[m integral phi(z) (Phi(z) - Phi(z - q s))^(m-1) dz], the
-    expectation over s with s^2 = chi^2 / freedom (Tukey 1949; Hochberg and Tamhane, Multiple
-    Comparison Procedures, 1987, appendix 2). Agrees with printed tables to their last digit.
-
-    Args:
-        p: probability in (0, 1).
-        groups: number of means, >= 2.
-        freedom: degrees of freedom of the standard deviation, >= 1.
-
-    Example:
-        >>> round(tukey_quantile(0.95, 3, 10), 2)
-        3.88
-    """
-    s, weight = _chi_nodes(freedom)
-    low, high = 0.0, 1000.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        if float(weight @ _range_probability(middle * s, groups)) < p:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _chi_nodes(freedom: int) -> tuple[_Floats, _Floats]:
-    """Points and weights of the distribution of sqrt(chi^2 / freedom), each (128,)."""
-    reach = 8 / math.sqrt(2 * freedom)
-    low, high = max(0.0, 1 - reach), 1 + reach
-    x, w = np.polynomial.legendre.leggauss(128)
-    s = low + (high - low) * (x + 1) / 2
-    log = (freedom - 1) * np.log(s) - freedom * s**2 / 2
-    weight = w * np.exp(log - log.max())
-    return s, weight / weight.sum()
-
-
-def _range_probability(reach: _Floats, groups: int) -> _Floats:
-    """P(range of ``groups`` standard normals <= reach), float64 of the shape of ``reach`` (n,)."""
-    z = np.linspace(-8, 8, 161)
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    inner = _normal(z) - _normal(z - reach[:, None])  # (n, 161)
-    result: _Floats = groups * (inner ** (groups - 1)) @ density
-    return result
-
-
-def _normal(x: _Floats) -> _Floats:
-    """Standard normal distribution function, from a table; good to 1e-7."""
-    result: _Floats = np.interp(x, _TABLE_X, _TABLE_Y, left=0.0, right=1.0)
-    return result
 
 
 def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cell]:

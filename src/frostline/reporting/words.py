@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 
 from frostline.figures import DifferenceTable
+from frostline.figures.values import mean_of
 from frostline.reporting.answer import Answer, Cell
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
 
 _NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
 _FEW_SEEDS = 5
+_KNOWN_NOISE = 4  # degrees of freedom: below, Tukey's factor is twice what it ends at, or more
 _MOST_NAMED = 6
 _SAME_TIME = 0.02  # share of the time
 
@@ -40,6 +42,8 @@ def _reservation(answer: Answer) -> str:
     ties = len(answer.ties)
     if not ties:
         return ", and no other cell comes near enough to be mistaken for it"
+    if ties == len(others) == 1:
+        return "; the one other cell cannot be told apart from it"
     if ties == len(others):
         return f"; none of the {ties} other cells can be told apart from it"
     return f"; {ties} of the {len(others)} other cells cannot be told apart from it"
@@ -76,7 +80,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     Returns:
         One sentence; "" with fewer than two ranked starts.
     """
-    size = {line.init: _mean(line.mean) for line in table.lines if line.ranked}
+    size = {line.init: mean_of(line.mean) for line in table.lines if line.ranked}
     size = {init: value for init, value in size.items() if math.isfinite(value)}
     best = answer.best
     if len(size) <= 1 or best is None or best.init not in size:
@@ -143,7 +147,8 @@ def _ties(answer: Answer) -> str:
         )
     lower = sum(c.verdict == "lower" for c in others)
     if not answer.ties:
-        return f"It can be told apart from all {lower} other cells with a result."
+        every = "the one other cell" if lower == 1 else f"all {lower} other cells"
+        return f"It can be told apart from {every} with a result."
     text = f"It cannot be told apart from {_named(answer.ties)}"
     return text + (f"; {_count(lower, 'cell')} lower." if lower else "; no cell is clearly lower.")
 
@@ -235,6 +240,11 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
             f"Seeds alone move a trial by about {points(answer.noise.sd)} points (standard "
             f"deviation, {answer.noise.freedom} {degrees} of freedom, pooled over cells)."
         )
+    if 0 < answer.noise.freedom < _KNOWN_NOISE:
+        yield (
+            "So few repeats hardly tell how large that noise is, so the intervals are far wider "
+            "than the noise itself; more seeds narrow them at once."
+        )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:
         they = "trial collapsed; it is" if collapsed == 1 else "trials collapsed; they are"
@@ -249,8 +259,3 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         "All of this holds at the learning rate, optimiser and number of epochs below; "
         "another rate can reverse the order of the starts."
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan

@@ -1,11 +1,19 @@
-"""Figures as inline SVG that takes its colours and its font from the page."""
+"""Figures as inline SVG that takes its colours and its font from the page around it.
+
+The page defines the CSS variables ``--ink``, ``--muted``, ``--grid``, ``--alert`` and ``--line-1``
+to ``--line-6``.
+"""
 
 import re
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from frostline.figures import Theme, svg_text
+from frostline.figures.files import svg_text
+from frostline.figures.theme import Theme
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PAGE", "inline_svg"]
 
@@ -37,7 +45,7 @@ _USE = re.compile(r'(url\(#|href="#)([^)"]+)')
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
-def inline_svg(figure: Figure, *, name: str, title: str) -> Markup:
+def inline_svg(figure: "Figure", *, name: str, title: str) -> Markup:
     """Markup of a figure that was drawn with the theme ``PAGE``.
 
     Args:

@@ -1,0 +1,288 @@
+"""Figure 3: score against the number of frozen convolutions. The table, then the drawing."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from frostline.figures.axes import Names, finish, mark_stages, name_lines, size_of
+from frostline.figures.panels import Shape, naming, panels
+from frostline.figures.stages import Stage, backbone_of
+from frostline.figures.theme import LIGHT, SMALL, Theme, label_of, look
+from frostline.figures.values import inits_of, is_collapsed, number_of, plain_values
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from frostline.records import TrialRecord
+
+__all__ = [
+    "SCORES",
+    "DepthLine",
+    "DepthPoint",
+    "DepthTable",
+    "Score",
+    "depth_table",
+    "depths_figure",
+    "draw_depths",
+    "score_of",
+]
+
+Score = Literal["ap", "ap50", "ap75", "wheat"]
+
+#: What the vertical axis of Figure 3 says.
+SCORES: Mapping[Score, str] = {
+    "ap": "AP (IoU .50:.95)",
+    "ap50": "AP50 (IoU .50)",
+    "ap75": "AP75 (IoU .75)",
+    "wheat": "wheat metric",
+}
+
+_NARROWEST_TICK = 20.0  # px
+_SHORTEST_PANEL = 0.04  # AP: less than this is not blown up to a full axis
+
+
+@dataclass(frozen=True, slots=True)
+class DepthPoint:
+    """The scores of one init at one depth.
+
+    Attributes:
+        depth: k, number of frozen convolutions.
+        seeds: seeds of ``values``.
+        values: score of each trial that did not collapse, in [0, 1].
+        collapsed: (seed, score) of each trial that did; in no mean.
+    """
+
+    depth: int
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    collapsed: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean over the trials that did not collapse; NaN if all did."""
+        return sum(self.values) / len(self.values) if self.values else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class DepthLine:
+    """One init over the depths, ascending."""
+
+    init: str
+    ranked: bool
+    points: tuple[DepthPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthTable:
+    """Figure 3: score against the number of frozen convolutions, a line per init.
+
+    Attributes:
+        score: which score.
+        split: ``val`` or ``test``.
+        inits: every init of the study in its order; the position decides the colour.
+        numbering: how depths count.
+        deepest: the depth that freezes the whole backbone, or the largest one tried if unknown.
+        stages: the backbone's stages in that numbering.
+        lines: one per init.
+    """
+
+    score: Score
+    split: str
+    inits: tuple[str, ...]
+    numbering: str
+    deepest: int
+    stages: tuple[Stage, ...]
+    lines: tuple[DepthLine, ...]
+
+    def plot(self, ax: "Axes") -> None:
+        """Draw on ``ax`` with the light theme; see ``draw_depths``."""
+        draw_depths(ax, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN is None."""
+        return plain_values(asdict(self))  # type: ignore[no-any-return]
+
+
+def score_of(record: "TrialRecord", score: Score, split: str = "val") -> float:
+    """One overall score of a trial, in [0, 1]; NaN if the split or the quantity is absent."""
+    tables = record.metrics.get(split)
+    if tables is None:
+        return math.nan
+    overall = tables["wheat" if score == "wheat" else "coco"]["overall"]
+    return number_of(overall["score" if score == "wheat" else score])
+
+
+def depth_table(
+    records: Iterable["TrialRecord"], score: Score = "ap", split: str = "val"
+) -> DepthTable:
+    """The table of Figure 3: every seed of every cell, collapsed trials apart.
+
+    Args:
+        records: finished trials of one study.
+        score: which score.
+        split: ``val`` or ``test``; trials without it are passed over.
+    """
+    every = list(records)
+    found = [record for record in every if not math.isnan(score_of(record, score, split))]
+    lines = []
+    for init in inits_of(every):
+        own = [record for record in found if record.key.init == init]
+        depths = sorted({record.key.depth for record in own})
+        points = tuple(_depth_point(own, depth, score, split) for depth in depths)
+        if points:
+            lines.append(DepthLine(init, own[0].ranked, points))
+    numbering, deepest, stages = backbone_of(every)
+    tried = max((record.key.depth for record in every), default=0)
+    return DepthTable(
+        score, split, inits_of(every), numbering, max(deepest, tried), stages, tuple(lines)
+    )
+
+
+def _depth_point(
+    records: Sequence["TrialRecord"], depth: int, score: Score, split: str
+) -> DepthPoint:
+    here = sorted((r for r in records if r.key.depth == depth), key=lambda r: r.key.seed)
+    good = [record for record in here if not is_collapsed(record)]
+    return DepthPoint(
+        depth,
+        tuple(record.key.seed for record in good),
+        tuple(score_of(record, score, split) for record in good),
+        tuple((r.key.seed, score_of(r, score, split)) for r in here if is_collapsed(r)),
+    )
+
+
+def draw_depths(
+    ax: "Axes", table: DepthTable, *, theme: Theme = LIGHT, names: Names = "direct"
+) -> None:
+    """Draw Figure 3 on ``ax``: a line per init through the mean, every seed as a point.
+
+    Points of different inits at one depth stand side by side, so that none hides another. A random
+    reference is a dashed level with its seeds as ticks. A collapsed trial is a cross on the
+    lower edge with its seed and score, and is in no mean.
+
+    Args:
+        ax: where to draw; its limits, ticks and labels are set.
+        table: what to draw.
+        theme: colours.
+        names: ``direct`` beside the ends of the lines, a ``legend`` above the axes, or ``none``.
+    """
+    ranked = [line for line in table.lines if line.ranked]
+    for i, line in enumerate(ranked):
+        shift = (i - (len(ranked) - 1) / 2) * 0.011 * max(table.deepest, 1)
+        _draw_depth_line(ax, table, line, shift, theme)
+    references = [line for line in table.lines if not line.ranked]
+    for line in references:
+        _draw_reference(ax, line, theme)
+    margin = 0.04 * max(table.deepest, 1)
+    ax.set_xlim(-margin, table.deepest + margin)
+    _fit_scores(ax, table)
+    _draw_collapsed(ax, table, theme)
+    depths = sorted({point.depth for line in table.lines for point in line.points})
+    ax.set_xticks(_with_room(ax, depths))
+    ax.set_xlabel("frozen convolutions k, counted from the input", color=theme.ink)
+    ax.set_ylabel(SCORES[table.score], color=theme.ink)
+    finish(ax, theme)
+    mark_stages(ax, table.stages, theme, edge=0.0)
+    shown = ranked + references
+    ends = [(label_of(x.init, x.ranked), _last_mean(x)) for x in shown]
+    name_lines(ax, ends, [look(table.inits, x.init, x.ranked, theme)[0] for x in shown],
+                theme, names)  # fmt: skip
+
+
+def _with_room(ax: "Axes", depths: Sequence[int]) -> list[int]:
+    """Depths whose tick labels do not touch."""
+    low, high = ax.get_xlim()
+    pixels = size_of(ax)[1] / (high - low)
+    kept: list[int] = []
+    for depth in depths:
+        if not kept or (depth - kept[-1]) * pixels >= _NARROWEST_TICK:
+            kept.append(depth)
+    return kept
+
+
+def _draw_depth_line(
+    ax: "Axes", table: DepthTable, line: DepthLine, shift: float, theme: Theme
+) -> None:
+    color, marker = look(table.inits, line.init, True, theme)
+    means = [(point.depth + shift, point.mean) for point in line.points if point.values]
+    ax.plot([x for x, _ in means], [y for _, y in means], color=color, linewidth=1.8, zorder=3)
+    seeds = [(p.depth + shift, value) for p in line.points for value in p.values]
+    ax.plot(
+        [x for x, _ in seeds],
+        [y for _, y in seeds],
+        linestyle="none",
+        marker=marker,
+        markersize=5.5,
+        color=color,
+        alpha=0.75,
+        markeredgewidth=0,
+        zorder=4,
+    )
+    ax.plot([], [], color=color, marker=marker, linewidth=1.8, label=label_of(line.init, True))
+
+
+def _draw_reference(ax: "Axes", line: DepthLine, theme: Theme) -> None:
+    values = [value for point in line.points for value in point.values]
+    if not values:
+        return
+    level = sum(values) / len(values)
+    ax.axhline(level, color=theme.muted, linewidth=1.4, linestyle=(0, (5, 3)),
+               label=label_of(line.init, False))  # fmt: skip
+    ax.plot([0] * len(values), values, linestyle="none", marker="_", markersize=11,
+            markeredgewidth=1.6, color=theme.muted)  # fmt: skip
+
+
+def _fit_scores(ax: "Axes", table: DepthTable) -> None:
+    """Limits around what did not collapse, never so narrow that noise fills the axis."""
+    values = [v for line in table.lines for point in line.points for v in point.values]
+    if not values:
+        ax.set_ylim(0, 1)
+        return
+    low, high = min(values), max(values)
+    missing = max(0.0, _SHORTEST_PANEL - (high - low)) / 2
+    low, high = low - missing, high + missing
+    room = 0.09 * (high - low)
+    ax.set_ylim(max(low - room, -0.02), min(high + room, 1.02))
+
+
+def _draw_collapsed(ax: "Axes", table: DepthTable, theme: Theme) -> None:
+    """A cross on the lower edge for each collapsed trial, beside its seed and score."""
+    bottom = ax.get_ylim()[0]
+    rows = itertools.count()
+    for line in table.lines:
+        for point in line.points:
+            for seed, value in point.collapsed:
+                ax.plot(point.depth, bottom, "X", color=theme.alert, markersize=9,
+                        clip_on=False, zorder=6)  # fmt: skip
+                right = point.depth > table.deepest / 2
+                ax.annotate(
+                    f"seed {seed} collapsed: {value:.3f}",
+                    (point.depth, bottom),
+                    (-8 if right else 8, 9 + next(rows) * 14),
+                    textcoords="offset points",
+                    ha="right" if right else "left",
+                    color=look(table.inits, line.init, line.ranked, theme)[0],
+                    fontsize=SMALL,
+                )
+
+
+def _last_mean(line: DepthLine) -> float:
+    if not line.ranked:
+        values = [value for point in line.points for value in point.values]
+        return sum(values) / len(values) if values else math.nan
+    return next((p.mean for p in reversed(line.points) if p.values), math.nan)
+
+
+def depths_figure(
+    tables: Sequence[DepthTable], *, shape: Shape = "wide", theme: Theme = LIGHT
+) -> "Figure":
+    """Figure 3, one panel per score; the lines are named once, in the first."""
+    names = [label_of(line.init, line.ranked) for line in tables[0].lines]
+    figure, axes = panels(len(tables), names, shape, theme, height=290)
+    for n, (ax, table) in enumerate(zip(axes, tables, strict=True)):
+        here: Names = "none" if n > 0 else naming(names, shape)
+        draw_depths(ax, table, theme=theme, names=here)
+    return figure

@@ -1,0 +1,246 @@
+"""The tables of the page: from records and the answer to the rows that the templates show."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from frostline.figures import DifferenceTable, Score, Stage, is_collapsed, score_of
+from frostline.figures.values import mean_of
+from frostline.records import DataRecord, TrialRecord
+from frostline.reporting.answer import Answer, Comparison
+from frostline.study import TrialState
+
+__all__ = [
+    "data_rows",
+    "forest",
+    "parts",
+    "phases",
+    "plans",
+    "schedule",
+    "sources",
+    "stage_means",
+    "trials",
+    "versions",
+    "waiting",
+    "work_seconds",
+]
+
+_MOST_GROUPS = 12
+
+
+def stage_means(table: DifferenceTable) -> list[dict[str, Any]]:
+    """Mean difference over the layers of each stage, by init."""
+    rows = []
+    for stage in table.stages:
+        span = slice(stage.first - 1, stage.last)
+        values = {line.init: mean_of(line.mean[span]) for line in table.lines}
+        rows.append({"stage": stage, "layers": stage.last - stage.first + 1, "values": values})
+    return rows
+
+
+def forest(answer: Answer) -> list[dict[str, Any]]:
+    """Cells from the best down, each with its interval as percentages of a common axis."""
+    known = [c for c in answer.comparisons if math.isfinite(c.difference)]
+    ends = [v for c in known for v in (c.difference, c.low, c.high) if math.isfinite(v)]
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+    room = max(high - low, 1e-3)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / room, 2)
+
+    rows = []
+    for comparison in sorted(answer.comparisons, key=_rank):
+        known_interval = math.isfinite(comparison.low)
+        rows.append(
+            {
+                "comparison": comparison,
+                "cell": comparison.cell,
+                "zero": place(0.0),
+                "at": place(comparison.difference)
+                if math.isfinite(comparison.difference)
+                else None,
+                "left": place(comparison.low) if known_interval else None,
+                "length": place(comparison.high) - place(comparison.low)
+                if known_interval
+                else None,
+            }
+        )
+    return rows
+
+
+def _rank(comparison: Comparison) -> float:
+    return math.inf if math.isnan(comparison.difference) else -comparison.difference
+
+
+def trials(records: Iterable[TrialRecord], inits: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per trial, start by start, then by depth and seed."""
+    ordered = sorted(records, key=lambda r: (inits.index(r.key.init), r.key.depth, r.key.seed))
+    return [_trial(record) for record in ordered]
+
+
+def _trial(record: TrialRecord) -> dict[str, Any]:
+    wheat = record.metrics["val"]["wheat"]["overall"]
+    names: tuple[Score, ...] = ("ap", "ap50", "ap75")
+    return {
+        "record": record,
+        "key": record.key,
+        "collapsed": is_collapsed(record),
+        **{name: score_of(record, name) for name in names},
+        "test_ap": score_of(record, "ap", "test"),
+        "wheat": wheat["score"],
+        "threshold": wheat["threshold"],
+        "at_half": wheat["score_at_half"],
+        "seconds": record.seconds.get("train", math.nan),
+    }
+
+
+def waiting(states: Iterable[TrialState]) -> list[tuple[str, int, list[int]]]:
+    """Cells that have not been started, as (init, seed, depths)."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for state in states:
+        if state.state == "waiting":
+            groups.setdefault((state.key.init, state.key.seed), []).append(state.key.depth)
+    return [(init, seed, depths) for (init, seed), depths in groups.items()]
+
+
+def parts(records: Sequence[TrialRecord], answer: Answer, kind: str) -> dict[str, Any]:
+    """Scores per class or group: the best cell of each init, means over its seeds."""
+    columns = []
+    for init in answer.within:
+        cell = answer.best_of(init)
+        if cell is not None:
+            own = [
+                r.metrics["val"]
+                for r in records
+                if (r.key.init, r.key.depth) == (cell.init, cell.depth) and r.key.seed in cell.seeds
+            ]
+            columns.append((cell, own))
+    names = dict.fromkeys(
+        name for _, own in columns for m in own for name in m["coco"][f"per_{kind}"]
+    )
+    rows = [(name, [_part_scores(own, kind, name) for _, own in columns]) for name in names]
+    return {"cells": [cell for cell, _ in columns], "rows": rows}
+
+
+def _part_scores(metrics: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, float]:
+    coco = [m["coco"][f"per_{kind}"].get(name, {}) for m in metrics]
+    wheat = [m["wheat"][f"per_{kind}"].get(name, {}) for m in metrics]
+    return {
+        "ap": mean_of(part.get("ap") for part in coco),
+        "ap50": mean_of(part.get("ap50") for part in coco),
+        "wheat": mean_of(part.get("score") for part in wheat),
+    }
+
+
+def data_rows(data: Mapping[str, DataRecord]) -> list[tuple[str, dict[str, Any]]]:
+    """Split, and what is in it; of many groups the first few."""
+    return [(split, _data(record)) for split, record in data.items()]
+
+
+def _data(data: DataRecord) -> dict[str, Any]:
+    groups = list(data.groups.items())
+    return {
+        "data": data,
+        "per_image": data.boxes / data.images if data.images else math.nan,
+        "groups": groups[:_MOST_GROUPS],
+        "more_groups": max(0, len(groups) - _MOST_GROUPS),
+        "findings": sum(data.findings.values()),
+    }
+
+
+def plans(
+    records: Iterable[TrialRecord], stages: Sequence[Stage], deepest: int
+) -> list[dict[str, Any]]:
+    """What each depth freezes, once per BatchNorm policy, with its strip and its audits."""
+    groups: dict[tuple[int, str], list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault((record.key.depth, record.plan.batch_norm), []).append(record)
+    return [
+        {
+            "plan": found[0].plan,
+            "depth": depth,
+            "reach": _reach(depth, stages, deepest),
+            "strip": [_strip_part(stage, depth) for stage in stages],
+            "share": found[0].plan.frozen_parameters
+            / max(1, found[0].plan.frozen_parameters + found[0].plan.trainable_parameters),
+            "tensors": len(found[0].plan.tensors),
+            "audits": sum(record.audit.passed for record in found),
+            "unmoved": max(len(record.audit.unmoved) for record in found),
+            "trials": len(found),
+            "ranked": found[0].ranked,
+        }
+        for (depth, _), found in sorted(groups.items())
+    ]
+
+
+def _reach(depth: int, stages: Sequence[Stage], deepest: int) -> str:
+    if depth == 0:
+        return "nothing"
+    if depth == deepest:
+        return "the whole backbone"
+    for stage in stages:
+        if depth == stage.last:
+            return f"to the end of {stage.name}"
+        if depth < stage.last:
+            return f"{depth - stage.first + 1} of {stage.last - stage.first + 1} in {stage.name}"
+    return f"{depth} convolutions"
+
+
+def _strip_part(stage: Stage, depth: int) -> dict[str, Any]:
+    layers = stage.last - stage.first + 1
+    frozen = min(max(depth - stage.first + 1, 0), layers)
+    return {"name": stage.name, "layers": layers, "share": round(100 * frozen / layers, 2)}
+
+
+def sources(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """One record per init, for the table of starting weights; references last."""
+    first: dict[str, TrialRecord] = {}
+    for record in records:
+        first.setdefault(record.key.init, record)
+    return sorted(first.values(), key=lambda record: not record.ranked)
+
+
+def schedule(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Hyper-parameters by init; one column where all inits share them."""
+    columns = {r.key.init: _flatten(r.spec.get("schedule", {})) for r in sources(records)}
+    if all(column == next(iter(columns.values())) for column in columns.values()):
+        columns = {"all starts": next(iter(columns.values()))}
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    return {
+        "columns": list(columns),
+        "rows": [(name, [column.get(name) for column in columns.values()]) for name in names],
+    }
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def versions(records: Sequence[TrialRecord]) -> list[tuple[str, str]]:
+    """Name and version; several where the trials differ."""
+    names = dict.fromkeys(name for record in records for name in record.environment)
+    return [
+        (name, " / ".join(dict.fromkeys(r.environment.get(name, "n/a") for r in records)))
+        for name in names
+    ]
+
+
+def phases(records: Sequence[TrialRecord]) -> list[tuple[str, float, float]]:
+    """Phase, mean seconds of a trial, seconds of all trials. ``steps`` is a part of ``train``."""
+    names = dict.fromkeys(name for record in records for name in record.seconds)
+    rows = []
+    for name in names:
+        values = [r.seconds[name] for r in records if name in r.seconds]
+        rows.append((name, sum(values) / len(values), sum(values)))
+    return rows
+
+
+def work_seconds(record: TrialRecord) -> float:
+    """Wall clock of a trial, all phases."""
+    return sum(value for name, value in record.seconds.items() if name != "steps")

@@ -1,0 +1,81 @@
+"""``frostline init``: a commented ``study.yaml`` that runs as it stands.
+
+What is in the data decides sizes and splits, what this machine has decides backbone, starting
+weights and schedule. Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from frostline.config import parse_study
+from frostline.datasets import DatasetLocation
+from frostline.errors import ConfigError
+from frostline.records import atomic_write
+from frostline.starter.data import Material, choose_size, read_material
+from frostline.starter.machine import Device, Machine, this_machine, torch_cache
+from frostline.starter.text import make_plan, render
+from frostline.starter.weights import Choice, choose, nearby_files
+
+__all__ = ["Device", "Machine", "Starter", "this_machine", "torch_cache", "write_starter"]
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A study file that was written, and what it is based on.
+
+    Attributes:
+        path: the file.
+        material: the data.
+        choice: backbone and starting weights.
+        trials: cells of the study's grid.
+    """
+
+    path: Path
+    material: Material
+    choice: Choice
+    trials: int
+
+
+def write_starter(
+    location: DatasetLocation,
+    path: Path,
+    *,
+    weights: Sequence[Path] = (),
+    backbone: str | None = None,
+    machine: Machine | None = None,
+    force: bool = False,
+) -> Starter:
+    """Write a study file for a data set.
+
+    Args:
+        location: the data set, see ``find_dataset``.
+        path: file to write. Its folder is what the paths in it are relative to.
+        weights: weight files to start from. Without any: those that lie beside the data, beside
+            ``path`` or in the working folder, and what torch's cache has.
+        backbone: take this one. Without it: the one with the most starting weights.
+        machine: where it will run; this one by default.
+        force: overwrite ``path`` if it is there.
+
+    Raises:
+        ConfigError: the file is there already, or the weight files hold no known backbone.
+        CheckpointError: a given weight file cannot be opened.
+        DatasetError: the data cannot be read or has no boxes.
+        RecordError: the file cannot be written.
+    """
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; use --force to overwrite it, or another --out")
+    machine = machine or this_machine()
+    found = nearby_files((location.images, location.images.parent, path.parent, Path.cwd()))
+    choice = choose(weights, found, machine, backbone)
+    material = read_material(location)
+    plan = make_plan(material, choice, machine)
+    sizes = choose_size(material, plan.preset)
+    text = render(path.name, path.parent, material, choice, machine, sizes)
+    study = parse_study(yaml.safe_load(text), path.name)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    trials = len(study.inits) * len(study.depths) * len(study.seeds)
+    return Starter(path, material, choice, trials)

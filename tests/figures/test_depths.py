@@ -1,0 +1,120 @@
+"""Figure 3: the table by hand, and a drawing that says what it draws."""
+
+import math
+
+import numpy as np
+import pytest
+
+from frostline.figures import DepthPoint, depth_table, draw_depths, score_of
+from frostline.records import TrialRecord
+from tests.factories import make_grid, make_record
+from tests.figures.samples import COLLAPSED, axes, texts
+
+
+def test_depth_table_keeps_every_seed_and_sets_collapsed_ones_apart() -> None:
+    records = [
+        make_record(depth=0, seed=0, ap=0.4),
+        make_record(depth=0, seed=1, ap=0.5),
+        make_record(depth=9, seed=1, ap=0.6),
+        make_record(depth=9, seed=0, ap=0.001, flags=COLLAPSED),
+    ]
+    table = depth_table(records)
+    assert table.lines[0].points == (
+        DepthPoint(0, (0, 1), (0.4, 0.5)),
+        DepthPoint(9, (1,), (0.6,), ((0, 0.001),)),
+    )
+    assert [point.mean for point in table.lines[0].points] == [pytest.approx(0.45), 0.6]
+    assert (table.deepest, table.numbering) == (52, "all")
+    assert table.stages[0].name == "stem"
+
+
+def test_a_mean_over_nothing_is_nan() -> None:
+    assert math.isnan(DepthPoint(0, (), (), ((0, 0.001),)).mean)
+
+
+def test_references_come_last_and_are_marked() -> None:
+    records = [make_record("random", ranked=False), make_record("imagenet")]
+    table = depth_table(records)
+    assert table.inits == ("imagenet", "random")
+    assert [line.ranked for line in table.lines] == [True, False]
+
+
+def test_stages_follow_the_numbering_of_the_records() -> None:
+    record = make_record(backbone="resnet50", depth=10)
+    paper = record.model_copy(update={"spec": record.spec | {"numbering": "paper"}})
+    table = depth_table([paper])
+    assert table.deepest == 48
+    assert [(s.name, s.last) for s in table.stages][:2] == [("layer1", 9), ("layer2", 21)]
+
+
+def test_an_unknown_backbone_has_no_stages() -> None:
+    record = make_record(depth=9)
+    strange = record.model_copy(update={"spec": {"model": {"backbone": "other"}}})
+    table = depth_table([strange])
+    assert (table.deepest, table.stages) == (9, ())
+
+
+def test_scores_of_a_record() -> None:
+    record = make_record(ap=0.5)
+    assert score_of(record, "ap") == 0.5
+    assert score_of(record, "wheat") == 0.5
+    assert score_of(record, "ap50") == pytest.approx(0.8)
+    assert math.isnan(score_of(record, "ap", "test"))
+    assert math.isnan(score_of(make_record(ap=None), "ap"))
+
+
+def grid_with_a_collapse() -> list[TrialRecord]:
+    bad = make_record("coco", 39, 1, ap=0.003, flags=COLLAPSED)
+    return [bad if record.key == bad.key else record for record in make_grid()]
+
+
+def test_figure_3_shows_every_seed_and_marks_the_collapsed_one() -> None:
+    ax = axes()
+    table = depth_table(grid_with_a_collapse())
+    draw_depths(ax, table)
+    assert "seed 1 collapsed: 0.003" in texts(ax)
+    assert len([line for line in ax.lines if line.get_marker() == "X"]) == 1
+    seeds = [line for line in ax.lines if line.get_linestyle() == "None"]
+    assert sum(len(np.asarray(line.get_xdata())) for line in seeds) == 36
+    assert ax.get_ylim()[0] > 0.2, "a collapsed trial does not squeeze the others"
+
+
+def test_figure_3_draws_the_reference_dashed_and_says_it_is_unranked() -> None:
+    ax = axes()
+    records = [*make_grid(), make_record("random", ranked=False, ap=0.42)]
+    depth_table(records).plot(ax)
+    assert "random (unranked)" in texts(ax)
+    level = [line for line in ax.lines if line.get_label() == "random (unranked)"]
+    assert level[0].is_dashed()
+
+
+def test_small_differences_are_not_blown_up() -> None:
+    ax = axes()
+    draw_depths(ax, depth_table([make_record(depth=k, ap=0.5 + k / 1e5) for k in (0, 9)]))
+    low, high = ax.get_ylim()
+    assert high - low >= 0.04
+
+
+def test_crowded_depths_keep_their_tick_labels_apart() -> None:
+    ax = axes()
+    draw_depths(ax, depth_table([make_record(depth=k) for k in range(53)]))
+    assert 5 < len(ax.get_xticks()) < 40
+
+
+def test_legend_instead_of_direct_names() -> None:
+    ax = axes()
+    draw_depths(ax, depth_table(make_grid()), names="legend")
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["imagenet", "coco"]
+
+
+def test_more_starts_than_colours_still_look_different() -> None:
+    ax = axes()
+    draw_depths(ax, depth_table([make_record(f"start{i}") for i in range(13)]))
+    looks = [
+        (line.get_color(), line.get_marker())
+        for line in ax.lines
+        if str(line.get_label()).startswith("start")
+    ]
+    assert len(set(looks)) == len(looks) == 13
