@@ -22,6 +22,7 @@ from frostline.cli_diff import diff
 from frostline.errors import FrostlineError
 
 if TYPE_CHECKING:
+    from frostline.depth import LayerTable
     from frostline.records import TrialRecord
     from frostline.study import TrialState
 
@@ -154,13 +155,14 @@ def report(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A backbone, such as resnet50 or mobilenet_v2.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A backbone, such as resnet50, mobilenet_v2 or timm:convnext_tiny."),
+    ],
     output: OutputFormat = Format.table,
 ) -> None:
     """Print a backbone's convolutions in forward order: what each depth k freezes."""
-    from frostline.depth import layer_table
-
-    table = layer_table(model)
+    table = _layer_table(model)
     ends = {k: stage for stage, k in table.stage_ends().items()}
     rows = []
     for layer in table.layers:
@@ -178,6 +180,18 @@ def layers(
             }
         )
     _print_rows(rows, output)
+
+
+def _layer_table(model: str) -> "LayerTable":
+    """Of a known backbone without torch; of one of timm's by looking at it."""
+    from frostline.config import TIMM_PREFIX
+    from frostline.depth import layer_table
+
+    if not model.startswith(TIMM_PREFIX):
+        return layer_table(model)
+    from frostline.timm_backbones import timm_backbone
+
+    return timm_backbone(model.removeprefix(TIMM_PREFIX)).table
 
 
 @app.command()

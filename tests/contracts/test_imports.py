@@ -9,9 +9,9 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors",),
-    ("config", "depth"),
-    ("plans", "checkpoints", "datasets", "records", "observing"),
-    ("difference", "inits", "evaluation"),
+    ("config", "depth", "extras"),
+    ("plans", "checkpoints", "datasets", "records", "observing", "hubs"),
+    ("difference", "inits", "evaluation", "timm_backbones"),
     ("models", "freezing"),
     ("tasks",),
     ("training",),
