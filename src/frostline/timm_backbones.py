@@ -160,9 +160,10 @@ def _create(model: str, **options: Any) -> Any:
 
 
 def _unusable(model: str, problem: str, error: BaseException | None = None) -> ConfigError:
-    reason = f" ({' '.join(str(error).split())})" if error is not None else ""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    cause = "" if error is None else f" ({reason})"
     return ConfigError(
-        f"backbone timm:{model} {problem}{reason}: expected a convolutional network for images of "
+        f"backbone timm:{model} {problem}{cause}: expected a convolutional network for images of "
         "any size with feature maps of strides 8, 16 and 32, such as resnet50, convnext_tiny or "
         "tf_efficientnet_lite0"
     )
@@ -286,10 +287,9 @@ def _with_stages(model: str, met: _Met, table: LayerTable, stages: Sequence[str]
     for name in met.body.state_dict():
         if name not in given:
             companions.setdefault(met.at(name.rpartition(".")[0]), []).append(name)
-    ended = [met.exits[stage] for stage in stages if stage in met.exits]
-    if len(set(ended)) < len(ended):
-        raise _unusable(model, f"has stages without a convolution among {', '.join(stages)}")
-    ends = dict(zip(ended, (stage for stage in stages if stage in met.exits), strict=True))
+    ends = {met.exits[stage]: stage for stage in stages if stage and stage in met.exits}
+    if min(ends, default=0) == len(table):
+        raise _unusable(model, "has no convolution behind its stem, and depth counts convolutions")
     layers = tuple(
         dataclasses.replace(
             layer,
