@@ -32,7 +32,7 @@ LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
     "evaluation",
 )
-HEAVY = ("torch", "torchvision", "lightning_fabric", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 
 
 def _room(path: Path) -> str:
