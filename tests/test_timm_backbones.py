@@ -1,5 +1,6 @@
 """timm's networks against timm itself, and their tables against what a frozen prefix must mean."""
 
+import copy
 import dataclasses
 import types
 from typing import Any
@@ -149,6 +150,19 @@ def test_the_seed_decides_and_the_global_generator_does_not_move() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layer1.0.conv1.weight"], other["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet", "legacy_xception"])
+def test_a_copy_and_a_conversion_take_all_of_the_body_along(model: str) -> None:
+    """The extractor is no submodule, and must not keep tensors of its own behind."""
+    body = build_timm_body(timm_backbone(model), STRIDES, eps=None, seed=0).eval()
+    twin = copy.deepcopy(body)
+    with torch.no_grad():
+        expected = body(_images())
+        for parameter in body.parameters():
+            parameter.zero_()
+        assert all(torch.equal(twin(_images())[name], expected[name]) for name in expected)
+        assert twin.double()(_images().double())["2"].dtype == torch.float64
 
 
 def test_heads_do_not_depend_on_the_backbones_library() -> None:

@@ -240,8 +240,8 @@ class InitConfig(_Model):
         parts: what is taken from it; the default makes two starts differ in the backbone only.
         allow_missing: shell-style patterns of tensor names that may stay at their seeded values.
         schedule: fields of the schedule that this init overrides (a learning rate that suits it).
-        normalisation: of the pixels that the weights were trained on; None takes what timm says of
-            a ``timm:`` source, for any other source what is usual for the backbone.
+        normalisation: of the pixels that the weights were trained on; None takes what torchvision
+            or timm says of its own weights, for any other source what is usual for the backbone.
     """
 
     source: str = Field(min_length=1)
