@@ -109,6 +109,18 @@ def test_layers_prints_both_numberings(frostline: Command) -> None:
     assert "layer4.2.conv3" in frostline("layers", "resnet50").out
 
 
+def test_layers_of_timm(frostline: Command) -> None:
+    rows = json.loads(frostline("layers", "timm:test_resnet", "--format", "json").out)
+    assert [row["completes"] for row in rows if row["completes"]] == [
+        "stem", "layer1", "layer2", "layer3", "layer4"
+    ]  # fmt: skip
+    assert {row["paper"] for row in rows} == {None}
+    result = frostline("layers", "timm:resnt50")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean resnet50" in result.err
+    assert result.err.count("\n") == 1
+
+
 def test_doctor_and_version(frostline: Command) -> None:
     assert "torchvision" in frostline("doctor").out
     assert frostline("--version").out.startswith("frostline ")

@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from frostline.config import load_study, parse_study, save_study
+from frostline.config import ModelConfig, load_study, parse_study, save_study
+from frostline.depth import BACKBONES
 from frostline.errors import ConfigError
 
 MINIMAL = {
@@ -52,7 +54,20 @@ def test_overrides_per_init() -> None:
         ({"data": {"images": "i"}}, "give 'train', 'val'"),
         ({"data": {"images": "i", "annotations": "a", "split": {}}}, "exactly one"),
         ({"model": {"backbone": "resnet18", "width_mult": 0.5}}, "mobilenet_v2 only"),
-        ({"model": {"backbone": "vgg"}}, "resnet18"),
+        ({"model": {"backbone": "vgg"}}, r"expected resnet18, .* or timm:<model>; got 'vgg'"),
+        ({"model": {"backbone": "resnet5"}}, r"\(did you mean resnet50\?\); got 'resnet5'"),
+        ({"model": {"backbone": "timm:"}}, "timm:<model>"),
+        ({"model": {"backbone": "timm:hf-hub:me/net"}}, "timm:<model>"),
+        ({"model": {"backbone": 5}}, "model.backbone"),
+        ({"inits": {"a": {"source": "w", "normalisation": {"mean": [0, 0, 0]}}}}, "std"),
+        (
+            {
+                "inits": {
+                    "a": {"source": "w", "normalisation": {"mean": [0, 0, 0], "std": [1, 0, 1]}}
+                }
+            },
+            "normalisation.std.1",
+        ),
         ({"schedule": {"lr": float("nan")}}, "lr"),
         ({"version": 2}, "version"),
     ],
@@ -77,6 +92,19 @@ def test_bad_values_are_one_line(change: dict[str, object], message: str) -> Non
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _load(tmp_path, text)
+
+
+def test_timms_backbones_need_no_timm_to_be_written_down() -> None:
+    config = parse_study({**MINIMAL, "model": {"backbone": "timm:resnet50.a1_in1k"}})
+    assert config.model.backbone == "timm:resnet50.a1_in1k"
+
+
+def test_the_schema_names_the_backbones() -> None:
+    """Editors complete from it."""
+    schema = ModelConfig.model_json_schema()["properties"]["backbone"]
+    names, pattern = schema["anyOf"]
+    assert names["enum"] == list(BACKBONES)
+    assert re.fullmatch(pattern["pattern"], "timm:tf_efficientnet_lite0")
 
 
 def test_missing_or_binary_or_huge_file(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from frostline.config import InitConfig, ModelConfig
-from frostline.errors import CheckpointError, DownloadError, InitError
+from frostline.config import IMAGENET, InitConfig, ModelConfig, Normalisation
+from frostline.errors import CheckpointError, ConfigError, DownloadError, InitError
 from frostline.inits import match_source, open_source
 from frostline.models import build_detector, load_tensors
+from tests.hub_server import put_in_cache
 
 CONFIG = ModelConfig(backbone="resnet18", preset="slim", image_size=64)
 
@@ -118,8 +119,10 @@ def test_missing_file_and_unknown_sources(tmp_path: Path) -> None:
         open_source("none.pth", tmp_path)
     with pytest.raises(InitError, match="ResNet50_Weights"):
         open_source("torchvision:NoSuch_Weights.X", tmp_path)
-    with pytest.raises(InitError, match="download the file"):
-        open_source("timm:resnet50", tmp_path)
+    with pytest.raises(ConfigError, match=r"timm .* has no model 'resnet05'"):
+        open_source("timm:resnet05", tmp_path)
+    with pytest.raises(InitError, match=r"source 'hf:me/net': expected hf:<owner>"):
+        open_source("hf:me/net", tmp_path)
 
 
 def test_torchvision_weights_from_the_cache(
@@ -163,6 +166,61 @@ def test_download_goes_to_torchs_cache(
     source = open_source("torchvision:ResNet18_Weights.IMAGENET1K_V1", tmp_path)
     assert source.checkpoint is not None
     assert prefixes == ["f37072fd"]
+
+
+def test_timm_weights_fill_timms_backbone_and_say_how_they_see_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classifier is left over, the normalisation is the source's unless the init has one."""
+    import huggingface_hub.constants
+    import timm
+
+    whole = timm.create_model("test_resnet", pretrained=False)
+    content = safetensors.torch.save(whole.state_dict())
+    put_in_cache(tmp_path, "timm/test_resnet.r160_in1k", "model.safetensors", content)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = build_detector(ModelConfig(backbone="timm:test_resnet", preset="slim"), 1)
+    source = open_source("timm:test_resnet", tmp_path)
+    shapes = _shapes(dict(model.state_dict()))
+    tensors, record = match_source(source, shapes, InitConfig(source="timm:test_resnet"))
+    load_tensors(model, tensors)
+    for name, tensor in model.backbone.body.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[name])
+    assert record.source == "timm:test_resnet.r160_in1k"
+    assert record.unexpected == ("fc.bias", "fc.weight")
+    assert record.normalisation == Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    own = InitConfig(source="timm:test_resnet", normalisation=IMAGENET)
+    assert match_source(source, shapes, own)[1].normalisation == IMAGENET
+
+
+def test_hub_weights_fill_torchvisions_backbone(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    put_in_cache(tmp_path, "me/net", "w/r18.safetensors", safetensors.torch.save(_body(state)))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    source = open_source("hf:me/net/w/r18.safetensors", tmp_path)
+    _, record = match_source(source, _shapes(state), InitConfig(source="x"))
+    assert (record.source, record.missing) == ("hf:me/net/w/r18.safetensors", ())
+    assert record.normalisation is None  # the hub does not say
+
+
+def test_real_efficientnet_lite0_fills_timms(real_weights: Path) -> None:
+    """Another layout of names, TensorFlow's padding, a head that the backbone does not have."""
+    config = ModelConfig(backbone="timm:tf_efficientnet_lite0", preset="slim", image_size=64)
+    model = build_detector(config, 1)
+    source = open_source("efficientnet-lite0-57934424.pth", real_weights)
+    tensors, record = match_source(
+        source, _shapes(dict(model.state_dict())), InitConfig(source="x")
+    )
+    assert record.matched == 48 * 6  # num_batches_tracked too
+    assert record.missing == record.mismatched == ()
+    assert {name.split(".")[0] for name in record.unexpected} == {"_conv_head", "_bn1", "_fc"}
+    load_tensors(model, tensors)
+    stem = model.backbone.body.conv_stem.weight.detach().numpy()
+    assert source.checkpoint is not None
+    assert np.array_equal(stem, source.checkpoint["_conv_stem.weight"].read())
 
 
 @pytest.mark.parametrize(

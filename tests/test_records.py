@@ -7,6 +7,7 @@ import pytest
 
 from frostline.errors import RecordError
 from frostline.records import (
+    InitRecord,
     TrialKey,
     TrialRecord,
     append_line,
@@ -73,3 +74,8 @@ def test_environment_names_versions_only() -> None:
     facts: dict[str, Any] = environment()
     assert facts["torch"]
     assert not any("/" in value for value in facts.values())
+
+
+def test_records_from_before_the_normalisation_are_read() -> None:
+    before = {"source": "w.pth", "parts": ["backbone"], "matched": 3}
+    assert InitRecord.model_validate(before).normalisation is None

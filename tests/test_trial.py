@@ -6,18 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load_file, save_file
 
+from frostline.config import IMAGENET, Normalisation
 from frostline.difference import difference
 from frostline.errors import AuditError, InitError, RecordError
 from frostline.freezing import apply_plan
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
 from frostline.tasks import DETECTION
-from frostline.trial import FILES, TrialSpec, load_data, prepare, run_trial
+from frostline.trial import FILES, TrialSpec, load_data, prepare, run_trial, trial_identity
 from tests.helpers import TINY_MODEL, write_study, write_yaml
 
 
@@ -161,3 +164,43 @@ def test_random_tensors_are_not_frozen(tmp_path: Path) -> None:
     prepare(study.spec(study.cells()[0]), 1)
     with pytest.raises(InitError, match=r"leaves backbone\.body\.0\.0\.weight random"):
         prepare(study.spec(study.cells()[1]), 1)
+
+
+def test_a_trial_on_a_backbone_of_timm(tmp_path: Path) -> None:
+    """From a file with timm's own names to differences under them; BatchNorm stays as it was."""
+    backbone = {"backbone": "timm:test_resnet", "preset": "slim", "image_size": 64}
+    path = write_study(tmp_path, model=backbone, depths=[5], schedule={"epochs": 1})
+    start = timm.create_model("test_resnet", pretrained=False).state_dict()
+    safetensors.torch.save_file(start, tmp_path / "a.safetensors")
+    study = Study.from_yaml(write_yaml(path, inits={"a": {"source": "a.safetensors"}}))
+    record = run_trial(study.spec(study.cells()[0]), tmp_path / "out")
+    assert record.audit.passed
+    assert record.audit.unmoved == ()
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    assert record.init.normalisation == Normalisation.model_validate(half)
+    assert record.spec["normalisation"] == half
+    after = load_file(tmp_path / "out" / FILES.weights)
+    for row in record.differences:
+        same = np.array_equal(after[f"backbone.body.{row['name']}.weight"],
+                              start[f"{row['name']}.weight"].numpy())  # fmt: skip
+        assert same == (row["cosine"] == 0.0) == (row["index"] <= 5)
+        assert row["norm"]["running_var"] == row["norm"]["weight"] == 0.0
+
+
+def test_the_normalisation_of_an_init(tmp_path: Path) -> None:
+    """It reaches the model and the identity, which leaves ImageNet's unsaid as it always was."""
+    path = write_study(tmp_path)
+    own = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 0.5]}
+    inits = {
+        "usual": {"source": "a.safetensors"},
+        "own": {"source": "a.safetensors", "normalisation": own},
+    }
+    study = Study.from_yaml(write_yaml(path, inits=inits))
+    data = load_data(study.config.data, study.base)
+    usual, other = (study.spec(key) for key in study.cells()[:: len(study.config.depths)])
+    start = prepare(usual, 1)
+    assert start.init.normalisation == IMAGENET
+    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data)
+    start = prepare(other, 1)
+    assert start.model.transform.image_std == own["std"]  # type: ignore[union-attr]
+    assert trial_identity(other, start.init, start.plan, data)["normalisation"] == own

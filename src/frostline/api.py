@@ -24,7 +24,8 @@ def layers(
     """The convolutions of a backbone or of any model, in the order a forward pass meets them.
 
     Args:
-        model: the name of a backbone, or a model. A name needs no deep-learning framework.
+        model: the name of a backbone, ``timm:<model>``, or a model. The name of one of
+            ``depth.BACKBONES`` needs no deep-learning framework.
         example_input: what the model is called with, a tensor or a tuple of arguments; None: its
             ``example_input_array``. Not for names.
         width_mult: channel multiplier of ``mobilenet_v2``, for a name only.
@@ -32,11 +33,17 @@ def layers(
     Raises:
         PlanError: the name is unknown, or the model cannot be looked into; see
             ``observing.observe_table``.
+        ConfigError: timm has no such model, or none that depth is defined for.
+        DependencyError: timm is not installed.
 
     Example:
         >>> layers("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
     """
+    if isinstance(model, str) and model.startswith("timm:"):
+        from frostline.timm_backbones import timm_backbone
+
+        return timm_backbone(model.removeprefix("timm:")).table
     if isinstance(model, str):
         return layer_table(model, width_mult=width_mult)
     from frostline.observing import observe_table

@@ -158,15 +158,16 @@ def layers(
     model: Annotated[
         str,
         typer.Argument(
-            help="A backbone, such as resnet50 or mobilenet_v2.", autocompletion=complete_backbone
+            help="A backbone, such as resnet50, mobilenet_v2 or timm:convnext_tiny.",
+            autocompletion=complete_backbone,
         ),
     ],
     output: OutputFormat = Format.table,
 ) -> None:
     """Print a backbone's convolutions in forward order: what each depth k freezes."""
-    from frostline.depth import layer_table
+    from frostline.api import layers as layers_of
 
-    table = layer_table(model)
+    table = layers_of(model)
     ends = {k: stage for stage, k in table.stage_ends().items()}
     rows = []
     for layer in table.layers:

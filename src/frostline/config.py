@@ -4,20 +4,31 @@ import difflib
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from frostline.errors import ConfigError
 
 __all__ = [
+    "IMAGENET",
+    "TIMM_PREFIX",
     "AugmentConfig",
     "BackboneName",
     "DataConfig",
     "Depth",
     "InitConfig",
     "ModelConfig",
+    "Normalisation",
     "OptimizerName",
     "Part",
     "ScheduleConfig",
@@ -35,13 +46,58 @@ Part = Literal["backbone", "neck", "rpn", "head", "all"]
 OptimizerName = Literal["sgd", "adamw"]
 Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 
+TIMM_PREFIX = "timm:"
+
+_TIMM_BACKBONE = r"timm:[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
 _MAX_BYTES = 1_000_000
 _SHOWN_CHARACTERS = 60
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
 
 
+def _known_backbone(name: str) -> str:
+    """Accept a name of ours, or one that timm may know: its list is not read for a YAML file."""
+    known = get_args(BackboneName)
+    if name in known or re.fullmatch(_TIMM_BACKBONE, name):
+        return name
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"expected {', '.join(known)} or timm:<model>{hint}")
+
+
+# Editors complete the names that are ours; timm has more than a thousand of its own.
+_Backbone = Annotated[
+    str,
+    AfterValidator(_known_backbone),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(get_args(BackboneName))},
+                {"type": "string", "pattern": f"^{_TIMM_BACKBONE}$"},
+            ]
+        }
+    ),
+]
+_Channels = tuple[float, float, float]
+_Positive = Annotated[float, Field(gt=0)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Normalisation(_Model):
+    """What is done to pixels before the first convolution: (pixel - mean) / std.
+
+    Attributes:
+        mean: of red, green and blue, for pixels in [0, 1].
+        std: of the same, > 0.
+    """
+
+    mean: _Channels
+    std: tuple[_Positive, _Positive, _Positive]
+
+
+IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 class SplitConfig(_Model):
@@ -101,7 +157,8 @@ class ModelConfig(_Model):
     """The detector that every arm of the study shares.
 
     Attributes:
-        backbone: torchvision backbone under the FPN.
+        backbone: network under the FPN: one of torchvision's six, or ``timm:<model>`` for any of
+            timm's convolutional feature extractors (extra ``timm``).
         preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` has a smaller neck and head.
         batch_norm: ``frozen`` (affine and statistics fixed everywhere), ``follow`` (fixed exactly
             where the convolution is), ``live``.
@@ -111,7 +168,7 @@ class ModelConfig(_Model):
         max_detections: boxes kept per image, >= 1 (wheat images reach 116 boxes).
     """
 
-    backbone: BackboneName = "resnet50"
+    backbone: _Backbone = "resnet50"
     preset: Literal["stock", "slim"] = "stock"
     batch_norm: Literal["frozen", "follow", "live"] = "frozen"
     image_size: int = Field(default=320, ge=64, le=4096)
@@ -178,16 +235,20 @@ class InitConfig(_Model):
     """A named source of starting weights.
 
     Attributes:
-        source: ``random``, ``torchvision:<WeightsEnum>.<MEMBER>``, or a weight file's path.
+        source: ``random``, ``torchvision:<WeightsEnum>.<MEMBER>``, ``timm:<model>``,
+            ``hf:<owner>/<repo>[@<revision>]/<file>``, or a weight file's path.
         parts: what is taken from it; the default makes two starts differ in the backbone only.
         allow_missing: shell-style patterns of tensor names that may stay at their seeded values.
         schedule: fields of the schedule that this init overrides (a learning rate that suits it).
+        normalisation: of the pixels that the weights were trained on; None takes what torchvision
+            or timm says of its own weights, for any other source what is usual for the backbone.
     """
 
     source: str = Field(min_length=1)
     parts: tuple[Part, ...] = ("backbone",)
     allow_missing: tuple[str, ...] = ()
     schedule: dict[str, Any] = Field(default_factory=dict)
+    normalisation: Normalisation | None = None
 
     @model_validator(mode="after")
     def _with_backbone(self) -> Self:
@@ -330,7 +391,7 @@ def _explain(error: ValidationError) -> str:
 def _all_keys() -> list[str]:
     models = (
         *(StudyConfig, DataConfig, SplitConfig, ModelConfig),
-        *(InitConfig, ScheduleConfig, AugmentConfig),
+        *(InitConfig, ScheduleConfig, AugmentConfig, Normalisation),
     )
     return [key for model in models for key in model.model_fields]
 

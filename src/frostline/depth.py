@@ -180,7 +180,7 @@ class LayerTable:
         return table_html(caption, head, map(_cells, self.layers))
 
     def _where_shown(self) -> str:
-        if self.architecture in BACKBONES:
+        if self.architecture in BACKBONES or self.architecture.startswith("timm:"):
             return f"`frostline layers {self.architecture}`"
         return "frostline.layers(model, example_input)"
 

@@ -6,25 +6,27 @@ did not is a record, and a backbone that is not completely filled is an error un
 
 import dataclasses
 import fnmatch
-import logging
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from frostline.checkpoints import Checkpoint, TensorRef, align, open_checkpoint
-from frostline.config import InitConfig
-from frostline.errors import CheckpointError, DownloadError, InitError
+from frostline.config import InitConfig, Normalisation
+from frostline.errors import CheckpointError, InitError
+from frostline.hubs import HubFile, hf_file, timm_file, torchvision_file
 from frostline.plans import BACKBONE_PREFIX
 from frostline.records import InitRecord
 
 __all__ = ["Source", "match_source", "open_source"]
 
-_log = logging.getLogger(__name__)
-
+_HUBS: dict[str, Callable[[str], HubFile]] = {
+    "hf": hf_file,
+    "timm": timm_file,
+    "torchvision": torchvision_file,
+}
 _PART_PREFIXES = {
     "backbone": (BACKBONE_PREFIX,),
     "neck": ("backbone.fpn.",),
@@ -48,18 +50,20 @@ class Source:
     """Opened starting weights.
 
     Attributes:
-        name: as it stands in records: the file's name or the weights enum, never a folder.
+        name: as it stands in records: the file's name or where a hub has it, never a folder.
         sha256: of the file, hex; None for ``random``.
         checkpoint: tensors by name, wrapper prefixes still on; None for ``random``.
+        normalisation: of the pixels the weights were trained on, where the hub says it.
     """
 
     name: str
     sha256: str | None
     checkpoint: Checkpoint | None
+    normalisation: Normalisation | None = None
 
 
 def open_source(source: str, folder: Path) -> Source:
-    """Open what an init names: ``random``, ``torchvision:<Enum>.<MEMBER>`` or a file.
+    """Open what an init names: ``random``, a file, or weights of torchvision, timm or a hub.
 
     Args:
         source: as in ``study.yaml``.
@@ -67,20 +71,18 @@ def open_source(source: str, folder: Path) -> Source:
 
     Raises:
         CheckpointError: the file is missing, corrupt, or asks to run code.
-        DownloadError: torchvision's weights are neither in torch's cache nor to be fetched.
-        InitError: the source is not of a known kind.
+        ConfigError: timm has no such model.
+        DependencyError: the package that knows the source is not installed.
+        DownloadError: the weights are neither in the hub's cache nor to be fetched.
+        InitError: the source is not written as its hub expects, or has no weights.
     """
     if source == "random":
         return Source("random", None, None)
-    if source.startswith("torchvision:"):
-        path = _torchvision_file(source.removeprefix("torchvision:"))
-        checkpoint = open_checkpoint(path)
-        return Source(source, checkpoint.sha256(), checkpoint)
-    if re.match(r"^(timm|hf):", source):
-        raise InitError(
-            f"source '{source}': expected 'random', 'torchvision:<WeightsEnum>.<MEMBER>' or a "
-            "weight file; download the file and give its path"
-        )
+    scheme, _, location = source.partition(":")
+    if scheme in _HUBS:
+        found = _HUBS[scheme](location)
+        checkpoint = open_checkpoint(found.path)
+        return Source(found.name, checkpoint.sha256(), checkpoint, found.normalisation)
     path = folder / source
     if not path.exists():
         raise CheckpointError(
@@ -111,8 +113,9 @@ def match_source(
         InitError: an asked part is not completely filled; names what is missing or has another
             shape.
     """
+    normalisation = init.normalisation or source.normalisation
     if source.checkpoint is None:
-        return {}, InitRecord(source=source.name, parts=(), matched=0)
+        return {}, InitRecord(source=source.name, parts=(), matched=0, normalisation=normalisation)
     found = _counterparts(source.checkpoint, shapes)
     wanted = [name for name in shapes if name.startswith(_prefixes(init.parts))]
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
@@ -128,6 +131,7 @@ def match_source(
         mismatched=tuple(
             f"{name}: {_size(shapes[name])}, got {_size(found[name].shape)}" for name in wrong
         ),
+        normalisation=normalisation,
     )
     _require_filled(record, [*missing, *wrong], init.allow_missing, len(wanted))
     return {name: _finite(found[name], source.name) for name in good}, record
@@ -179,39 +183,3 @@ def _require_filled(
         f"{'+'.join(record.parts)}; first unfilled: {detail}; is it of another architecture? "
         "Name what may stay random under allow_missing"
     )
-
-
-def _torchvision_file(name: str) -> Path:
-    """Path of a weights enum's file in torch's cache, downloaded if it is not there."""
-    import torch.hub
-    from torchvision.models import get_weight
-
-    try:
-        url = str(get_weight(name).url)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise InitError(
-            f"torchvision has no weights '{name}' ({error}); expected a name such as "
-            "ResNet50_Weights.IMAGENET1K_V2"
-        ) from None
-    file = PurePosixPath(url).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, path)
-    return path
-
-
-def _download(url: str, path: Path) -> None:
-    import torch.hub
-
-    _log.info("downloading %s", url)
-    digest = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    try:
-        torch.hub.download_url_to_file(
-            url, str(path), hash_prefix=digest.group(1) if digest else None, progress=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise DownloadError(
-            f"could not download {url} ({error}); check the network or proxy, or put the file at "
-            f"$TORCH_HOME/hub/checkpoints/{path.name}"
-        ) from None

@@ -1,5 +1,7 @@
 """One constructor for every arm of a comparison: torchvision's Faster R-CNN with FPN.
 
+The network under the FPN is one of torchvision's or of timm's.
+
 torchvision's own builders change the normalisation layer, its eps and what is trainable with the
 weights they are given. Here none of that depends on where the weights come from, and every new
 tensor is drawn from a generator seeded by its name, so all arms share the same random head.
@@ -22,11 +24,14 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from frostline.config import ModelConfig
+from frostline.config import IMAGENET, TIMM_PREFIX, ModelConfig, Normalisation
 from frostline.depth import LayerTable, layer_table
-from frostline.errors import FrostlineError
+from frostline.errors import ConfigError, FrostlineError
+from frostline.plans import BACKBONE_PREFIX
+from frostline.timm_backbones import TimmBackbone, build_timm_body, timm_backbone
 
 __all__ = [
     "anchor_sizes",
@@ -34,6 +39,8 @@ __all__ = [
     "load_tensors",
     "model_layers",
     "norm_eps",
+    "normalisation",
+    "set_normalisation",
 ]
 
 _SLIM_CHANNELS = 128
@@ -55,7 +62,8 @@ def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> F
     """Build the detector; all weights are random, seeded per tensor name.
 
     Input of the model: a list of float32 (3, H, W) RGB images in [0, 1], already on the study's
-    canvas: the model normalises but does not resize. State-dict names are torchvision's.
+    canvas: the model normalises but does not resize. State-dict names are torchvision's; those of
+    a timm backbone are timm's, and its random tensors are drawn together, as timm draws them.
 
     Args:
         config: backbone, preset, BatchNorm policy and sizes.
@@ -63,30 +71,58 @@ def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> F
         seed: seed of the random tensors.
 
     Raises:
+        ConfigError: timm does not have the backbone, or not with the feature maps it must have.
+        DependencyError: timm is not installed.
         FrostlineError: no classes.
     """
     if num_classes < 1:
         raise FrostlineError("expected at least one object class, got none")
-    body, taps = _body(config)
-    backbone = _with_fpn(body, taps, config)
-    model = FasterRCNN(backbone, **_head_arguments(config, taps, num_classes))
-    if config.preset == "slim":
+    timm = _timm(config)
+    body, taps = _body(config) if timm is None else _timm_body(config, timm, seed)
+    join = _with_fpn if timm is None else _with_own_fpn
+    model = FasterRCNN(join(body, taps, config), **_head_arguments(config, taps, num_classes))
+    if config.preset == "slim" and timm is None:
         _fold_frozen_norms(body)
+    set_normalisation(model, normalisation(config))
     _keep_outputs_float32(model)
-    _initialise(model, seed)
+    _initialise(model, seed, given="" if timm is None else BACKBONE_PREFIX)
     return model
 
 
 def model_layers(config: ModelConfig) -> LayerTable:
-    """The backbone's convolutions in forward order, for the configured width."""
+    """The backbone's convolutions in forward order, for the configured width.
+
+    Raises:
+        ConfigError: timm does not have the backbone, or not with the feature maps it must have.
+        DependencyError: timm is not installed.
+    """
+    timm = _timm(config)
+    if timm is not None:
+        return timm.table
     return layer_table(config.backbone, width_mult=config.width_mult)
 
 
-def norm_eps(config: ModelConfig) -> float:
-    """Eps of every BatchNorm of the model: as configured, or the backbone's published value."""
+def normalisation(config: ModelConfig) -> Normalisation:
+    """What pixels are normalised with unless the weights want something else."""
+    timm = _timm(config)
+    return IMAGENET if timm is None else timm.normalisation
+
+
+def set_normalisation(model: nn.Module, values: Normalisation) -> None:
+    """Let a detector of ours normalise its images with other values."""
+    transform: Any = model.get_submodule("transform")
+    transform.image_mean, transform.image_std = list(values.mean), list(values.std)
+
+
+def norm_eps(config: ModelConfig) -> float | None:
+    """Eps of every BatchNorm of the model: as configured, or the backbone's published value.
+
+    None where a backbone of timm has no BatchNorm, or several values.
+    """
     if config.norm_eps is not None:
         return config.norm_eps
-    return 1e-3 if config.backbone == "mobilenet_v3_large" else 1e-5
+    timm = _timm(config)
+    return _torchvision_eps(config) if timm is None else timm.eps
 
 
 def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
@@ -98,9 +134,34 @@ def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     return _STOCK_ANCHORS
 
 
+def _torchvision_eps(config: ModelConfig) -> float:
+    if config.norm_eps is not None:
+        return config.norm_eps
+    return 1e-3 if config.backbone == "mobilenet_v3_large" else 1e-5
+
+
+def _timm(config: ModelConfig) -> TimmBackbone | None:
+    """What is known of the backbone if it is one of timm's."""
+    if not config.backbone.startswith(TIMM_PREFIX):
+        return None
+    return timm_backbone(config.backbone.removeprefix(TIMM_PREFIX))
+
+
+def _timm_body(config: ModelConfig, timm: TimmBackbone, seed: int) -> tuple[nn.Module, _Taps]:
+    strides = (8, 16, 32) if config.preset == "slim" else (4, 8, 16, 32)
+    if strides[0] not in timm.taps:
+        raise ConfigError(
+            f"preset stock expects a feature map of stride 4, backbone {config.backbone} has "
+            f"strides {', '.join(map(str, sorted(timm.taps)))}; use preset: slim"
+        )
+    body = build_timm_body(timm, strides, eps=config.norm_eps, seed=_name_seed(seed, timm.model))
+    names = tuple(str(level) for level in range(len(strides)))
+    return body, _Taps(names, tuple(timm.taps[stride].channels for stride in strides))
+
+
 def _norm_layer(config: ModelConfig) -> Callable[..., nn.Module]:
     kind = FrozenBatchNorm2d if config.batch_norm == "frozen" else nn.BatchNorm2d
-    return functools.partial(kind, eps=norm_eps(config))
+    return functools.partial(kind, eps=_torchvision_eps(config))
 
 
 def _body(config: ModelConfig) -> tuple[nn.Module, _Taps]:
@@ -135,8 +196,32 @@ def _with_fpn(body: nn.Module, taps: _Taps, config: ModelConfig) -> BackboneWith
         body,
         return_layers={name: str(level) for level, name in enumerate(taps.names)},
         in_channels_list=list(taps.channels),
-        out_channels=_SLIM_CHANNELS if config.preset == "slim" else 256,
+        out_channels=_fpn_channels(config),
     )
+
+
+class _BodyWithFPN(nn.Module):
+    """What torchvision's ``BackboneWithFPN`` is, for a body that gives its feature maps itself."""
+
+    def __init__(self, body: nn.Module, taps: _Taps, out_channels: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(
+            list(taps.channels), out_channels, extra_blocks=LastLevelMaxPool()
+        )
+        self.out_channels = out_channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        levels: dict[str, Tensor] = self.fpn(self.body(images))
+        return levels
+
+
+def _with_own_fpn(body: nn.Module, taps: _Taps, config: ModelConfig) -> nn.Module:
+    return _BodyWithFPN(body, taps, _fpn_channels(config))
+
+
+def _fpn_channels(config: ModelConfig) -> int:
+    return _SLIM_CHANNELS if config.preset == "slim" else 256
 
 
 def _head_arguments(config: ModelConfig, taps: _Taps, num_classes: int) -> dict[str, Any]:
@@ -211,9 +296,17 @@ def _float32(outputs: Any) -> Any:
 
 
 @torch.no_grad()
-def _initialise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter again from a generator seeded by (seed, name)."""
+def _initialise(model: nn.Module, seed: int, *, given: str) -> None:
+    """Draw every parameter again from a generator seeded by (seed, name).
+
+    Args:
+        model: the detector.
+        seed: seed of the generators.
+        given: beginning of the names that keep their values; "" for none.
+    """
     for name, parameter in model.named_parameters():
+        if given and name.startswith(given):
+            continue
         generator = torch.Generator().manual_seed(_name_seed(seed, name))
         module = model.get_submodule(name.rpartition(".")[0])
         _draw(name, parameter, module, generator)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from frostline.config import Normalisation
 from frostline.errors import RecordError
 from frostline.notebook import facts_html
 
@@ -36,7 +37,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("frostline", "torch", "torchvision", "lightning-fabric", "hotcoco", "numpy", "pillow")
+_PACKAGES = (
+    *("frostline", "torch", "torchvision", "timm", "lightning-fabric", "hotcoco", "numpy"),
+    "pillow",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class InitRecord(_Record):
         missing: tensors of the asked parts that the source does not have.
         unexpected: tensors of the source that no asked part has.
         mismatched: tensors whose shapes differ, as ``name: expected, got``.
+        normalisation: of the pixels; None in records from when it was always ImageNet's.
     """
 
     source: str
@@ -98,6 +103,7 @@ class InitRecord(_Record):
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
 
 class PlanRecord(_Record):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from frostline.config import ModelConfig, StudyConfig, load_study
-from frostline.depth import layer_table
+from frostline.config import TIMM_PREFIX, ModelConfig, StudyConfig, load_study
+from frostline.depth import LayerTable, layer_table
 from frostline.doctor import require_torch
 from frostline.errors import RecordError, StudyChangedError
 from frostline.loading import load_data
@@ -71,8 +71,7 @@ class Study:
         Raises:
             PlanError: a depth is beyond the model.
         """
-        model = self.config.model
-        table = layer_table(model.backbone, width_mult=model.width_mult)
+        table = _layers(self.config.model)
         deepest = table.max_depth(self.config.numbering)
         depths = [deepest if depth == "all" else depth for depth in self.config.depths]
         for depth in depths:
@@ -297,6 +296,15 @@ def _identity_in(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
     return spec
+
+
+def _layers(model: ModelConfig) -> LayerTable:
+    """The backbone's convolutions; only a network of timm has to be looked at for them."""
+    if model.backbone.startswith(TIMM_PREFIX):
+        from frostline.models import model_layers
+
+        return model_layers(model)
+    return layer_table(model.backbone, width_mult=model.width_mult)
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:

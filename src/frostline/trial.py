@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.config import IMAGENET, DataConfig, InitConfig, ModelConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
 from frostline.depth import Numbering
 from frostline.difference import profile
@@ -26,7 +26,13 @@ from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
-from frostline.models import load_tensors, model_layers, norm_eps
+from frostline.models import (
+    load_tensors,
+    model_layers,
+    norm_eps,
+    normalisation,
+    set_normalisation,
+)
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import (
     FILES,
@@ -238,7 +244,16 @@ def trial_identity(
         "plan": plan.digest(),
         "numbering": spec.numbering,
         "data": {split: index.digest() for split, index in data.items()},
+        **_other_pixels(init),
     }
+
+
+def _other_pixels(init: InitRecord) -> dict[str, Any]:
+    """The normalisation where it is not ImageNet's, which all trials before it had."""
+    if init.normalisation in (None, IMAGENET):
+        return {}
+    assert init.normalisation is not None
+    return {"normalisation": init.normalisation.model_dump(mode="json")}
 
 
 def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
@@ -259,6 +274,9 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors, init = match_source(source, shapes, spec.init)
     load_tensors(model, tensors)
+    pixels = init.normalisation or normalisation(spec.model)
+    set_normalisation(model, pixels)
+    init = init.model_copy(update={"normalisation": pixels})
     plan = FreezePlan.at_depth(
         model_layers(spec.model),
         spec.key.depth,

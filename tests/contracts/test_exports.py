@@ -58,7 +58,7 @@ def test_unknown_name() -> None:
     ],
 )
 def test_what_loads_no_framework(code: str) -> None:
-    heavy = "{'torch', 'torchvision', 'matplotlib', 'lightning_fabric'}"
+    heavy = "{'torch', 'torchvision', 'timm', 'huggingface_hub', 'matplotlib', 'lightning_fabric'}"
     text = f"import sys\n{code}\nassert not {heavy} & set(sys.modules), 'heavy import'"
     subprocess.run([sys.executable, "-c", text], check=True)
 

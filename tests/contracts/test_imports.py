@@ -9,9 +9,9 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook"),
-    ("config", "depth"),
-    ("plans", "checkpoints", "datasets", "records", "observing", "schema"),
-    ("difference", "inits", "evaluation", "loading", "starter"),
+    ("config", "depth", "extras"),
+    ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
+    ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
     ("models", "freezing", "doctor"),
     ("tasks", "lightning"),
     ("training",),
@@ -24,7 +24,8 @@ LEVELS = (
     ("cli_table",),
     ("cli_data", "cli_diff", "cli_progress"),
     ("watching", "cli_init"),
-    ("cli", "api"),
+    ("api",),
+    ("cli",),
     ("__main__",),
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
@@ -35,7 +36,7 @@ LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
     *("evaluation", "loading", "schema", "starter", "study"),
 )
-HEAVY = ("torch", "torchvision", "lightning_fabric", "matplotlib")
+HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 
 
 def _room(path: Path) -> str:

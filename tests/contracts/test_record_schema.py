@@ -24,7 +24,7 @@ FIELDS = [
     "seconds",
     "spec",
 ]
-DIGEST = "d38f40f862e7"
+DIGEST = "91b520371b61"
 
 
 def test_fields_of_schema_version_one() -> None:

@@ -47,10 +47,17 @@ def test_stages_follow_the_numbering_of_the_records() -> None:
     assert [(s.name, s.last) for s in table.stages][:2] == [("layer1", 9), ("layer2", 21)]
 
 
-def test_an_unknown_backbone_has_no_stages() -> None:
+def test_stages_of_a_network_of_timm_come_from_its_records() -> None:
+    known = make_record(depth=9)
+    timm = known.model_copy(update={"spec": {"model": {"backbone": "timm:other"}}})
+    assert depth_table([timm]).stages == depth_table([known]).stages
+    assert depth_table([timm]).deepest == 52
+
+
+def test_a_backbone_without_differences_has_no_stages() -> None:
     record = make_record(depth=9)
-    strange = record.model_copy(update={"spec": {"model": {"backbone": "other"}}})
-    table = depth_table([strange])
+    bare = {"spec": {"model": {"backbone": "other"}}, "differences": ()}
+    table = depth_table([record.model_copy(update=bare)])
     assert (table.deepest, table.stages) == (9, ())
 
 
