@@ -187,9 +187,9 @@ def _models(root: type[BaseModel], module: Any) -> str:
                     meet(schema["$defs"][name]["properties"], below)
 
     meet(schema["properties"], "")
-    return "\n\n".join(
-        _model(getattr(module, name), place.removesuffix(".")) for name, place in places.items()
-    )
+    models = [(getattr(module, name), place.removesuffix(".")) for name, place in places.items()]
+    own = [_model(model, place) for model, place in models if model.__module__ == module.__name__]
+    return "\n\n".join(own)  # a model of another module is on that module's page
 
 
 def _model(model: type[BaseModel], place: str) -> str:
