@@ -28,6 +28,10 @@ test-all: $(VENV)/dev.stamp
 grid-table: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/grid_table.py
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -40,5 +44,9 @@ $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@
 
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --group docs
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build docs/_build dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -64,7 +64,13 @@ class _Record(BaseModel):
 
 
 class TrialKey(_Record):
-    """Which cell of the grid a trial is: init x depth x seed."""
+    """Which cell of the grid a trial is: init x depth x seed.
+
+    Attributes:
+        init: name of the start in the study.
+        depth: k; ``all`` is written as the number it stands for.
+        seed: of the new tensors, and of the images' order and augmentation.
+    """
 
     init: str
     depth: int = Field(ge=0)
@@ -81,6 +87,7 @@ class InitRecord(_Record):
 
     Attributes:
         source: as given, a file by its name only.
+        parts: what was asked of it; none for ``random``.
         sha256: of the file, or of the tensors where there is no file; None for ``random``.
         matched: tensors filled from the source (count); the three lists below name the others.
         missing: tensors of the asked parts that the source does not have.
@@ -100,7 +107,18 @@ class InitRecord(_Record):
 
 
 class PlanRecord(_Record):
-    """The freeze plan in force, in full."""
+    """The freeze plan in force, in full.
+
+    Attributes:
+        label: one phrase for tables, such as ``k=11``.
+        depth: k, where the plan was made from a depth; else None.
+        numbering: how ``depth`` counts: ``all`` or ``paper``.
+        batch_norm: the BatchNorm policy, already part of ``tensors``.
+        digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
+        tensors: state-dict names of what must not change, sorted.
+        frozen_parameters: elements that are not updated; buffers are not counted.
+        trainable_parameters: elements that are.
+    """
 
     label: str
     depth: int | None
@@ -145,7 +163,17 @@ class AuditRecord(_Record):
 
 
 class DataRecord(_Record):
-    """Summary of one split: counts, what was dropped, and a hash of names, sizes and boxes."""
+    """Summary of one split: counts, what was dropped, and a hash of names, sizes and boxes.
+
+    Attributes:
+        digest: SHA-256 (hex) over classes, file names, sizes, groups and boxes; no folder counts.
+        images: how many.
+        empty_images: how many of them have no boxes.
+        boxes: how many.
+        classes: names; label n of the model is the nth of them, from 1.
+        groups: images by group (``source`` or ``domain``); empty where there are none.
+        findings: what reading the data found or dropped, by kind.
+    """
 
     digest: str
     images: int
@@ -157,7 +185,17 @@ class DataRecord(_Record):
 
 
 class EpochRecord(_Record):
-    """Means over one epoch; ``losses`` by torchvision's names, ``metrics`` where evaluated."""
+    """Means over one epoch.
+
+    Attributes:
+        epoch: from 1.
+        step: optimiser steps taken by its end.
+        lr: learning rate of its last step.
+        losses: mean over its images, by torchvision's names.
+        seconds: wall-clock time of training, without evaluation.
+        images_per_second: training images.
+        metrics: headline scores on ``val``; None where it was not evaluated after this epoch.
+    """
 
     epoch: int = Field(ge=1)
     step: int = Field(ge=0)
@@ -172,12 +210,23 @@ class TrialRecord(_Record):
     """Everything known about one finished trial. No absolute path, host or user name.
 
     Attributes:
+        schema_version: of this format.
+        key: the cell.
+        ranked: False for the random reference.
         spec: what defines the trial (model, schedule, weights and data by hash): equal specs mean
             equal experiments, and a differing one on an existing folder is explained.
+        init: where the starting weights came from, and what matched.
+        plan: what was frozen.
+        audit: whether it stayed.
+        data: by split: counts and a hash.
+        history: one entry per epoch.
         metrics: by split (``val``, ``test``): ``Evaluation.to_dict()``.
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
-        ranked: False for the random reference.
+        environment: versions, platform and device.
+        seconds: wall-clock time by phase (``train``, ``evaluate`` ...).
+        resumed_at_steps: steps at which an interrupted training went on.
+        finished_at: UTC, ISO 8601.
     """
 
     schema_version: Literal[1] = 1
