@@ -45,13 +45,14 @@ class PairReader:
         rows = before.shape[0] if len(before.shape) > 1 else 1
         columns = before.size // rows
         height = max(1, self._chunk // columns)
+        width = min(self._chunk, _CHUNK)  # a float32 sum over a longer row would lose digits
         left, right = (
             side.of(tensor) for side, tensor in zip(self._sides, (before, after), strict=True)
         )
         for top in range(0, rows, height):
             tall = min(height, rows - top)
-            for first in range(0, columns, self._chunk):
-                wide = min(self._chunk, columns - first)
+            for first in range(0, columns, width):
+                wide = min(width, columns - first)
                 start = top * columns + first
                 yield top, left.take(start, tall, wide), right.take(start, tall, wide)
 

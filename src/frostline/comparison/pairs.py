@@ -36,7 +36,9 @@ _USUAL_EPS: Final = 1e-5
 _SMALL: Final = {"bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"}
 _REAL: Final = ("float", "bfloat", "int", "uint", "bool")
 _THREADS_FROM: Final = 1 << 26  # bytes: below, a second thread costs more than it gains
-_THREADED_CHUNK: Final = 1 << 16  # elements: longer between two hand-overs of the interpreter
+# Elements of a piece where there are threads: longer between two hand-overs of the interpreter.
+# 4.3 GB of bfloat16 take 1.81 s in pieces of 2^16, 1.52 s of 2^17, 1.43 s of 2^18; more is memory.
+_THREADED_CHUNK: Final[dict[Precision, int]] = {"float64": 1 << 16, "float32": 1 << 18}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,7 @@ def _in_threads(
     lock = threading.Lock()
 
     def run() -> None:
-        readers = _Readers(_THREADED_CHUNK)
+        readers = _Readers(threaded=True)
         while not errors:
             with lock:
                 number, item = next(queue, (-1, None))
@@ -282,14 +284,14 @@ def _in_threads(
 class _Readers:
     """One thread's buffers, made when they are first needed."""
 
-    def __init__(self, chunk: int | None = None) -> None:
-        self._chunk = chunk
+    def __init__(self, *, threaded: bool = False) -> None:
+        self._threaded = threaded
         self._made: dict[Precision, PairReader] = {}
 
     def of(self, precision: Precision) -> PairReader:
         if precision not in self._made:
-            made = PairReader(precision, self._chunk) if self._chunk else PairReader(precision)
-            self._made[precision] = made
+            chunk = {"chunk": _THREADED_CHUNK[precision]} if self._threaded else {}
+            self._made[precision] = PairReader(precision, **chunk)
         return self._made[precision]
 
 
