@@ -85,12 +85,16 @@ def hub(files: Mapping[str, bytes]) -> Iterator[str]:
             known = any(name.startswith(f"{repo}/") for name in files)
             if repo.startswith("broken/"):
                 self.send_response(503)
+            elif rest.startswith("gone/"):
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RevisionNotFound")
             elif content is None:
                 self.send_response(404 if known else 401)
                 self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
             else:
                 self.send_response(200)
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+                published = b"" if repo.startswith("tampered/") else content
+                self.send_header("ETag", f'"{hashlib.sha256(published).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()

@@ -1,5 +1,6 @@
 """``frostline.layers`` and ``frostline.run``, and how every public result shows itself."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from rich.console import Console
 from torch import nn
 
 import frostline
 from frostline.engines import Event
-from frostline.errors import PlanError
+from frostline.errors import ConfigError, DependencyError, PlanError, RecordError
 from frostline.evaluation import Detections
 from tests.factories import make_grid, write_study_folder
 from tests.helpers import write_study
@@ -30,6 +32,16 @@ def test_layers_of_a_name_and_of_a_model() -> None:
     assert (len(table), table.architecture) == (1, "Conv2d")
     with pytest.raises(PlanError, match="unknown backbone"):
         frostline.layers("resnet5")
+
+
+def test_a_broken_torch_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where a network of timm must be looked at before anything else."""
+    path = write_study(tmp_path, model={"backbone": "timm:resnet18"})
+    monkeypatch.setattr("frostline.doctor.import_problem", lambda: "torch cannot be imported")
+    with pytest.raises(DependencyError, match="torch cannot be imported; `frostline doctor`"):
+        frostline.layers("timm:resnet18")
+    with pytest.raises(DependencyError, match="torch cannot be imported"):
+        frostline.Study.from_yaml(path).cells()
 
 
 def test_layer_tables_show_themselves() -> None:
@@ -87,6 +99,9 @@ def test_a_study_shows_itself(finished: frostline.Study) -> None:
     finished.plot(ax)
     assert "frozen convolutions" in ax.get_xlabel()
     finished.plot(_axes(), "ap50")
+    empty = dataclasses.replace(finished, folder=finished.folder / "empty")
+    with pytest.raises(RecordError, match=r"expected a finished trial in .*empty, found none"):
+        empty.plot(_axes())
 
 
 def test_a_report_takes_a_study_or_a_folder(
@@ -120,20 +135,29 @@ def test_an_evaluation_shows_itself(tmp_path: Path) -> None:
     ax = _axes()
     result.plot(ax)
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([1.0] * 3)
-    assert "field_1" in [label.get_text() for label in ax.get_yticklabels()]
+    labels = ax.get_yticklabels()
+    assert "field_1" in [label.get_text() for label in labels]
+    assert not any(label.get_parse_math() for label in labels)  # a class may be called "$x"
     assert "field_1" not in index._repr_html_()  # classes and counts
 
 
 def test_run_of_a_path_resumes_and_says_what_failed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = write_study(tmp_path, depths=["all"], schedule={"epochs": 1, "batch_size": 3})
+    monkeypatch.setattr(Console, "is_terminal", True)  # nothing is shown besides on_event
     events: list[Event] = []
     study = frostline.run(str(path), out=str(tmp_path / "out"), on_event=events.append)
+    assert capsys.readouterr().err == ""
     assert study.folder == tmp_path / "out"
     assert [state.state for state in study.status()] == ["done", "done"]
     assert {event.kind for event in events} == {"started", "step", "ended"}
     assert frostline.run(study, progress=False).left() == ()
+    with pytest.raises(ConfigError, match="expected out with the path of a study"):
+        frostline.run(study, out=tmp_path / "elsewhere")
 
     def burst(*_: object, **__: object) -> None:
         raise MemoryError("no room")

@@ -246,7 +246,7 @@ def test_full_disk_is_one_line_and_leaves_no_half_files(
     monkeypatch.setattr(os, "fsync", full)
     result = frostline("run", "study.yaml", cwd=tmp_path)
     assert result.code == 2
-    assert "No space left on device; free space or use --out" in result.err
+    assert "No space left on device; free space, or write to another folder" in result.err
     assert not list(tmp_path.rglob("*.tmp"))
     assert not list(tmp_path.rglob("record.json"))
     monkeypatch.setattr(os, "fsync", real)

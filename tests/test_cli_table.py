@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from frostline.cli_table import print_table, printable
+from frostline.cli_table import print_csv, print_table
 
 ROWS = [
     {"#": 1, "layer": "features.0.0.weight", "shape": "32x3x3x3", "l": 5.46e-5, "note": None},
@@ -69,6 +69,9 @@ def test_a_pipe_has_no_width(
     assert err == ""
 
 
-def test_no_terminal_escapes() -> None:
-    assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
-    assert printable("größe") == "größe"
+def test_nothing_draws_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "=größe\x1b[31m\n", "n": -1.5}]
+    print_table(rows, cell=lambda _, value: str(value))
+    assert "=größe\\x1b[31m\\n" in capsys.readouterr().out
+    print_csv(rows)
+    assert capsys.readouterr().out == "name,n\n'=größe\\x1b[31m\\n,-1.5\n"

@@ -13,7 +13,7 @@ from tests.helpers import write_study
 from tests.provocations import PROVOCATIONS, Provocation, Ran, provoke, run_here
 
 ROOT = Path(__file__).parents[1]
-CLASSES = {name: getattr(errors, name) for name in errors.__all__ if name != "one_line"}
+CLASSES = {name: getattr(errors, name) for name in errors.__all__ if name[0].isupper()}
 
 
 @pytest.fixture(scope="module")

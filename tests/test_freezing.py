@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from frostline.config import BackboneName, ModelConfig
+from frostline.config import ModelConfig
 from frostline.depth import layer_table
 from frostline.errors import AuditError, PlanError
 from frostline.freezing import (
@@ -27,9 +27,7 @@ from frostline.plans import BatchNormPolicy, FreezePlan
 POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 
-def _model(
-    policy: BatchNormPolicy, backbone: BackboneName = "mobilenet_v2"
-) -> tuple[Any, ModelConfig]:
+def _model(policy: BatchNormPolicy, backbone: str = "mobilenet_v2") -> tuple[Any, ModelConfig]:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy, image_size=64)
     return build_detector(config, 1), config
 

@@ -84,17 +84,20 @@ def test_offline_mode_is_named(tmp_path: Path) -> None:
 def test_files_are_fetched_into_the_cache(tmp_path: Path) -> None:
     files = {
         "me/net/model.safetensors": SAFE,
+        "tampered/net/model.safetensors": SAFE,
         "timm/test_resnet.r160_in1k/pytorch_model.bin": _pickled(),
         "timm/test_convnext.r160_in1k/readme.md": b"no weights here",
     }
     with hub(files) as address:
         place = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
-        plain, resnet, none, no_file, no_repo, broken = open_sources(
+        plain, resnet, none, no_file, no_repo, no_revision, tampered, broken = open_sources(
             "hf:me/net/model.safetensors",
             "timm:test_resnet",
             "timm:test_convnext",
             "hf:me/net/other.bin",
             "hf:you/net/model.bin",
+            "hf:me/net@gone/model.bin",
+            "hf:tampered/net/model.safetensors",
             "hf:broken/net/model.bin",
             **place,
         )
@@ -103,8 +106,11 @@ def test_files_are_fetched_into_the_cache(tmp_path: Path) -> None:
     assert "has none of model.safetensors, pytorch_model.bin" in none["text"]
     assert "has no file 'other.bin' in repository 'me/net'" in no_file["text"]
     assert "shows no repository 'you/net'" in no_repo["text"]
+    assert "has no repository 'me/net' at 'gone'" in no_revision["text"]
+    assert f"expected SHA-256 {_digest(b'')}, got {_digest(SAFE)}" in tampered["text"]
+    assert not list((tmp_path / "hub" / "models--tampered--net").rglob("*.safetensors"))
     assert "503" in broken["text"]
-    for answer in (none, no_file, no_repo, broken):
+    for answer in (none, no_file, no_repo, no_revision, tampered, broken):
         assert answer["error"] == "DownloadError"
         assert "\n" not in answer["text"]
     cached = tmp_path / "hub" / "models--me--net" / "snapshots" / COMMIT / "model.safetensors"

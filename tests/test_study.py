@@ -27,6 +27,15 @@ def test_cells_seed_by_seed(tmp_path: Path) -> None:
     assert len(slugs) == 12
 
 
+def test_cells_of_a_network_of_timm(tmp_path: Path) -> None:
+    model = {"backbone": "timm:resnet18", "preset": "slim"}
+    study = _study(tmp_path, model=model, depths=[0, 11, "all"])
+    assert [key.slug for key in study.cells()][:3] == ["a-k00-s0", "a-k11-s0", "a-k20-s0"]
+    assert [state.state for state in study.status()] == ["waiting"] * 6
+    with pytest.raises(PlanError, match="depth 21 is beyond timm:resnet18: expected 0 to 20"):
+        _study(tmp_path, model=model, depths=[21]).cells()
+
+
 def test_random_is_a_reference_at_depth_zero_with_live_norm(tmp_path: Path) -> None:
     inits = {"random": {"source": "random"}, "a": {"source": "a.safetensors"}}
     study = _study(tmp_path, inits=inits)

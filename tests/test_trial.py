@@ -110,6 +110,11 @@ def test_a_folder_of_another_trial_is_refused(
     )
     with pytest.raises(RecordError, match="another trial, which differs in key"):
         run_trial(other, folder)
+    before = json.loads((folder / FILES.spec).read_bytes())
+    before["normalisation"] = {}  # what an identity names only where it is not the usual
+    (folder / FILES.spec).write_text(json.dumps(before))
+    with pytest.raises(RecordError, match="another trial, which differs in normalisation;"):
+        run_trial(spec, folder)
 
 
 def test_a_failed_audit_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

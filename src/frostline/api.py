@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.depth import LayerTable, layer_table
+from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
+from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +41,13 @@ def layers(
         >>> layers("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
     """
-    if isinstance(model, str) and model.startswith("timm:"):
+    if isinstance(model, str) and model.startswith(TIMM_PREFIX):
+        from frostline.doctor import require_torch
+
+        require_torch()
         from frostline.timm_backbones import timm_backbone
 
-        return timm_backbone(model.removeprefix("timm:")).table
+        return timm_backbone(model.removeprefix(TIMM_PREFIX)).table
     if isinstance(model, str):
         return layer_table(model, width_mult=width_mult)
     from frostline.observing import observe_table
@@ -68,7 +72,7 @@ def run(
 
     Args:
         study: a study, or the path of its ``study.yaml``.
-        out: output folder; None: the study's own. Only with a path.
+        out: output folder; None: the study's own. With a path only.
         workers: trials side by side, >= 1. From a script, workers need the ``if __name__ ==
             "__main__":`` of Python's multiprocessing.
         threads: CPU threads of each.
@@ -80,6 +84,7 @@ def run(
         The study, with ``status()`` and ``records()`` of its trials; ``report`` takes it.
 
     Raises:
+        ConfigError: ``out`` is given with a study, which has a folder.
         FrostlineError: something is wrong that would stop every trial; nothing has run.
     """
     from frostline.study import Study
@@ -87,7 +92,12 @@ def run(
 
     if not isinstance(study, Study):
         study = Study.from_yaml(study, out)
-    with watch(len(study.left()), silent=not progress) as shown:
+    elif out is not None:
+        raise ConfigError(
+            f"expected out with the path of a study, got it with a study that writes to "
+            f"{study.folder}; leave it out, or give the path of its study.yaml"
+        )
+    with watch(len(study.left()), silent=not progress or on_event is not None) as shown:
         outcomes = study.run(
             workers=workers, threads=threads, device=device, on_event=on_event or shown
         )

@@ -5,13 +5,11 @@ trial failed, 2 misuse or unreadable input, 130 interrupted.
 """
 
 import contextlib
-import csv
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +18,7 @@ import typer
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import Device, complete_backbone, init, schema
+from frostline.cli_table import Format, print_csv, print_table
 from frostline.errors import FrostlineError, one_line
 
 if TYPE_CHECKING:
@@ -43,14 +42,6 @@ app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(schema)
 app.command()(diff)
-
-
-class Format(StrEnum):
-    """How a result is written to stdout."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 StudyFile = Annotated[Path, typer.Argument(help="The study.yaml to run.", show_default=False)]
@@ -288,17 +279,9 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
     if output is Format.json:
         typer.echo(json.dumps(list(rows), indent=1))
     elif output is Format.csv:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows({key: _safe_cell(value) for key, value in row.items()} for row in rows)
+        print_csv(rows)
     else:
-        _print_table(rows)
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from frostline.cli_table import print_table
-
-    print_table(rows, cell=_cell, spare=_SPARE)
+        print_table(rows, cell=_cell, spare=_SPARE)
 
 
 def _cell(column: str, value: object) -> str:
@@ -307,13 +290,6 @@ def _cell(column: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}" if column in _TENTHS else f"{value:.3f}"
     return str(value)
-
-
-def _safe_cell(value: object) -> object:
-    """Spreadsheets run cells that begin like a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
 
 
 def _shown_path(path: Path) -> str:

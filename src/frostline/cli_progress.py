@@ -24,7 +24,7 @@ def follow(trials: int) -> Iterator[Callable[["Event"], None]]:
     """A function to give to ``Study.run`` that shows what happens.
 
     Args:
-        trials: number of cells of the whole study.
+        trials: number of trials that are going to run.
     """
     console = Console(file=sys.stderr)
     if not console.is_terminal:

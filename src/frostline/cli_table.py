@@ -1,10 +1,13 @@
-"""Tables for a terminal: what fits is shown whole, what does not is left out and named."""
+"""Rows on stdout: as CSV, or as a table of what fits, where the rest is named."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
+from enum import StrEnum
 from typing import Any, Final
 
-__all__ = ["print_table", "printable"]
+from frostline.errors import printable
+
+__all__ = ["Format", "print_csv", "print_table"]
 
 _WIDE: Final = 400  # characters: a file or a pipe has no width of its own
 _BETWEEN: Final = 3  # characters between two columns of the frame
@@ -13,6 +16,22 @@ _COMFORTABLE: Final = 28  # characters of folded text before other columns must 
 _NARROWEST: Final = 12  # characters of folded text where nothing more can go
 
 Cell = Callable[[str, Any], str]
+
+
+class Format(StrEnum):
+    """How a result is written to stdout."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows on stdout as CSV that neither a spreadsheet nor a terminal obeys."""
+    from frostline.csv_text import rows_to_csv
+
+    shown = [{printable(k): _shown(value) for k, value in row.items()} for row in rows]
+    sys.stdout.write(rows_to_csv(shown))
 
 
 def print_table(
@@ -32,7 +51,7 @@ def print_table(
     from rich.console import Console
 
     columns = dict.fromkeys(key for row in rows for key in row)
-    texts = {key: [cell(key, row.get(key)) for row in rows] for key in columns}
+    texts = {key: [printable(cell(key, row.get(key))) for row in rows] for key in columns}
     filled = {key: cells for key, cells in texts.items() if any(cells)}
     console = Console()
     if not console.is_terminal:
@@ -52,9 +71,8 @@ def print_table(
         )
 
 
-def printable(text: str) -> str:
-    """Names come from files: no terminal escapes, no line breaks."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+def _shown(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _left_out(

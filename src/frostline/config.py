@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -17,13 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
 
 __all__ = [
     "IMAGENET",
-    "TIMM_PREFIX",
     "AugmentConfig",
-    "BackboneName",
     "DataConfig",
     "Depth",
     "InitConfig",
@@ -39,16 +38,11 @@ __all__ = [
     "save_study",
 ]
 
-BackboneName = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"
-]
 Part = Literal["backbone", "neck", "rpn", "head", "all"]
 OptimizerName = Literal["sgd", "adamw"]
 Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 
-TIMM_PREFIX = "timm:"
-
-_TIMM_BACKBONE = r"timm:[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
+_TIMM_BACKBONE = rf"{TIMM_PREFIX}[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
 _MAX_BYTES = 1_000_000
 _SHOWN_CHARACTERS = 60
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
@@ -56,12 +50,11 @@ _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
 
 def _known_backbone(name: str) -> str:
     """Accept a name of ours, or one that timm may know: its list is not read for a YAML file."""
-    known = get_args(BackboneName)
-    if name in known or re.fullmatch(_TIMM_BACKBONE, name):
+    if name in BACKBONES or re.fullmatch(_TIMM_BACKBONE, name):
         return name
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, BACKBONES, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ValueError(f"expected {', '.join(known)} or timm:<model>{hint}")
+    raise ValueError(f"expected {', '.join(BACKBONES)} or timm:<model>{hint}")
 
 
 # Editors complete the names that are ours; timm has more than a thousand of its own.
@@ -71,7 +64,7 @@ _Backbone = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"enum": list(get_args(BackboneName))},
+                {"enum": list(BACKBONES)},
                 {"type": "string", "pattern": f"^{_TIMM_BACKBONE}$"},
             ]
         }

@@ -16,7 +16,16 @@ from frostline.errors import PlanError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BACKBONES", "ConvLayer", "LayerTable", "Numbering", "Role", "layer_table"]
+__all__ = [
+    "BACKBONES",
+    "TIMM_PREFIX",
+    "ConvLayer",
+    "LayerTable",
+    "Numbering",
+    "Role",
+    "layer_table",
+    "published_eps",
+]
 
 Numbering = Literal["all", "paper"]
 Role = Literal["main", "projection", "squeeze"]
@@ -25,6 +34,7 @@ _BASIC = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _BOTTLENECK = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 BACKBONES = (*_BASIC, *_BOTTLENECK, "mobilenet_v2", "mobilenet_v3_large")
+TIMM_PREFIX = "timm:"  # before the name of a network of timm, whose table is read off it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,7 +190,7 @@ class LayerTable:
         return table_html(caption, head, map(_cells, self.layers))
 
     def _where_shown(self) -> str:
-        if self.architecture in BACKBONES or self.architecture.startswith("timm:"):
+        if self.architecture in BACKBONES or self.architecture.startswith(TIMM_PREFIX):
             return f"`frostline layers {self.architecture}`"
         return "frostline.layers(model, example_input)"
 
@@ -232,6 +242,14 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
         architecture,
         tuple(dataclasses.replace(row, index=i) for i, row in enumerate(rows, start=1)),
     )
+
+
+def published_eps(architecture: str) -> float:
+    """Eps of BatchNorm that torchvision's own weights of a backbone are used with.
+
+    It is no part of a weight file. (The COCO_V1 detectors have 0.)
+    """
+    return 1e-3 if architecture == "mobilenet_v3_large" else 1e-5
 
 
 def _cells(layer: ConvLayer) -> tuple[str, ...]:

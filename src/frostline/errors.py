@@ -25,6 +25,7 @@ __all__ = [
     "TrainingError",
     "UnsafeCheckpointError",
     "one_line",
+    "printable",
 ]
 
 
@@ -169,9 +170,13 @@ class AuditError(FrostlineError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text in one line; characters that do not print are written as escapes.
+    """An error's text in one line, see ``printable``."""
+    return printable(" ".join(str(error).split()))
 
-    File names come from archives and annotations: they must not draw on the terminal.
+
+def printable(text: str) -> str:
+    """Text whose characters that do not print are written as escapes.
+
+    Names come from archives, annotations and weight files: they must not draw on the terminal.
     """
-    text = " ".join(str(error).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -5,6 +5,7 @@ hub that cannot be reached never means random weights.
 """
 
 import difflib
+import hashlib
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _HF_FILE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?/([^\\]+)", re.ASCII)
 _TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # the safe one first, as timm does
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # an ETag of this form; small files have git's SHA-1
 _SHOWN_TAGS = 8
 
 
@@ -196,9 +198,14 @@ def _hf_fetched(asked: _Asked) -> Path | None:
     hub = load_extra("huggingface_hub", "hf")
     try:
         url = hub.hf_hub_url(asked.repo, asked.file, revision=asked.revision)
-        hub.get_hf_file_metadata(url)
+        published = hub.get_hf_file_metadata(url).etag
         _log.info("downloading %s", url)
-        return Path(hub.hf_hub_download(asked.repo, asked.file, revision=asked.revision))
+        path = Path(hub.hf_hub_download(asked.repo, asked.file, revision=asked.revision))
+    except hub.utils.RevisionNotFoundError:
+        raise DownloadError(
+            f"the Hugging Face hub has no {_repository(asked)}: expected a branch, tag or commit "
+            f"of it behind the @; see {_endpoint()}/{asked.repo}/tree/main"
+        ) from None
     except hub.utils.RepositoryNotFoundError:
         raise DownloadError(
             f"the Hugging Face hub shows no {_repository(asked)}: check the name; if it is private "
@@ -210,6 +217,24 @@ def _hf_fetched(asked: _Asked) -> Path | None:
         return None
     except Exception as error:  # the HTTP library's own, which share no base class
         raise _unreachable(asked, error) from None
+    _require_published(path, asked, published)
+    return path
+
+
+def _require_published(path: Path, asked: _Asked, published: str | None) -> None:
+    """Compare what came with the hash that the hub gives; the library looks at its length only."""
+    if published is None or not _SHA256.fullmatch(published):
+        return
+    with path.open("rb") as file:
+        came = hashlib.file_digest(file, "sha256").hexdigest()
+    if came == published:
+        return
+    path.resolve().unlink()  # the blob that the cache's entry links to, or the entry itself
+    path.unlink(missing_ok=True)
+    raise DownloadError(
+        f"'{asked.file}' of {_repository(asked)}: expected SHA-256 {published}, got {came}; what "
+        "came was deleted, so fetch it again"
+    )
 
 
 def _unreachable(asked: _Asked, error: Exception) -> DownloadError:

@@ -5,11 +5,12 @@
 Needs the extra ``lightning``; works with ``lightning`` and with ``pytorch_lightning``.
 """
 
-import importlib
 import logging
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from frostline.errors import DependencyError, PlanError
+from frostline.errors import PlanError
+from frostline.extras import load_extra
 from frostline.freezing import Frozen, PlanLike, freeze, require_passed
 from frostline.plans import BatchNormPolicy
 from frostline.records import AuditRecord
@@ -17,15 +18,10 @@ from frostline.records import AuditRecord
 
 def _callback_class() -> Any:
     """The base class of callbacks; the hooks of both packages are the same."""
-    for package in ("lightning.pytorch", "pytorch_lightning"):
-        try:
-            return importlib.import_module(package).Callback
-        except ModuleNotFoundError:
-            continue
-    raise DependencyError(
-        "frostline.lightning needs Lightning, which is not installed: "
-        "pip install 'frostline[lightning]'"
-    )
+    package = "lightning.pytorch"
+    if find_spec("lightning") is None and find_spec("pytorch_lightning") is not None:
+        package = "pytorch_lightning"
+    return load_extra(package, "lightning").Callback
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ tensor is drawn from a generator seeded by its name, so all arms share the same 
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -27,10 +26,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from frostline.config import IMAGENET, TIMM_PREFIX, ModelConfig, Normalisation
-from frostline.depth import LayerTable, layer_table
+from frostline.config import IMAGENET, ModelConfig, Normalisation
+from frostline.depth import TIMM_PREFIX, LayerTable, layer_table, published_eps
 from frostline.errors import ConfigError, FrostlineError
 from frostline.plans import BACKBONE_PREFIX
+from frostline.seeds import derived_seed
 from frostline.timm_backbones import TimmBackbone, build_timm_body, timm_backbone
 
 __all__ = [
@@ -122,7 +122,7 @@ def norm_eps(config: ModelConfig) -> float | None:
     if config.norm_eps is not None:
         return config.norm_eps
     timm = _timm(config)
-    return _torchvision_eps(config) if timm is None else timm.eps
+    return published_eps(config.backbone) if timm is None else timm.eps
 
 
 def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
@@ -132,12 +132,6 @@ def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     if config.backbone.startswith("mobilenet"):
         return (_MOBILE_STOCK_ANCHORS,) * (len(_mobile_taps(config)) + 1)
     return _STOCK_ANCHORS
-
-
-def _torchvision_eps(config: ModelConfig) -> float:
-    if config.norm_eps is not None:
-        return config.norm_eps
-    return 1e-3 if config.backbone == "mobilenet_v3_large" else 1e-5
 
 
 def _timm(config: ModelConfig) -> TimmBackbone | None:
@@ -154,14 +148,15 @@ def _timm_body(config: ModelConfig, timm: TimmBackbone, seed: int) -> tuple[nn.M
             f"preset stock expects a feature map of stride 4, backbone {config.backbone} has "
             f"strides {', '.join(map(str, sorted(timm.taps)))}; use preset: slim"
         )
-    body = build_timm_body(timm, strides, eps=config.norm_eps, seed=_name_seed(seed, timm.model))
+    body = build_timm_body(timm, strides, eps=config.norm_eps, seed=derived_seed(seed, timm.model))
     names = tuple(str(level) for level in range(len(strides)))
     return body, _Taps(names, tuple(timm.taps[stride].channels for stride in strides))
 
 
 def _norm_layer(config: ModelConfig) -> Callable[..., nn.Module]:
-    kind = FrozenBatchNorm2d if config.batch_norm == "frozen" else nn.BatchNorm2d
-    return functools.partial(kind, eps=_torchvision_eps(config))
+    frozen = config.batch_norm == "frozen"
+    kind: Callable[..., nn.Module] = FrozenBatchNorm2d if frozen else nn.BatchNorm2d
+    return functools.partial(kind, eps=norm_eps(config))
 
 
 def _body(config: ModelConfig) -> tuple[nn.Module, _Taps]:
@@ -307,14 +302,9 @@ def _initialise(model: nn.Module, seed: int, *, given: str) -> None:
     for name, parameter in model.named_parameters():
         if given and name.startswith(given):
             continue
-        generator = torch.Generator().manual_seed(_name_seed(seed, name))
+        generator = torch.Generator().manual_seed(derived_seed(seed, name))
         module = model.get_submodule(name.rpartition(".")[0])
         _draw(name, parameter, module, generator)
-
-
-def _name_seed(seed: int, name: str) -> int:
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _draw(name: str, parameter: Tensor, module: nn.Module, generator: torch.Generator) -> None:

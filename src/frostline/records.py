@@ -299,7 +299,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RecordError(f"cannot write {path}: {reason}; free space or use --out") from None
+        raise RecordError(
+            f"cannot write {path}: {reason}; free space, or write to another folder"
+        ) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -325,7 +327,9 @@ def append_line(path: Path, data: Mapping[str, object]) -> None:
             file.write((line if _ends_line(path) else "\n" + line).encode())
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RecordError(f"cannot write {path}: {reason}; free space or use --out") from None
+        raise RecordError(
+            f"cannot write {path}: {reason}; free space, or write to another folder"
+        ) from None
 
 
 def _ends_line(path: Path) -> bool:

@@ -5,7 +5,6 @@ recorded beside what the depths then really reached.
 """
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from frostline.depth import LayerTable
 from frostline.freezing import set_train_mode
 from frostline.models import load_tensors
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.seeds import derived_seed
 from frostline.training import batch_at
 from frostline.trial import Moment
 
@@ -123,16 +123,11 @@ def probe_losses(moment: Moment, batches: int) -> Iterator[Tensor]:
     spec, images = moment.spec, moment.placed["train"]
     seed = spec.key.seed
     for position in range(min(batches, -(-len(images) // spec.schedule.batch_size))):
-        torch.manual_seed(_seed(seed, position))
+        torch.manual_seed(derived_seed(seed, "probe", position))
         batch = batch_at(images, moment.task, spec.schedule, seed, 0, position)
         set_train_mode(moment.start.model, moment.start.plan)
         losses = moment.task.loss(moment.start.model, batch, moment.device)
         yield torch.stack(list(losses.values())).sum()
-
-
-def _seed(seed: int, position: int) -> int:
-    digest = hashlib.sha256(f"{seed}:probe:{position}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def rewind_curve(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from frostline.config import TIMM_PREFIX, ModelConfig, StudyConfig, load_study
-from frostline.depth import LayerTable, layer_table
+from frostline.config import ModelConfig, StudyConfig, load_study
+from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
 from frostline.doctor import require_torch
 from frostline.errors import RecordError, StudyChangedError
 from frostline.loading import load_data
@@ -205,7 +205,10 @@ class Study:
         """
         from frostline.figures import depth_table
 
-        depth_table(self.records(), score).plot(ax)
+        records = self.records()
+        if not records:
+            raise RecordError(f"expected a finished trial in {self.folder}, found none")
+        depth_table(records, score).plot(ax)
 
     def _repr_html_(self) -> str:
         head = ("init", "k", "seed", "state", "AP", "AP50", "note")
@@ -301,6 +304,7 @@ def _identity_in(folder: Path) -> dict[str, Any] | None:
 def _layers(model: ModelConfig) -> LayerTable:
     """The backbone's convolutions; only a network of timm has to be looked at for them."""
     if model.backbone.startswith(TIMM_PREFIX):
+        require_torch()
         from frostline.models import model_layers
 
         return model_layers(model)

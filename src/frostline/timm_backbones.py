@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.config import Normalisation
-from frostline.depth import LayerTable
+from frostline.depth import TIMM_PREFIX, LayerTable
 from frostline.errors import ConfigError, PlanError
 from frostline.extras import load_extra
 from frostline.hubs import timm_config
@@ -224,7 +224,7 @@ def _observe(model: str, body: nn.Module, channels: Sequence[int]) -> LayerTable
     """The table of one forward pass, and whether the maps are what the FPN expects."""
     example = torch.zeros(_EXAMPLE, device="meta")
     try:
-        table = observe_table(body, example, architecture=f"timm:{model}")
+        table = observe_table(body, example, architecture=f"{TIMM_PREFIX}{model}")
     except PlanError as error:
         raise _unusable(
             model, f"does not run on images of {_EXAMPLE[3]}x{_EXAMPLE[2]} px", error.__cause__

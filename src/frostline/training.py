@@ -4,12 +4,12 @@ Everything random is drawn from a generator seeded by (seed, step) or (seed, epo
 does depends on nothing but the state before it: a resumed run is bit-equal to an uninterrupted one.
 """
 
+import contextlib
 import dataclasses
 import errno
-import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,17 @@ from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.freezing import set_train_mode
 from frostline.plans import FreezePlan
 from frostline.records import EpochRecord, atomic_write
+from frostline.seeds import derived_seed
 from frostline.tasks import PlacedImages, Sample, Task
 
-__all__ = ["Progress", "TrainingResult", "batch_at", "make_fabric", "train"]
+__all__ = [
+    "Progress",
+    "TrainingResult",
+    "batch_at",
+    "make_fabric",
+    "torch_as_before",
+    "train",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +91,17 @@ def make_fabric(device: str = "auto") -> Fabric:
         raise ConfigError("expected a CUDA device, found none; use --device cpu")
     chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
     return Fabric(accelerator=chosen, devices=1)
+
+
+@contextlib.contextmanager
+def torch_as_before() -> Iterator[None]:
+    """Put torch's threads and generator back afterwards: the process may be a notebook's."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(
@@ -149,7 +168,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr
 
-        torch.manual_seed(_derived(seed, "step", state.step))
+        torch.manual_seed(derived_seed(seed, "step", state.step))
         batch = batch_at(images, task, schedule, seed, epoch, position)
         set_train_mode(model, plan)
         with _autocast(fabric, schedule):
@@ -220,16 +239,11 @@ def batch_at(
     Which images are in it is a function of the seed alone; augmentation draws from torch's
     global generator.
     """
-    generator = torch.Generator().manual_seed(_derived(seed, "order", epoch))
+    generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
     order = torch.randperm(len(images), generator=generator).tolist()
     start = position * schedule.batch_size
     chosen = order[start : start + schedule.batch_size]
     return [task.augment(images[i], schedule.augment) for i in chosen]
-
-
-def _derived(seed: int, what: str, number: int) -> int:
-    digest = hashlib.sha256(f"{seed}:{what}:{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _require_finite(

@@ -325,7 +325,8 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
             before = json.loads(path.read_bytes())
         except ValueError:
             before = {}
-        other = [name for name in identity if before.get(name) != identity[name]]
+        names = dict.fromkeys([*identity, *before])
+        other = [name for name in names if before.get(name) != identity.get(name)]
         if other:
             raise RecordError(
                 f"{folder.name} holds another trial, which differs in {', '.join(other)}; "

@@ -8,8 +8,9 @@ import frostline
 SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
-    ("errors", "notebook"),
-    ("config", "depth", "extras"),
+    ("errors", "notebook", "csv_text", "seeds"),
+    ("depth", "extras"),
+    ("config",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
     ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
     ("models", "freezing", "doctor"),

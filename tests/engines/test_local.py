@@ -1,6 +1,8 @@
 """What the engine does when things go wrong around a trial."""
 
+import dataclasses
 import json
+import pickle
 import queue
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -8,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from frostline.engines import Event, Outcome, local, run_local
+from frostline.errors import ConfigError
 from frostline.study import Study
 from frostline.trial import FILES, TrialSpec
 from tests.helpers import write_study
@@ -25,14 +29,67 @@ def test_a_bug_or_lack_of_memory_fails_one_trial(
     spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def burst(*_: object, **__: object) -> None:
-        raise MemoryError("out of\nmemory")
+        raise MemoryError("out of\nmemory\x1b[2J")
 
     monkeypatch.setattr(local, "run_trial", burst)
     (outcome,) = run_local({tmp_path / "t": spec})
     assert not outcome.ok
-    assert outcome.message == "MemoryError: out of memory"
+    assert outcome.message == "MemoryError: out of memory\\x1b[2J"
     failure = json.loads((tmp_path / "t" / FILES.failure).read_text())
     assert failure == {"error": "MemoryError", "text": outcome.message}
+
+
+def test_a_trial_that_another_process_writes(spec: TrialSpec, tmp_path: Path) -> None:
+    with local._locked(tmp_path / "t"):
+        (outcome,) = run_local({tmp_path / "t": spec})
+    assert outcome == Outcome(spec.key, False, "another process is writing this trial; wait for it")
+    assert not (tmp_path / "t" / FILES.failure).exists()
+
+
+def test_a_second_attempt_has_not_failed_yet(
+    spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / FILES.failure).write_text('{"text": "of before"}')
+    there: list[bool] = []
+
+    def look(*_: object, **__: object) -> None:
+        there.append((folder / FILES.failure).exists())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "run_trial", look)
+    with pytest.raises(KeyboardInterrupt):
+        run_local({folder: spec})
+    assert there == [False]
+
+
+def test_torch_is_left_as_it_was(
+    spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook the process is the user's."""
+
+    def change(*_: object, **__: object) -> None:
+        torch.set_num_threads(7)
+        torch.manual_seed(1)
+        raise MemoryError
+
+    monkeypatch.setattr(local, "run_trial", change)
+    threads, generator = torch.get_num_threads(), torch.get_rng_state()
+    run_local({tmp_path / "t": spec})
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_an_observer_that_cannot_be_sent_is_refused_before_anything_runs(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
+    unsendable = dataclasses.replace(spec, observer=lambda moment: None)
+    with pytest.raises(ConfigError, match=r"observer that can be pickled .* one worker"):
+        run_local({tmp_path / "t": unsendable}, workers=2)
+    assert not (tmp_path / "t").exists()
+    sent = pickle.loads(pickle.dumps(dataclasses.replace(spec, observer=print)))
+    assert sent.observer is print
 
 
 def test_a_finished_trial_is_not_run_again_and_leftovers_go(

@@ -6,9 +6,12 @@ import html.parser
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+from frostline.cli import app
 from frostline.errors import RecordError
 from frostline.records import TrialRecord, write_json
 from frostline.reporting import ReportPaths, report
@@ -244,7 +247,11 @@ def test_the_data_root_can_be_given(tmp_path: Path) -> None:
     folder = write_squares_study(tmp_path / "there")
     moved = tmp_path / "elsewhere"
     folder.rename(moved)
-    assert "There are no example images" in report(moved).html.read_text()
+    text = report(moved).html.read_text()
+    assert "There are no example images" in text
+    (option,) = set(re.findall(r"The option (--[a-z-]+) names", text))
+    command: Any = typer.main.get_command(app)
+    assert option in {name for p in command.commands["report"].params for name in p.opts}
     assert "3 of 3 validation images" in report(moved, base=tmp_path / "there").html.read_text()
     assert "No example images were asked for" in report(moved, examples=0).html.read_text()
 

@@ -1,4 +1,4 @@
-"""Rows and their files: complete, and harmless in a spreadsheet."""
+"""Rows and their files: complete."""
 
 import csv
 import json
@@ -7,13 +7,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import RecordError
-from frostline.reporting.tables import (
-    difference_rows,
-    rows_to_csv,
-    score_rows,
-    trial_rows,
-    write_table,
-)
+from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
 from tests.factories import make_record
 
 
@@ -52,24 +46,6 @@ def test_scores_are_one_row_per_part() -> None:
     ]
     assert rows[1]["ap"] == 0.5
     assert rows[1]["wheat_score_at_half"] == 0.49
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\n=x"])
-def test_a_text_that_is_a_formula_is_disarmed(text: str) -> None:
-    rows = list(csv.DictReader(rows_to_csv([{"name": text}]).splitlines(keepends=True)))
-    assert rows[0]["name"].startswith("'")
-
-
-def test_numbers_and_plain_texts_stay_as_they_are() -> None:
-    assert rows_to_csv([{"a": -1.5, "b": None, "c": "x,y"}]) == 'a,b,c\n-1.5,,"x,y"\n'
-
-
-def test_a_column_name_is_disarmed_too() -> None:
-    assert rows_to_csv([{"=cmd": 1}]).startswith("'=cmd")
-
-
-def test_columns_of_all_rows() -> None:
-    assert rows_to_csv([{"a": 1}, {"b": 2}]) == "a,b\n1,\n,2\n"
 
 
 def test_files_hold_the_same_rows(tmp_path: Path) -> None:

@@ -7,16 +7,9 @@ from typing import Annotated
 import typer
 
 from frostline.cli_diff.running import Request, run
+from frostline.cli_table import Format
 
 __all__ = ["diff"]
-
-
-class Format(StrEnum):
-    """How the result is written to stdout."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 class Kind(StrEnum):

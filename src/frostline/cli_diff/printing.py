@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from frostline.errors import printable
+
 if TYPE_CHECKING:
     from frostline.cli_diff.running import Result
 
@@ -42,8 +44,6 @@ def say_what_is_above(result: "Result", limit: float) -> bool:
     rows = [row for step in steps for row in step.rows]
     bad = [row for row in rows if not row.cosine <= limit]  # NaN is not <= anything
     if bad:
-        from frostline.cli_table import printable
-
         sys.stderr.write(
             f"{len(bad)} of {len(rows)} values are above {limit:g} or not comparable, "
             f"the first: {printable(bad[0].name)}\n"
@@ -60,6 +60,12 @@ def _print_json(content: Mapping[str, Any]) -> None:
     rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in content["rows"])
     lines.append(f'"rows": [\n  {rows}\n ]')
     sys.stdout.write("{\n " + ",\n ".join(lines) + "\n}\n")
+
+
+def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    from frostline.cli_table import print_csv
+
+    print_csv(rows)
 
 
 def _rows(result: "Result") -> Iterator[dict[str, Any]]:
@@ -79,24 +85,6 @@ def _rows(result: "Result") -> Iterator[dict[str, Any]]:
             else:
                 flat[key] = value
         yield flat
-
-
-def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    import csv
-
-    columns = dict.fromkeys(key for row in rows for key in row)
-    writer = csv.DictWriter(sys.stdout, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _safe_cell(value) for key, value in row.items()} for row in rows)
-
-
-def _safe_cell(value: object) -> object:
-    """Spreadsheets run cells that begin like a formula; terminals obey control characters."""
-    from frostline.cli_table import printable
-
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 _SHORT = {
@@ -133,7 +121,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from frostline.cli_table import print_table, printable
+    from frostline.cli_table import print_table
     from frostline.comparison.words import number_format
 
     columns = dict.fromkeys(key for row in rows for key in row)
@@ -148,7 +136,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
             return formats[column](value) if column in formats else f"{value:.5f}"
         if isinstance(value, bool):
             return "yes" if value else "no"
-        return "" if value is None else printable(str(value))
+        return "" if value is None else str(value)
 
     print_table(rows, cell=cell, spare=_SPARE)
 

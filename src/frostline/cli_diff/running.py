@@ -109,8 +109,10 @@ def _write_files(result: "Result", request: Request) -> None:
         write_figure(result, request.plot)
     if request.html is not None:
         from frostline.comparison.page import page
+        from frostline.records import atomic_write
 
-        request.html.write_text(page(result), encoding="utf-8")
+        with atomic_write(request.html) as temporary:
+            temporary.write_text(page(result), encoding="utf-8")
 
 
 def _map_rows(request: Request, renames: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

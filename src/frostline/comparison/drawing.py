@@ -20,6 +20,7 @@ from frostline.figures import (
     svg_text,
     write_png,
 )
+from frostline.records import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,17 +121,20 @@ def _figure(
 
 
 def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> None:
-    """Write the figure of a result as SVG or PNG, by the file's suffix.
+    """Write the figure of a result as SVG or PNG, by the file's suffix, whole or not at all.
 
     Raises:
         ConfigError: another suffix.
+        RecordError: the file cannot be written.
     """
-    if path.suffix == ".svg":
-        path.write_text(svg_text(_figure(result, LIGHT)), encoding="utf-8")
-    elif path.suffix == ".png":
-        write_png(_figure(result, LIGHT), path)
-    else:
+    if path.suffix not in {".svg", ".png"}:
         raise ConfigError(f"expected a figure file ending in .svg or .png, got {path.name!r}")
+    figure = _figure(result, LIGHT)
+    with atomic_write(path) as temporary:
+        if path.suffix == ".svg":
+            temporary.write_text(svg_text(figure), encoding="utf-8")
+        else:
+            write_png(figure, temporary)
 
 
 def figure_svgs(result: Comparison | Trajectory | NoiseFloor, title: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from frostline.checkpoints import Checkpoint, TensorRef
 from frostline.checkpoints.streaming import PairReader, Precision
 from frostline.comparison.selection import Files, Kind, Selected, as_checkpoint, match, select
-from frostline.depth import ConvLayer
+from frostline.depth import ConvLayer, published_eps
 from frostline.difference import (
     Difference,
     NormDrift,
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "TensorDifference", "diff"]
 
-#: eps of the BatchNorms in torchvision's classifiers; it is part of a model and not of its file.
-MODEL_EPS: Final = {"mobilenet_v3_large": 1e-3}
-_USUAL_EPS: Final = 1e-5
 _SMALL: Final = {"bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"}
 _REAL: Final = ("float", "bfloat", "int", "uint", "bool")
 _THREADS_FROM: Final = 1 << 26  # bytes: below, a second thread costs more than it gains
@@ -206,7 +203,7 @@ def diff(
     chosen, kind = select(files, kind, include, exclude)
     architecture = files.backbone.table.architecture if files.backbone else None
     if eps is None and architecture is not None:
-        eps = MODEL_EPS.get(architecture, _USUAL_EPS)
+        eps = published_eps(architecture)
     rows = _measure_all(_Job(files, eps, exact), chosen)
     return Comparison(
         before=files.before.path.name,

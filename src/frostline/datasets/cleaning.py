@@ -1,7 +1,5 @@
 """A cleaned copy of a data set, with a list of what was dropped and why."""
 
-import csv
-import io
 import json
 import shutil
 import tempfile
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from frostline.csv_text import rows_to_csv
 from frostline.datasets.checks import DataCheck
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import Finding, shown
@@ -21,9 +20,9 @@ from frostline.errors import DatasetError
 __all__ = ["CleanCopy", "clean_copy"]
 
 _IMAGES, _DROPPED = "images", "dropped.csv"
+_COLUMNS = ("split", "severity", "code", "file", "line", "entry", "message", "done")
 _UNUSABLE = "image-undecodable"
 _SHARED = ("image-in-two-splits", "image-copy-across-splits")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -125,18 +124,6 @@ def _write(
                 shutil.copyfileobj(source, copy)
         text = json.dumps(index.to_coco(), indent=1)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (folder / _DROPPED).write_bytes(_table(dropped).encode("utf-8", "backslashreplace"))
-
-
-def _table(dropped: Iterable[tuple[str, Finding, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["split", "severity", "code", "file", "line", "entry", "message", "done"])
-    for split, finding, done in dropped:
-        writer.writerow([_cell(v) for v in (split, *finding.to_dict().values(), done)])
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Spreadsheets run cells that begin like a formula; text from a data set must not."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    rows = [{"split": split, **finding.to_dict(), "done": done} for split, finding, done in dropped]
+    text = rows_to_csv(rows, _COLUMNS)
+    (folder / _DROPPED).write_bytes(text.encode("utf-8", "backslashreplace"))

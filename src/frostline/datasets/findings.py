@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
-from frostline.errors import DatasetError
+from frostline.errors import DatasetError, printable
 
 __all__ = ["Finding", "OnProblem", "Place", "Problems", "Severity", "shown"]
 
@@ -29,9 +29,7 @@ def shown(text: object) -> str:
     file can stand for more of them than can be printed.
     """
     raw = text if isinstance(text, str) else _brief(text)
-    plain = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw[: _MAX_SHOWN + 1]
-    )
+    plain = printable(raw[: _MAX_SHOWN + 1])
     return plain if len(plain) <= _MAX_SHOWN else plain[: _MAX_SHOWN - 3] + "..."
 
 

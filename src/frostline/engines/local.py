@@ -9,6 +9,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from frostline.engines.events import Event, Outcome
-from frostline.errors import BusyError, FrostlineError, RecordError
+from frostline.errors import BusyError, ConfigError, FrostlineError, RecordError, one_line
 from frostline.records import TrialRecord, append_line, write_json
-from frostline.training import Progress
+from frostline.training import Progress, torch_as_before
 from frostline.trial import FILES, TrialSpec, run_trial
 
 __all__ = ["run_local"]
@@ -50,6 +51,7 @@ def run_local(
         One outcome per trial, in the order in which they ended.
 
     Raises:
+        ConfigError: an observer cannot be sent to another process; nothing has run.
         RecordError: a record cannot be written; what is left would fail as well.
         KeyboardInterrupt: Ctrl-C; finished trials keep their records, the others their checkpoints.
     """
@@ -83,15 +85,14 @@ def _run_one(folder: Path, spec: TrialSpec, on_event: OnEvent) -> Outcome:
     except RecordError:
         raise  # a full disk or a wrong folder stops every trial
     except FrostlineError as error:
-        return _failed(folder, spec, type(error).__name__, str(error))
+        return _failed(folder, spec, error, one_line(error))
     except Exception as error:  # out of memory, or a bug: the other trials may still be fine
         _log.exception("trial %s", spec.key.slug)
-        return _failed(folder, spec, type(error).__name__, f"{type(error).__name__}: {error}")
+        return _failed(folder, spec, error, f"{type(error).__name__}: {one_line(error)}")
 
 
-def _failed(folder: Path, spec: TrialSpec, kind: str, text: str) -> Outcome:
-    text = " ".join(text.split())
-    write_json(folder / FILES.failure, {"error": kind, "text": text})
+def _failed(folder: Path, spec: TrialSpec, error: Exception, text: str) -> Outcome:
+    write_json(folder / FILES.failure, {"error": type(error).__name__, "text": text})
     return Outcome(spec.key, False, text)
 
 
@@ -102,8 +103,10 @@ def _finish(folder: Path, spec: TrialSpec, on_step: Callable[[Progress], None]) 
     if (folder / FILES.record).exists():
         (folder / FILES.checkpoint).unlink(missing_ok=True)
         return TrialRecord.read(folder / FILES.record)
+    (folder / FILES.failure).unlink(missing_ok=True)  # of an earlier attempt
     append_line(folder / FILES.log, {"event": "started"})
-    return run_trial(spec, folder, on_step=on_step)
+    with torch_as_before():
+        return run_trial(spec, folder, on_step=on_step)
 
 
 def _headline(record: TrialRecord) -> str:
@@ -115,6 +118,8 @@ def _headline(record: TrialRecord) -> str:
 def _run_in_processes(
     trials: Mapping[Path, TrialSpec], workers: int, on_event: OnEvent
 ) -> Iterator[Outcome]:
+    for spec in trials.values():
+        _require_sendable(spec)
     context = multiprocessing.get_context("spawn")  # forking a threaded torch can deadlock
     events: Queue[Event] = context.Queue()
     pool = ProcessPoolExecutor(workers, context, initializer=_enter_worker, initargs=(events,))
@@ -127,6 +132,17 @@ def _run_in_processes(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _require_sendable(spec: TrialSpec) -> None:
+    """Refuse now what would end the pool later; all else in a spec is plain values."""
+    try:
+        pickle.dumps(spec.observer)
+    except Exception as error:  # pickle raises what the object's own code raises
+        raise ConfigError(
+            f"expected an observer that can be pickled and sent to a worker ({one_line(error)}); "
+            "define it at the top of a module, or run with one worker"
+        ) from None
 
 
 def _collect(
@@ -200,7 +216,7 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         if not _try_lock(file.fileno()):
-            raise BusyError(f"{folder.name} is being written by another process; wait for it")
+            raise BusyError("another process is writing this trial; wait for it")
         yield
 
 

@@ -80,7 +80,7 @@ class Evaluation:
         parts = [*self.coco.per_class.items(), *self.coco.per_group.items()]
         places = range(len(parts))
         ax.barh(places, [part.ap for _, part in parts])
-        ax.set_yticks(places, [name for name, _ in parts])
+        ax.set_yticks(places, [name for name, _ in parts], parse_math=False)
         ax.invert_yaxis()
         ax.axvline(self.ap, color="0.4", linewidth=1)
         ax.set_xlim(0, 1)

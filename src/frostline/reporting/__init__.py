@@ -218,7 +218,7 @@ def _examples(
         _log.info("no example images: %s", error)
         return (), (
             "There are no example images: the study's data could not be read from here, or has "
-            "changed since. The option --data-root names the folder that holds study.yaml."
+            "changed since. The option --base names the folder that holds study.yaml."
         )
     return shown, (
         f"{len(shown)} of {len(index)} validation images, spread evenly over the number of boxes "

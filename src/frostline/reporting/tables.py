@@ -1,18 +1,15 @@
 """A study's results as flat rows, and the rows as CSV and JSON files."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.csv_text import rows_to_csv
 from frostline.records import TrialRecord, atomic_write, write_json
 
-__all__ = ["difference_rows", "rows_to_csv", "score_rows", "trial_rows", "write_table"]
+__all__ = ["difference_rows", "score_rows", "trial_rows", "write_table"]
 
 Row = dict[str, Any]
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def trial_rows(records: Iterable[TrialRecord]) -> list[Row]:
@@ -39,20 +36,6 @@ def difference_rows(records: Iterable[TrialRecord]) -> list[Row]:
 def score_rows(records: Iterable[TrialRecord]) -> list[Row]:
     """One row per trial, split and part (overall, each class, each group): all scores."""
     return [row for record in records for row in _score_rows(record)]
-
-
-def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV; the columns are those of all rows, in order of appearance.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay
-    as they are, None is empty.
-    """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_cell(name) for name in columns])
-    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
-    return buffer.getvalue()
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
@@ -125,11 +108,3 @@ def _score_rows(record: TrialRecord) -> Iterator[Row]:
         for kind, name, scores, metric in parts:
             of_wheat = {f"wheat_{column}": value for column, value in metric.items()}
             yield start | {"split": split, "part": kind, "name": name} | scores | of_wheat
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
-    return value
