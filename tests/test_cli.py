@@ -260,7 +260,14 @@ def test_ctrl_c_is_exit_code_130_and_resumes(
 ) -> None:
     write_study(tmp_path, depths=[0], schedule={"epochs": 20, "batch_size": 1})
     command = [sys.executable, "-m", "frostline", "run", "study.yaml", "--workers", workers]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job of a shell without job control inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     while not list(tmp_path.glob("runs/study/trials/*/checkpoint.pt")):
         assert process.poll() is None
         time.sleep(0.05)
