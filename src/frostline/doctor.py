@@ -12,7 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from frostline.errors import DependencyError
 from frostline.records import environment
-from frostline.starter.machine import this_machine, torch_cache
+from frostline.starter.machine import this_machine, torch_cache, usable_cores
 
 __all__ = ["Fact", "examine", "import_problem", "require_torch", "unmet_requirements"]
 
@@ -136,7 +136,7 @@ def _extras() -> Iterator[Fact]:
 
 
 def _devices() -> Iterator[Fact]:
-    yield Fact("cpu cores", str(os.cpu_count()))
+    yield Fact("cpu cores", str(usable_cores()))
     problem = import_problem()
     if problem:
         yield Fact("torch imports", "no", problem)
