@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from frostline.errors import DependencyError
+from frostline.extras import install_command
 from frostline.records import environment
 from frostline.starter.machine import this_machine, torch_cache, usable_cores
 
@@ -131,7 +132,7 @@ def _extras() -> Iterator[Fact]:
         absent = [name for name in needed if not _version(name)]
         text = ", ".join(there)
         if absent:
-            text = f"not installed: {', '.join(absent)} (pip install 'frostline[{extra}]')"
+            text = f"not installed: {', '.join(absent)} ({install_command(extra)})"
         yield Fact(f"extra {extra}", text)
 
 
