@@ -19,6 +19,7 @@ import torch
 
 from frostline.cli import main
 from frostline.config import ModelConfig
+from frostline.estimate import Estimate
 from frostline.models import build_detector
 from tests.helpers import SIZE, write_study
 
@@ -91,6 +92,35 @@ def test_dry_run_writes_nothing(tmp_path: Path, frostline: Command) -> None:
     result = frostline("run", "study.yaml", "--dry-run", "--format", "json", cwd=tmp_path)
     assert json.loads(result.out)[0]["left"] == 6
     assert not (tmp_path / "runs").exists()
+
+
+def test_threads_sleep_while_they_wait(
+    tmp_path: Path, frostline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in workers, which inherit it; what the user has set stays."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    frostline("run", "none.yaml", cwd=tmp_path)
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    frostline("run", "none.yaml", cwd=tmp_path)
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_the_default_is_the_cores_that_a_process_may_use(
+    tmp_path: Path, frostline: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path)
+    asked: list[int] = []
+
+    def estimate(_study: object, *, threads: int, **_: object) -> Estimate:
+        asked.append(threads)
+        return Estimate(6, 6, 1.0, 1.0)
+
+    monkeypatch.setattr("frostline.study.Study.estimate", estimate)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 7, 9}, raising=False)
+    for workers in ("1", "2", "8"):
+        frostline("run", "study.yaml", "--dry-run", "--workers", workers, cwd=tmp_path)
+    assert asked == [5, 2, 1]
 
 
 def test_layers_prints_both_numberings(frostline: Command) -> None:

@@ -132,11 +132,11 @@ def test_what_is_installed_and_made_exists() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project.get("optional-dependencies", {})
-    for page in PAGES:
+    for page in (*PAGES, ROOT / "README.md"):
         text = page.read_text(encoding="utf-8")
-        assert set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", text, re.M)) <= set(targets), _name(page)
-        for names in re.findall(r"frostline\[([\w,]+)\]", text):
-            assert set(names.split(",")) <= set(extras), _name(page)
+        assert set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", text, re.M)) <= set(targets), page.name
+        for names in re.findall(r"""['"](?:frostline|\.)\[([\w,]+)\]""", text):
+            assert set(names.split(",")) <= set(extras), page.name
 
 
 # --- what is run ----------------------------------------------------------------------------------

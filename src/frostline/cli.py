@@ -94,10 +94,12 @@ def run(
 ) -> None:
     """Fine-tune inits x depths x seeds. Finished trials are kept, interrupted ones resume."""
     from frostline.cli_progress import follow
+    from frostline.starter.machine import usable_cores
     from frostline.study import Study
 
+    _wait_patiently()
     plan = Study.from_yaml(study, out)
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    threads = threads or max(1, usable_cores() // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
         if output is Format.table:
@@ -187,6 +189,7 @@ def demo(
     from frostline.cli_progress import follow
     from frostline.doctor import require_torch
 
+    _wait_patiently()
     require_torch()
     from frostline.demo import NOTICE, demo_trials, run_demo
 
@@ -215,6 +218,16 @@ def doctor(output: OutputFormat = Format.table) -> None:
     else:
         _print_rows(rows, output)
     raise typer.Exit(1 if problems else 0)
+
+
+def _wait_patiently() -> None:
+    """Let torch's threads sleep while they wait for each other, unless the user says otherwise.
+
+    Must come before torch is imported; workers inherit it. By default they spin. Measured with 2
+    threads on 2 cores, 0.24 s a step with 1: on idle cores 0.15 s spinning and 0.16 s sleeping,
+    beside two busy processes 1 to 7 s spinning and 0.3 to 0.5 s sleeping. Results are the same.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextlib.contextmanager

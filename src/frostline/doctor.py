@@ -11,8 +11,9 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from frostline.errors import DependencyError
+from frostline.extras import install_command
 from frostline.records import environment
-from frostline.starter.machine import this_machine, torch_cache
+from frostline.starter.machine import this_machine, torch_cache, usable_cores
 
 __all__ = ["Fact", "examine", "import_problem", "require_torch", "unmet_requirements"]
 
@@ -131,12 +132,12 @@ def _extras() -> Iterator[Fact]:
         absent = [name for name in needed if not _version(name)]
         text = ", ".join(there)
         if absent:
-            text = f"not installed: {', '.join(absent)} (pip install 'frostline[{extra}]')"
+            text = f"not installed: {', '.join(absent)} ({install_command(extra)})"
         yield Fact(f"extra {extra}", text)
 
 
 def _devices() -> Iterator[Fact]:
-    yield Fact("cpu cores", str(os.cpu_count()))
+    yield Fact("cpu cores", str(usable_cores()))
     problem = import_problem()
     if problem:
         yield Fact("torch imports", "no", problem)

@@ -1,22 +1,26 @@
 """What a study will cost, from a few measured steps instead of a guess."""
 
 import dataclasses
+import itertools
 import math
+import statistics
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from frostline.datasets import DatasetIndex
 from frostline.loading import load_data
 from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import make_fabric, train
+from frostline.training import make_fabric, torch_as_before, train
 from frostline.trial import TrialSpec, prepare
 
 __all__ = ["Estimate", "estimate"]
 
-_BATCHES = 4
+_STEPS = 6  # the first is up to twice as slow; of the others the median, as some are disturbed
 _STARTING_SECONDS = 5.0  # importing torch and reading data, once a worker
 
 
@@ -53,15 +57,19 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
     """Time a few steps of the shallowest and the deepest cell; the others lie between.
 
     Args:
-        left: the cells still to run.
+        left: the cells still to run, of one study: they share their data.
         cells: number of cells of the study.
         workers: trials side by side, >= 1. They are assumed not to slow each other down.
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
+    data = load_data(left[0].data, left[0].base)
     ends = min(left, key=_depth), max(left, key=_depth)
-    costs = {_depth(spec): _measure(spec) for spec in {_depth(s): s for s in ends}.values()}
-    seconds = sum(_images(spec) * _seconds_per_image(costs, _depth(spec)) for spec in left)
+    with torch_as_before():
+        costs = {
+            depth: _measure(spec, data) for depth, spec in {_depth(s): s for s in ends}.items()
+        }
+    seconds = sum(_images(spec, data) * _seconds_per_image(costs, _depth(spec)) for spec in left)
     minutes = (seconds / workers + _STARTING_SECONDS) / 60
     megabytes = len(left) * costs[_depth(ends[0])].megabytes
     return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1))
@@ -78,41 +86,38 @@ def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:
     return ends[0] * (1 - share) + ends[1] * share
 
 
-def _images(spec: TrialSpec) -> float:
+def _images(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> float:
     """Images that one trial trains on, and a third of those it evaluates: forward only."""
-    data = load_data(spec.data, spec.base)
     during = spec.schedule.epochs // (spec.schedule.eval_every or math.inf)
     return len(data["train"].images) * spec.schedule.epochs + len(data["val"].images) * (
         (1 + during) / 3
     )
 
 
-def _measure(spec: TrialSpec, task: Task = DETECTION) -> _Cost:
-    """One short epoch, its first and slower step left out."""
+def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DETECTION) -> _Cost:
+    """A few steps; several short epochs of them where there are few images."""
     torch.set_num_threads(spec.threads)
-    data = load_data(spec.data, spec.base)
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
     train_set = data["train"]
-    few = train_set.select(
-        [x.file for x in train_set.images[: _BATCHES * spec.schedule.batch_size]]
-    )
+    few = train_set.select([x.file for x in train_set.images[: _STEPS * spec.schedule.batch_size]])
+    steps = math.ceil(len(few) / spec.schedule.batch_size)
+    epochs = math.ceil(_STEPS / steps)
     start = prepare(spec, len(train_set.classes), task=task)
-    rates: list[float] = []
+    ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        result = train(
+        train(
             start.model,
             PlacedImages(few, canvas),
             task=task,
             plan=start.plan,
-            schedule=spec.schedule.model_copy(update={"epochs": 1, "eval_every": None}),
+            schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
             fabric=make_fabric(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
             identity="estimate",
             score=lambda model: {},
-            on_step=lambda progress: rates.append(progress.images_per_second),
+            on_step=lambda _: ends.append(time.monotonic()),
         )
-    first = spec.schedule.batch_size / rates[0]
-    rest = max(result.seconds - first, 1e-9) / max(1, len(few.images) - spec.schedule.batch_size)
+    step = statistics.median(after - before for before, after in itertools.pairwise(ends))
     size = sum(tensor.nbytes for tensor in start.model.state_dict().values()) / 1e6
-    return _Cost(rest, size)
+    return _Cost(step * steps / len(few), size)

@@ -5,7 +5,7 @@ from typing import Any
 
 from frostline.errors import DependencyError
 
-__all__ = ["load_extra"]
+__all__ = ["install_command", "load_extra"]
 
 
 def load_extra(module: str, extra: str) -> Any:
@@ -24,5 +24,10 @@ def load_extra(module: str, extra: str) -> Any:
         reason = " ".join(str(error).split())
         raise DependencyError(
             f"expected the package {module} for this, but it cannot be imported ({reason}); "
-            f"install it with: pip install 'frostline[{extra}]'"
+            f"install it with: {install_command(extra)}"
         ) from None
+
+
+def install_command(extra: str) -> str:
+    """What to type; pip then keeps the frostline that is installed, also one from a clone."""
+    return f"pip install 'frostline[{extra}]'"

@@ -143,7 +143,7 @@ def test_plain_values_and_html() -> None:
     index = DatasetIndex(ROOT, ("<b>",), (), (Finding("note", "x", "f", "m"),))
     assert index.to_dict()["findings"][0]["code"] == "x"
     assert json.loads(json.dumps(index.to_dict()))["classes"] == ["<b>"]
-    assert "<th>&lt;b&gt;</th><td>0</td>" in index._repr_html_()
+    assert '<th scope="row">&lt;b&gt;</th><td>0</td>' in index._repr_html_()
     assert len(index) == len(list(index)) == 0
 
 

@@ -29,6 +29,7 @@ from frostline.comparison.selection import (
     match,
     select,
 )
+from frostline.difference.results import plain_values
 from frostline.errors import AlignmentError, ConfigError
 
 if TYPE_CHECKING:
@@ -80,12 +81,7 @@ class LayerFloor:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["shape"] = list(self.shape)
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
-        }
+        return plain_values(self) | {"shape": list(self.shape)}
 
 
 @dataclass(frozen=True, slots=True)

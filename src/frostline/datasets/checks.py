@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from itertools import combinations
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
 from frostline.datasets.reading import common_classes, read_dataset, unused_images
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
 from frostline.errors import DatasetError
+from frostline.notebook import table_html
 
 __all__ = [
     "DataCheck",
@@ -88,13 +88,13 @@ class DataCheck:
 
     def _repr_html_(self) -> str:
         """A list of the findings, for notebooks."""
-        rows = "".join(
-            f"<tr><td>{f.severity}</td><td>{f.code}</td><td>{escape(split)}</td>"
-            f"<td>{escape(str(f))}</td></tr>"
+        rows = [
+            (f.severity, f.code, split, str(f))
             for split, found in self.findings.items()
             for f in found
-        )
-        return f"<table>{rows or '<tr><td>nothing found</td></tr>'}</table>"
+        ]
+        caption = f"data check: {len(rows) or 'nothing'} found"
+        return table_html(caption, ("severity", "finding", "split", "where and what"), rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

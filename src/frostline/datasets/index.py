@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from frostline.datasets.findings import Finding, shown
 from frostline.errors import DatasetError
+from frostline.notebook import facts_html
 
 __all__ = ["DatasetCounts", "DatasetIndex", "ImageRecord"]
 
@@ -197,8 +197,7 @@ class DatasetIndex:
             *((name, number) for name, number in counts.boxes_per_class.items()),
             ("findings", len(self.findings)),
         ]
-        cells = "".join(f"<tr><th>{escape(str(a))}</th><td>{b}</td></tr>" for a, b in rows)
-        return f"<table>{cells}</table>"
+        return facts_html(f"data set {self.root.name}", rows)
 
     def select(self, files: Iterable[str]) -> "DatasetIndex":
         """The images with these file names, in the order of this index.

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.figures import Score, is_collapsed, score_of
+from frostline.figures.values import plain_values
 from frostline.records import TrialRecord
 from frostline.reporting.tukey import tukey_quantile
 
@@ -182,13 +183,10 @@ class Answer:
             "score": self.score,
             "split": self.split,
             "best": None if self.best is None else [self.best.init, self.best.depth],
-            "noise_sd": _json(self.noise.sd),
+            "noise_sd": plain_values(self.noise.sd),
             "noise_freedom": self.noise.freedom,
             "cells": [comparison_row(c) for c in self.comparisons],
-            "starts": [
-                {name: _json(value) for name, value in asdict(start).items()}
-                for start in self.starts
-            ],
+            "starts": [plain_values(asdict(start)) for start in self.starts],
         }
 
 
@@ -225,14 +223,14 @@ def comparison_row(comparison: Comparison) -> dict[str, Any]:
         "depth": cell.depth,
         "seeds": len(cell.values),
         "collapsed": len(cell.collapsed),
-        "mean": _json(cell.mean),
-        "low": _json(cell.low),
-        "high": _json(cell.high),
-        "difference": _json(comparison.difference),
-        "difference_low": _json(comparison.low),
-        "difference_high": _json(comparison.high),
+        "mean": plain_values(cell.mean),
+        "low": plain_values(cell.low),
+        "high": plain_values(cell.high),
+        "difference": plain_values(comparison.difference),
+        "difference_low": plain_values(comparison.low),
+        "difference_high": plain_values(comparison.high),
         "verdict": comparison.verdict,
-        "train_seconds": _json(cell.train_seconds),
+        "train_seconds": plain_values(cell.train_seconds),
     }
 
 
@@ -359,7 +357,3 @@ def _compared_start(
         "lower" if high < 0 else "higher" if low > 0 else "tie"
     )
     return StartComparison(init, depths, difference, low, high, verdict)
-
-
-def _json(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

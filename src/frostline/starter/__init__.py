@@ -15,11 +15,25 @@ from frostline.datasets import DatasetLocation
 from frostline.errors import ConfigError
 from frostline.records import atomic_write
 from frostline.starter.data import Material, choose_size, read_material
-from frostline.starter.machine import Device, Machine, this_machine, torch_cache
+from frostline.starter.machine import (
+    Device,
+    Machine,
+    this_machine,
+    torch_cache,
+    usable_cores,
+)
 from frostline.starter.text import make_plan, render
 from frostline.starter.weights import Choice, choose, nearby_files
 
-__all__ = ["Device", "Machine", "Starter", "this_machine", "torch_cache", "write_starter"]
+__all__ = [
+    "Device",
+    "Machine",
+    "Starter",
+    "this_machine",
+    "torch_cache",
+    "usable_cores",
+    "write_starter",
+]
 
 
 @dataclass(frozen=True)

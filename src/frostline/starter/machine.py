@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Device", "Machine", "this_machine", "torch_cache"]
+__all__ = ["Device", "Machine", "this_machine", "torch_cache", "usable_cores"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -21,7 +21,7 @@ class Machine:
     """Where the study is expected to run.
 
     Attributes:
-        cores: CPU cores, >= 1.
+        cores: CPU cores that a process may use, >= 1.
         gpu: name of the first GPU, or None.
         bf16: whether bfloat16 arithmetic is done in hardware, on the GPU or else on the CPU.
         cache: folder in which torchvision's weights are kept once they were downloaded.
@@ -48,7 +48,14 @@ def this_machine(device: Device = "auto") -> Machine:
     if found is None and device == "cuda":
         found = ("a GPU that is not in this machine", False)
     gpu, bf16 = found or (None, _cpu_has_bf16())
-    return Machine(os.cpu_count() or 1, gpu, bf16, torch_cache())
+    return Machine(usable_cores(), gpu, bf16, torch_cache())
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: on a shared machine not all that there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def torch_cache() -> Path:

@@ -175,7 +175,8 @@ def _classes(total: DatasetCounts) -> str:
 
 
 def _amount(counts: DatasetCounts) -> str:
-    empty = f", {counts.empty_images} images without" if counts.empty_images else ""
+    noun = "image" if counts.empty_images == 1 else "images"
+    empty = f", {counts.empty_images} {noun} without" if counts.empty_images else ""
     return f"{counts.images} images, {counts.boxes} boxes{empty}"
 
 
