@@ -164,7 +164,17 @@ def test_unknown_names_of_timm() -> None:
 
 @pytest.mark.parametrize(
     "location",
-    ["", "me", "me/net", "me/net/", "me/net@/w.pth", "/me/net/w.pth", "me/net/../w", "me/net/a\\b"],
+    [
+        "",
+        "me",
+        "me/net",
+        "me/net/",
+        "me/net@/w.pth",
+        "/me/net/w.pth",
+        "me/net/../w",
+        "me/net/a\\b",
+        "me/net//etc/w",
+    ],
 )
 def test_locations_that_are_none(location: str) -> None:
     with pytest.raises(InitError, match=r"expected hf:<owner>/<repo>/<file>"):

@@ -19,7 +19,7 @@ from tests.helpers import write_study
 KILLS = 20
 LONG = {
     "depths": [0],
-    "schedule": {"epochs": 40, "batch_size": 1, "lr": 1e-3, "checkpoint_seconds": 0.1},
+    "schedule": {"epochs": 50, "batch_size": 1, "lr": 1e-3, "checkpoint_seconds": 0.1},
 }
 
 

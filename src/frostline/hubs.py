@@ -21,7 +21,7 @@ __all__ = ["HubFile", "hf_file", "timm_config", "timm_file", "torchvision_file"]
 
 _log = logging.getLogger(__name__)
 
-_HF_FILE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?/([^\\]+)", re.ASCII)
+_HF_FILE = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?/([^\\/][^\\]*)", re.ASCII)
 _TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # the safe one first, as timm does
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # an ETag of this form; small files have git's SHA-1
 _SHOWN_TAGS = 8
