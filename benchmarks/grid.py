@@ -198,7 +198,10 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> None
 
 
 def append_trial(target: Path, name: str, arm: Arm, folder: Path) -> None:
-    """Append all rows of one finished trial; ``trials.csv`` last, which marks it as done."""
+    """Append all rows of one finished trial; ``trials.csv`` last, which marks it as done.
+
+    Killed in between, the trial is appended again: readers take the last of equal keys.
+    """
     record = TrialRecord.read(folder / FILES.record)
     observed = [json.loads(p.read_bytes()) for p in sorted(folder.glob(f"step*-{OBSERVED}"))]
     key = {"data": name, **dataclasses.asdict(arm)}
@@ -208,7 +211,8 @@ def append_trial(target: Path, name: str, arm: Arm, folder: Path) -> None:
     rewinds = [{**key, "step": o["step"], **row} for o in observed for row in o["rewind"]]
     append_csv(target / "rewind.csv", rewinds)
     append_csv(target / "evaluations.csv", [_evaluation(key, e) for e in record.history])
-    append_gzip(target / "records.jsonl.gz", record.model_dump_json() + "\n")
+    line = {"slug": arm.slug, "record": record.model_dump(mode="json")}
+    append_gzip(target / "records.jsonl.gz", json.dumps(line) + "\n")
     append_csv(target / "trials.csv", [_trial(key, record, _logged_rate(folder))])
     write_json(target / "facts.json", facts(name, record))
 

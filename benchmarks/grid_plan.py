@@ -64,6 +64,7 @@ class DataSet:
         train_images: how many training images to take, about; None takes all.
         starts: names of ``WEIGHTS``.
         resplit: share of the pool that is scored, where the official split is too small.
+        folder: folder of the data, where it is not the name.
     """
 
     sources: tuple[str, ...]

@@ -12,6 +12,7 @@ import argparse
 import csv
 import gzip
 import io
+import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,7 +56,8 @@ class Grid:
         self.planned = len(wanted)
         cells = set(cell_arms(name, self.rates)) if self.rates else set()
         self.cells = [arm for arm in self.rows if arm in cells]
-        self.records = dict(zip(self.rows, read_records(RESULTS / name), strict=True))
+        records = read_records(RESULTS / name)
+        self.records = {arm: records[arm.slug] for arm in self.rows}
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -86,10 +88,11 @@ class Grid:
         }
 
 
-def read_records(folder: Path) -> Iterator[TrialRecord]:
-    """The engine's records, in the order of ``trials.csv``."""
+def read_records(folder: Path) -> dict[str, TrialRecord]:
+    """The engine's records by the slug of their arm."""
     with gzip.open(folder / "records.jsonl.gz", "rt") as file:
-        yield from map(TrialRecord.model_validate_json, file)
+        lines = [json.loads(line) for line in file]
+    return {line["slug"]: TrialRecord.model_validate(line["record"]) for line in lines}
 
 
 def layer_rows(name: str) -> Iterator[Row]:
@@ -144,13 +147,13 @@ def state(grid: Grid) -> list[str]:
 
 def settled(grid: Grid) -> list[str]:
     """How far apart the last three evaluations lie (selection split): training had converged."""
-    by_arm: dict[Arm, list[float]] = {}
+    by_arm: dict[Arm, dict[int, float]] = {}
     for row in rows_of(grid.name, "evaluations"):
         if row["select_ap"]:
-            by_arm.setdefault(Arm.of_row(row), []).append(float(row["select_ap"]))
+            by_arm.setdefault(Arm.of_row(row), {})[int(row["epoch"])] = float(row["select_ap"])
     spans = [
-        100 * (max(values[-3:]) - min(values[-3:]))
-        for arm, values in by_arm.items()
+        100 * float(np.ptp([by_epoch[epoch] for epoch in sorted(by_epoch)[-3:]]))
+        for arm, by_epoch in by_arm.items()
         if arm.boxes == "true" and arm in grid.cells
     ]
     if not spans:
@@ -310,13 +313,16 @@ def rewind_curves(name: str) -> dict[Arm, dict[int, dict[int, float]]]:
 
 
 def early_movement(name: str) -> dict[Arm, dict[int, list[float]]]:
-    """Arm -> step -> 1 - |cos| by layer; k=0 trials, without step 0."""
-    found: dict[Arm, dict[int, list[float]]] = {}
+    """Arm -> step -> 1 - |cos| in forward order; k=0 trials, without step 0."""
+    found: dict[Arm, dict[int, dict[int, float]]] = {}
     for row in layer_rows(name):
         if row["depth"] == "0" and row["step"] != "0":
             by_step = found.setdefault(Arm.of_row(row), {})
-            by_step.setdefault(int(row["step"]), []).append(float(row["cosine"]))
-    return found
+            by_step.setdefault(int(row["step"]), {})[int(row["index"])] = float(row["cosine"])
+    return {
+        arm: {step: [by[i] for i in sorted(by)] for step, by in by_step.items()}
+        for arm, by_step in found.items()
+    }
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
