@@ -5,101 +5,33 @@
 Everything is computed from the committed rows under ``benchmarks/results/grid``; no data set or
 weight file is needed. Scores are of the official val/test images; learning rates were chosen on a
 split of the training images. Intervals are 95 %: Tukey's over all cells of a data set where cells
-are compared, Student's t over seeds elsewhere. Collapsed trials are counted and in no mean.
+are compared with the best, Student's t elsewhere. Collapsed trials are counted and in no mean.
 """
 
 import argparse
-import csv
-import gzip
-import io
-import json
+import itertools
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from frostline.figures import depth_table, depths_figure, difference_table, differences_figure
 from frostline.figures import svg_text as svg
-from frostline.records import TrialRecord
-from frostline.reporting.answer import Answer, answer
-from grid_plan import (
-    COMMON_RATE,
-    DATASETS,
-    DEPTHS,
-    RATES,
-    RESULTS,
-    SGD_RATE,
-    Arm,
-    arms,
-    cell_arms,
-    chosen_rates,
-    rate_arms,
-    rows_of,
-)
+from frostline.reporting.answer import Noise
+from frostline.reporting.tukey import tukey_quantile
+from grid_plan import COMMON_RATE, DATASETS, DEPTHS, RATES, RESULTS, SGD_RATE, Arm, rows_of
+from grid_rows import Grid, layer_curves, rewind_curves
 
-Row = dict[str, str]
-# Two-sided 95 % points of Student's t by degrees of freedom.
-T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+BANDS = tuple(itertools.pairwise(DEPTHS))  # the layers between two depths
 
 
-class Grid:
-    """The rows of one data set."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.rows = {Arm.of_row(row): row for row in rows_of(name)}
-        self.rates = chosen_rates(name, list(self.rows.values()))
-        wanted = arms(name, self.rates) if self.rates else rate_arms(name)
-        self.planned = len(wanted)
-        cells = set(cell_arms(name, self.rates)) if self.rates else set()
-        self.cells = [arm for arm in self.rows if arm in cells]
-        records = read_records(RESULTS / name)
-        self.records = {arm: records[arm.slug] for arm in self.rows}
-
-    @property
-    def starts(self) -> tuple[str, ...]:
-        return DATASETS[self.name].starts
-
-    def cell_records(self) -> list[TrialRecord]:
-        return [self.records[arm] for arm in self.cells]
-
-    def answer(self) -> Answer:
-        return answer(self.cell_records(), deepest=DEPTHS[-1], score="ap", split="test")
-
-    def values(self, column: str, **wanted: Any) -> list[float]:
-        """One column of the trials that did not collapse and fit, in the order of rows."""
-        return [
-            float(row[column])
-            for arm, row in self.rows.items()
-            if all(getattr(arm, name) == value for name, value in wanted.items())
-            and not row["flags"].startswith("collapsed")
-        ]
-
-    def cell(self, column: str, init: str, depth: int) -> dict[int, float]:
-        """Seed to value of one cell at the chosen rate."""
-        return {
-            arm.seed: float(self.rows[arm][column])
-            for arm in self.cells
-            if (arm.init, arm.depth) == (init, depth)
-            and not self.rows[arm]["flags"].startswith("collapsed")
-        }
+# Statistics
 
 
-def read_records(folder: Path) -> dict[str, TrialRecord]:
-    """The engine's records by the slug of their arm."""
-    with gzip.open(folder / "records.jsonl.gz", "rt") as file:
-        lines = [json.loads(line) for line in file]
-    return {line["slug"]: TrialRecord.model_validate(line["record"]) for line in lines}
-
-
-def layer_rows(name: str) -> Iterator[Row]:
-    """Rows of ``layers.csv.gz``."""
-    path = RESULTS / name / "layers.csv.gz"
-    if path.exists():
-        yield from csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode()))
+def student(freedom: int) -> float:
+    """Two-sided 95 % point of Student's t: Tukey's range of two means is sqrt(2) times it."""
+    return tukey_quantile(0.95, 2, freedom) / math.sqrt(2)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -107,16 +39,58 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     mean = statistics.fmean(values) if values else math.nan
     if len(values) < 2:
         return mean, math.nan
-    half = T95.get(len(values) - 1, 2.0) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, half
+    return mean, student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def contrast(
+    a: Mapping[int, float], b: Mapping[int, float], noise: Noise
+) -> tuple[float, float, int]:
+    """Mean of a - b over common seeds, half its interval by the noise of all cells, seeds."""
+    seeds = a.keys() & b.keys()
+    if not seeds:
+        return math.nan, math.nan, 0
+    mean = statistics.fmean(a[seed] - b[seed] for seed in seeds)
+    if not noise.freedom:
+        return mean, math.nan, len(seeds)
+    half = student(noise.freedom) * noise.sd * math.sqrt(2 / len(seeds))
+    return mean, half, len(seeds)
+
+
+def pearson(a: Sequence[float], b: Sequence[float]) -> float:
+    """Correlation; NaN if one side is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rank correlation, ties at their mean rank; NaN if one side is constant."""
+    return pearson(_ranks(a), _ranks(b))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    array = np.asarray(values)
+    return [float((array < v).sum() + ((array == v).sum() - 1) / 2) for v in array]
+
+
+# Writing
+
+
+def plus_minus(mean: float, half: float, form: str = ".1f") -> str:
+    """``mean ± half``, without what is NaN."""
+    if math.isnan(mean):
+        return ""
+    return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{form.lstrip('+')}}")
 
 
 def points(values: Sequence[float]) -> str:
     """Mean of scores in [0, 1], in AP points, with its interval over seeds."""
-    mean, half = interval([100 * value for value in values])
-    return (
-        "" if math.isnan(mean) else f"{mean:.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
-    )
+    return plus_minus(*interval([100 * value for value in values]))
+
+
+def correlation(values: Sequence[float]) -> str:
+    """Mean of correlations with its interval over seeds."""
+    return plus_minus(*interval([v for v in values if not math.isnan(v)]), "+.2f")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -191,7 +165,9 @@ def cells(grid: Grid) -> list[str]:
     for comparison in found.comparisons:
         cell = comparison.cell
         difference = f"{100 * comparison.difference:+.1f}"
-        if not math.isnan(comparison.low):
+        if comparison.verdict == "best":
+            difference = ""
+        elif not math.isnan(comparison.low):
             difference += f" [{100 * comparison.low:+.1f}, {100 * comparison.high:+.1f}]"
         wheat = list(grid.cell("wheat", cell.init, cell.depth).values())
         ap50 = list(grid.cell("ap50", cell.init, cell.depth).values())
@@ -229,16 +205,58 @@ def starts(grid: Grid) -> list[str]:
     """Each start at k=0: tuned AdamW, the common rate, SGD; and how much its layers moved."""
     rows = []
     for init in (*grid.starts, "random"):
-        tuned = list(grid.cell("ap", init, 0).values())
-        common = grid.values(
-            "ap", init=init, depth=0, optimizer="adamw", lr=COMMON_RATE, boxes="true"
-        )
-        sgd = grid.values("ap", init=init, depth=0, optimizer="sgd", lr=SGD_RATE, boxes="true")
-        rows.append([init, points(tuned), points(common), points(sgd),
-                     movement(grid, init, "true"), movement(grid, init, "shuffled")])  # fmt: skip
-    header = ["start, k=0", "AP, chosen rate", f"AP, AdamW {COMMON_RATE:g}",
-              f"AP, SGD {SGD_RATE:g}", "mean 1-abs(cos)", "the same, boxes shuffled"]  # fmt: skip
-    return table(header, rows)
+        scores = [points(list(found.values())) for found in settings(grid, init).values()]
+        moved = [movement(grid, init, boxes) for boxes in ("true", "shuffled")]
+        rows.append([init, *scores, *moved])
+    header = ["start, k=0", *settings(grid, grid.starts[0]), "mean 1-abs(cos)",
+              "the same, boxes shuffled"]  # fmt: skip
+    return table([header[0], *(f"AP, {name}" for name in header[1:4]), *header[4:]], rows)
+
+
+def settings(grid: Grid, init: str) -> dict[str, dict[int, float]]:
+    """AP at k=0 by seed under each way to train."""
+    here = {"init": init, "depth": 0, "boxes": "true"}
+    common = grid.values("ap", **here, optimizer="adamw", lr=COMMON_RATE)
+    sgd = grid.values("ap", **here, optimizer="sgd", lr=SGD_RATE)
+    tuned = grid.cell("ap", init, 0) if init in grid.starts else {}
+    return {"chosen rate": tuned, f"AdamW {COMMON_RATE:g}": common, f"SGD {SGD_RATE:g}": sgd}
+
+
+def questions(grid: Grid) -> list[str]:
+    """Start, optimiser, depth: contrasts with intervals, in AP points."""
+    found = grid.answer()
+    noise, first = found.noise, grid.starts[0]
+    lines = []
+    rows = []
+    for init in grid.starts[1:]:
+        own, other = settings(grid, init), settings(grid, first)
+        rows.append([init, *(_contrast(own[name], other[name], noise) for name in own)])
+    header = [f"k=0, minus {first}", *settings(grid, first)]
+    lines += ["Starts at k=0 (AP points, common seeds, noise of all cells):", ""]
+    lines += table(header, rows)
+    for start in found.starts:
+        assert found.best is not None
+        low, high = 100 * start.low, 100 * start.high
+        lines += [
+            f"Over {len(start.depths)} depths at the chosen rates, {start.init} minus "
+            f"{found.best.init}: {100 * start.difference:+.1f} [{low:+.1f}, {high:+.1f}] points.",
+            "",
+        ]
+    rows = []
+    for init in grid.starts:
+        whole = _contrast(grid.cell("ap", init, 0), grid.cell("ap", init, DEPTHS[-1]), noise)
+        compared = found.within.get(init, ())
+        lower = [str(c.cell.depth) for c in compared if c.verdict == "lower"]
+        best, deepest = found.best_of(init), found.deepest_tie(init)
+        rows.append([init, whole, best.depth if best else "", deepest.depth if deepest else "",
+                     ", ".join(lower) or "none"])  # fmt: skip
+    header = ["start", "k=0 minus k=52", "best k", "deepest k not told from it", "k below it"]
+    return [*lines, "Depth (AP points):", "", *table(header, rows)]
+
+
+def _contrast(a: Mapping[int, float], b: Mapping[int, float], noise: Noise) -> str:
+    mean, half, seeds = contrast(a, b, noise)
+    return f"{plus_minus(100 * mean, 100 * half, '+.1f')} ({seeds} seeds)" if seeds else ""
 
 
 def movement(grid: Grid, init: str, boxes: str) -> str:
@@ -255,95 +273,84 @@ def movement(grid: Grid, init: str, boxes: str) -> str:
 
 
 def predictors(grid: Grid) -> list[str]:
-    """Rank correlation, over depths, of what one k=0 trial shows with AP of the other seeds.
+    """What one k=0 trial shows, held against AP by depth of the *other* seeds.
 
-    Each seed's k=0 trial predicts the order of the depths; it is held against the mean AP of every
-    depth over the *other* seeds. One value per start and seed; the interval is over seeds.
+    One value per start and seed. The other seeds of two trials overlap, so an interval over seeds
+    is somewhat too narrow. ``AP of this seed`` is the whole sweep of one seed: no signal of a k=0
+    trial can be expected to do better.
     """
-    rewound = rewind_curves(grid.name)
-    moved = early_movement(grid.name)
-    names = ("rewind, early", "rewind, end", "movement, early", "movement, end", "k itself")
-    rows = []
+    rewound, (moved, gradient) = rewind_curves(grid.name), layer_curves(grid.name)
+    by_depth: list[list[object]] = []
+    by_band: list[list[object]] = []
+    names: tuple[list[str], list[str]] = ([], [])
     for init in grid.starts:
-        found: dict[str, list[float]] = {name: [] for name in names}
+        levels: dict[str, list[float]] = {}
+        bands: dict[str, list[float]] = {}
         for seed in grid.cell("ap", init, 0):
             truth = [_others(grid.cell("ap", init, depth), seed) for depth in DEPTHS]
-            if any(math.isnan(value) for value in truth):
+            arm = grid.chosen(init, 0, seed)
+            if any(math.isnan(value) for value in truth) or arm not in moved:
                 continue
-            arm = Arm(init, 0, seed, "adamw", (grid.rates or {})[init])
-            for name, values in _signals(rewound.get(arm), moved.get(arm)).items():
-                found[name].append(spearman(values, truth))
-        rows.append([init, *(correlation(found[name]) for name in names)])
+            own = [grid.cell("ap", init, depth).get(seed, math.nan) for depth in DEPTHS]
+            shown = depth_signals(rewound[arm], moved[arm]) | {"AP of this seed": own}
+            for name, values in shown.items():
+                levels.setdefault(name, []).append(pearson(values, truth))
+            drops = [a - b for a, b in itertools.pairwise(truth)]
+            for name, values in band_signals(moved[arm], gradient[arm]).items():
+                bands.setdefault(name, []).append(spearman(values, drops))
+        if levels:
+            names = list(levels), list(bands)
+            by_depth.append([init, *map(correlation, levels.values())])
+            by_band.append([init, *map(correlation, bands.values())])
+    if not by_depth:
+        return []
     return [
-        "Spearman correlation over the six depths with AP of the other seeds (mean over seeds ± "
-        "95 %); `movement` is minus the sum of 1-abs(cos) over the first k layers:",
+        "Pearson correlation over the six depths of what one k=0 trial shows with AP of the other "
+        "seeds (mean over seeds ± 95 %); `movement` is minus the sum of 1-abs(cos) over the first "
+        "k layers:",
         "",
-        *table(["start", *names], rows),
+        *table(["start", *names[0]], by_depth),
+        "Spearman correlation over the five bands of layers between two depths: mean of the band "
+        "in the k=0 trial, with the AP that freezing the band as well costs the other seeds:",
+        "",
+        *table(["start", *names[1]], by_band),
     ]
 
 
-def _signals(
-    curves: Mapping[int, Mapping[int, float]] | None, moved: Mapping[int, Sequence[float]] | None
+def depth_signals(
+    rewound: Mapping[int, Mapping[int, float]], moved: Mapping[int, Mapping[int, float]]
 ) -> dict[str, list[float]]:
-    signals: dict[str, list[float]] = {"k itself": [-float(k) for k in DEPTHS]}
-    for source, prefix in ((curves, "rewind"), (moved, "movement")):
-        steps = sorted(source) if source else []
-        for label, step in zip(("early", "end"), [*steps[-2:]], strict=False):
-            assert source is not None
-            here: Any = source[step]
-            signals[f"{prefix}, {label}"] = (
-                [here[k] for k in DEPTHS] if prefix == "rewind"
-                else [-math.fsum(here[:k]) for k in DEPTHS]
-            )  # fmt: skip
-    return signals
+    """One number a depth, that is expected to rise with AP."""
+    signals = {}
+    for label, step in zip(("early", "end"), sorted(rewound), strict=True):
+        signals[f"rewind, {label}"] = [rewound[step][k] for k in DEPTHS]
+    for label, step in zip(("early", "end"), sorted(moved)[-2:], strict=True):
+        signals[f"movement, {label}"] = [
+            -math.fsum(v for layer, v in moved[step].items() if layer <= k) for k in DEPTHS
+        ]
+    return signals | {"k itself": [-float(k) for k in DEPTHS]}
+
+
+def band_signals(
+    moved: Mapping[int, Mapping[int, float]], gradient: Mapping[int, Mapping[int, float]]
+) -> dict[str, list[float]]:
+    """One number for the layers between two depths, expected to rise with what freezing costs."""
+    early, end = sorted(moved)[-2:]
+    sources = {
+        "movement, early": moved[early],
+        "movement, end": moved[end],
+        "relative gradient, step 0": gradient[0],
+        "relative gradient, early": gradient[early],
+    }
+    return {
+        name: [statistics.fmean(layers[i] for i in range(a + 1, b + 1)) for a, b in BANDS]
+        for name, layers in sources.items()
+    }
 
 
 def _others(cell: Mapping[int, float], seed: int) -> float:
     values = [value for other, value in cell.items() if other != seed]
     return statistics.fmean(values) if values else math.nan
-
-
-def rewind_curves(name: str) -> dict[Arm, dict[int, dict[int, float]]]:
-    """Arm -> step -> rewound depth -> selection AP."""
-    curves: dict[Arm, dict[int, dict[int, float]]] = {}
-    for row in rows_of(name, "rewind"):
-        by_step = curves.setdefault(Arm.of_row(row), {})
-        by_step.setdefault(int(row["step"]), {})[int(row["rewound"])] = float(row["ap"])
-    return curves
-
-
-def early_movement(name: str) -> dict[Arm, dict[int, list[float]]]:
-    """Arm -> step -> 1 - |cos| in forward order; k=0 trials, without step 0."""
-    found: dict[Arm, dict[int, dict[int, float]]] = {}
-    for row in layer_rows(name):
-        if row["depth"] == "0" and row["step"] != "0":
-            by_step = found.setdefault(Arm.of_row(row), {})
-            by_step.setdefault(int(row["step"]), {})[int(row["index"])] = float(row["cosine"])
-    return {
-        arm: {step: [by[i] for i in sorted(by)] for step, by in by_step.items()}
-        for arm, by_step in found.items()
-    }
-
-
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN if one side is constant."""
-    x, y = _ranks(a), _ranks(b)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> Any:
-    array = np.asarray(values)
-    return np.array([(array < v).sum() + ((array == v).sum() - 1) / 2 for v in array])
-
-
-def correlation(values: Sequence[float]) -> str:
-    good = [value for value in values if not math.isnan(value)]
-    mean, half = interval(good)
-    if math.isnan(mean):
-        return ""
-    return f"{mean:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
 
 
 def write_figures(grid: Grid) -> None:
@@ -367,7 +374,7 @@ def page(name: str) -> list[str]:
     lines = [f"## {name}", "", *state(grid), *rates(grid)]
     if grid.cells:
         write_figures(grid)
-        lines += [*cells(grid), *starts(grid), *predictors(grid)]
+        lines += [*cells(grid), *starts(grid), *questions(grid), *predictors(grid)]
     return lines
 
 

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from frostline.reporting.answer import Noise
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -17,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module("grid_plan")
-    for name in ("grid_plan", "grid_table", "grid"):
+    for name in ("grid_plan", "grid_rows", "grid_table", "grid"):
         sys.modules.pop(name, None)
 
 
@@ -78,5 +80,27 @@ def test_statistics_of_the_table(plan: ModuleType) -> None:
     assert table.spearman([1, 1, 2], [1, 1, 5]) == pytest.approx(1.0)
     assert math.isnan(table.spearman([1, 2], [3, 3]))
     mean, half = table.interval([1.0, 2.0, 3.0])
-    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
+    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3), rel=1e-3))
     assert math.isnan(table.interval([1.0])[1])
+    assert table.student(9) == pytest.approx(2.262, abs=5e-4)  # printed tables
+    noise = Noise(sd=0.01, freedom=10)
+    mean, half, seeds = table.contrast({0: 0.5, 1: 0.6, 7: 0.9}, {0: 0.4, 1: 0.4}, noise)
+    assert (mean, seeds) == (pytest.approx(0.15), 2)
+    assert half == pytest.approx(2.228 * 0.01, abs=1e-5)
+    assert math.isnan(table.contrast({0: 0.5}, {0: 0.4}, Noise(math.nan, 0))[1])
+    assert table.contrast({0: 0.5}, {1: 0.4}, noise)[2] == 0
+
+
+def test_signals_of_the_table_by_hand(plan: ModuleType) -> None:
+    table = importlib.import_module("grid_table")
+    layers = dict.fromkeys(range(1, 53), 0.01)
+    moved = {0: dict.fromkeys(layers, 0.0), 5: layers, 9: {i: i / 100 for i in layers}}
+    rewound = {5: dict.fromkeys(plan.DEPTHS, 0.3), 9: {k: -k / 100 for k in plan.DEPTHS}}
+    levels = table.depth_signals(rewound, moved)
+    assert levels["rewind, end"] == [-k / 100 for k in plan.DEPTHS]
+    assert levels["movement, early"] == pytest.approx([-k / 100 for k in plan.DEPTHS])
+    assert table.pearson(levels["movement, early"], levels["k itself"]) == pytest.approx(1)
+    assert math.isnan(table.pearson(levels["rewind, early"], levels["k itself"]))
+    bands = table.band_signals(moved, {0: layers, 5: layers})
+    assert bands["movement, end"][0] == pytest.approx(0.05)  # layers 1 to 9
+    assert bands["relative gradient, step 0"] == pytest.approx([0.01] * 5)
