@@ -83,6 +83,7 @@ def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> F
     model = FasterRCNN(join(body, taps, config), **_head_arguments(config, taps, num_classes))
     if config.preset == "slim" and timm is None:
         _fold_frozen_norms(body)
+        _speed_up_pointwise(model)
     set_normalisation(model, normalisation(config))
     _keep_outputs_float32(model)
     _initialise(model, seed, given="" if timm is None else BACKBONE_PREFIX)
@@ -258,8 +259,27 @@ class _FoldedConv(nn.Conv2d):
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight = self.weight * scale.view(-1, 1, 1, 1)
         bias = norm.bias - norm.running_mean * scale
-        output: Tensor = self._conv_forward(input, weight, bias)
-        return output
+        return _convolve(self, input, weight, bias)
+
+
+class _PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution that is fast with one thread, too."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (nn.Conv2d's name for it)
+        return _convolve(self, input, self.weight, self.bias)
+
+
+def _convolve(conv: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What ``conv`` computes, with another weight; 1x1 kernels on a CPU always through oneDNN.
+
+    With one thread torch keeps them from oneDNN unless they are dilated, which costs 20 % of a
+    training step; to a kernel with a single tap dilation means nothing.
+    """
+    pointwise = conv.kernel_size == (1, 1) and features.device.type == "cpu"
+    dilation = (2, 2) if pointwise else conv.dilation
+    return nn.functional.conv2d(
+        features, weight, bias, conv.stride, conv.padding, dilation, conv.groups
+    )
 
 
 class _FoldedNorm(FrozenBatchNorm2d):  # type: ignore[misc]
@@ -276,6 +296,12 @@ def _fold_frozen_norms(body: nn.Module) -> None:
         if type(conv) is nn.Conv2d and type(norm) is FrozenBatchNorm2d and conv.bias is None:
             conv.__class__, norm.__class__ = _FoldedConv, _FoldedNorm
             conv.__dict__["folded_norm"] = norm  # not a submodule: its name must not change
+
+
+def _speed_up_pointwise(model: nn.Module) -> None:
+    for module in model.modules():
+        if type(module) is nn.Conv2d and module.kernel_size == (1, 1):
+            module.__class__ = _PointwiseConv
 
 
 def _keep_outputs_float32(model: FasterRCNN) -> None:
