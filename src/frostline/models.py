@@ -272,8 +272,8 @@ class _PointwiseConv(nn.Conv2d):
 def _convolve(conv: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What ``conv`` computes, with another weight; 1x1 kernels on a CPU always through oneDNN.
 
-    With one thread torch keeps them from oneDNN unless they are dilated, which costs 11 to 19 % of a
-    training step; to a kernel with a single tap dilation means nothing.
+    With one thread torch keeps them from oneDNN unless they are dilated, which costs 11 to 19 % of
+    a training step; to a kernel with a single tap dilation means nothing.
     """
     pointwise = conv.kernel_size == (1, 1) and features.device.type == "cpu"
     dilation = (2, 2) if pointwise else conv.dilation
