@@ -269,6 +269,16 @@ def test_a_reader_that_stops_reading(folder: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_a_full_disk_is_one_line(folder: Any, output: str) -> None:
+    command_line = f"{sys.executable} -m frostline diff 0.pth 1.pth --format {output} > /dev/full"
+    done = subprocess.run(["sh", "-c", command_line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 IMPORTS = """
 import sys
 from frostline.cli_diff.quick import run_quickly
