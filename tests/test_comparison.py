@@ -493,8 +493,9 @@ def test_noise_floor_refuses_what_it_cannot_answer(
         noise_floor(files / "before.pth", seeds, factor=0)
     less = {k: v for k, v in base.items() if not k.startswith("features.9.")}
     torch.save(less, tmp_path / "less.pth")
-    with pytest.raises(AlignmentError, match=r"in less\.pth"):
-        noise_floor(files / "before.pth", [seeds[0], tmp_path / "less.pth"])
+    for pair in ([seeds[0], tmp_path / "less.pth"], [tmp_path / "less.pth", seeds[0]]):
+        with pytest.raises(AlignmentError, match=r"in less\.pth"):
+            noise_floor(files / "before.pth", pair)
 
 
 def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
@@ -504,6 +505,32 @@ def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
     assert "not comparable" in row.note
     assert not row.moved
     assert row.to_dict()["signal"] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [(math.nan, "not finite"), (math.inf, "not finite"), (0.0, "is zero"), (1j, "type complex64")],
+)
+def test_noise_floor_of_values_without_an_angle(tmp_path: Path, value: Any, note: Any) -> None:
+    torch.save({"w": torch.ones(2, 2)}, tmp_path / "a.pth")
+    torch.save({"w": torch.full((2, 2), value)}, tmp_path / "b.pth")
+    row = noise_floor(tmp_path / "a.pth", [tmp_path / "a.pth", tmp_path / "b.pth"]).rows[0]
+    assert note in row.note
+    assert not row.moved
+
+
+def test_a_flipped_sign_does_not_count_as_a_turn(tmp_path: Path) -> None:
+    """As for two files: ``cosine`` is 1 - |cos|, which folds the sign away."""
+    tensors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    torch.save({"w": tensors}, tmp_path / "a.pth")
+    turned = -tensors
+    turned[0, 0] += 0.1
+    torch.save({"w": turned}, tmp_path / "b.pth")
+    row = noise_floor(tmp_path / "a.pth", [tmp_path / "b.pth"] * 2).rows[0]
+    want = diff(tmp_path / "a.pth", tmp_path / "b.pth").rows[0]
+    assert row.cosine == pytest.approx(want.cosine, rel=1e-6)
+    assert row.signal == pytest.approx(want.difference.angle)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
