@@ -101,6 +101,16 @@ def test_figures_and_pages(folder: Any) -> None:
     assert "conv.weight" in (folder / "x.html").read_text()
 
 
+def test_names_that_are_not_unicode(folder: Any) -> None:
+    torch.save({"half\ud800.weight": torch.ones(2, 2)}, "x.pth")
+    Path("x.pth").rename("x\udcff.pth")
+    for plot in ("x.svg", "x.png"):
+        run("x\udcff.pth", "x\udcff.pth", "x\udcff.pth", "--plot", plot, "--html", "x.html")
+    page = (folder / "x.html").read_text()
+    assert r"half\ud800.weight" in page
+    assert r"x\udcff.pth" in page
+
+
 def test_files_that_cannot_be_written(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").write_text("")
     for option, name in (("--plot", "x.svg"), ("--plot", "x.png"), ("--html", "x.html")):

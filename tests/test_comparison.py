@@ -384,6 +384,33 @@ def test_figure_files(files: Any, tmp_path: Path, suffix: Any) -> None:
         write_figure(result, tmp_path / "figure.jpg")
 
 
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_figures_of_files_that_are_all_the_same(files: Any, tmp_path: Path, suffix: Any) -> None:
+    """As a backbone that was frozen in every run."""
+    base = files / "before.pth"
+    for result in (diff(base, base), trajectory(base, [base] * 2), noise_floor(base, [base] * 2)):
+        write_figure(result, tmp_path / f"x.{suffix}")
+        assert "<svg" in page(result)
+
+
+def test_the_axis_says_what_is_counted(files: Any, seeds: Any) -> None:
+    def label(result: Any) -> str:
+        ax = Figure(figsize=(8, 3)).subplots()
+        result.plot(ax)
+        return ax.get_xlabel()
+
+    def compare(**options: Any) -> Any:
+        return diff(files / "before.pth", files / "after.pth", **options)
+
+    convolutions = "convolution, counted from the input"
+    assert label(compare()) == convolutions
+    assert label(compare(kind="norm")) == "tensor, in forward order"
+    assert label(compare(kind="all")).startswith("tensor, in forward order")
+    assert label(compare(include=["features.9.*"])) == "tensor, in forward order"
+    assert label(noise_floor(files / "before.pth", seeds)) == convolutions
+    assert label(noise_floor(files / "before.pth", seeds, kind="norm")).startswith("tensor")
+
+
 def test_public_name(files: Any) -> None:
     assert isinstance(frostline.diff(files / "before.pth", files / "after.pth"), Comparison)
 
