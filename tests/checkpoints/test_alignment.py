@@ -349,6 +349,22 @@ def test_other_blocks_are_not_other_prefixes() -> None:
     assert not align(before, after).pairs
 
 
+def test_a_missing_block_does_not_shift_the_others(mobilenet: Any) -> None:
+    """Blocks are counted to match frameworks that number them otherwise."""
+    after = {name: value for name, value in mobilenet.items() if ".9." not in name}
+    for found in (align(mobilenet, after), align(after, mobilenet)):
+        assert all(pair.before == pair.after for pair in found.pairs)
+        assert len(found.pairs) == len(after)
+    names = {f"features.{n}.conv.0.0.weight": (4, 4, 1, 1) for n in range(1, 6)}
+    assert "body.block5.conv1.weight" in neutral_names(names).values()
+    del names["features.3.conv.0.0.weight"]
+    assert not neutral_names(names)
+    names = {f"blocks.{stage}.{n}.conv_dw.weight": (4, 1, 3, 3) for stage in (0, 1) for n in (0, 1)}
+    assert len(neutral_names(names)) == 4
+    del names["blocks.1.0.conv_dw.weight"]
+    assert not neutral_names(names)
+
+
 @pytest.mark.parametrize("other", ["fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn"])
 def test_heads_that_end_alike_are_no_counterparts(detector: Any, other: str) -> None:
     with torch.device("meta"):
