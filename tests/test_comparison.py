@@ -21,7 +21,7 @@ from frostline.checkpoints import open_checkpoint
 from frostline.comparison import Comparison, diff, noise_floor, trajectory
 from frostline.comparison.drawing import lines_table, write_figure
 from frostline.comparison.page import page
-from frostline.comparison.words import number_format
+from frostline.comparison.words import notes, number_format
 from frostline.depth import layer_table
 from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
@@ -210,6 +210,13 @@ def test_kinds_and_patterns(files: Any) -> Any:
         count(kind="convs")
 
 
+def test_one_pattern_need_not_be_a_list(files: Any) -> None:
+    pair = files / "before.pth", files / "after.pth"
+    one = diff(*pair, include="features.9.*")
+    assert one.rows == diff(*pair, include=["features.9.*"]).rows
+    assert len(diff(*pair, exclude="features.9.*").rows) == 52 - len(one.rows)
+
+
 def test_norms_stand_where_their_convolution_does(files: Any) -> None:
     rows = diff(files / "before.pth", files / "after.pth", kind="norm").rows
     assert [row.index for row in rows] == sorted(row.index for row in rows)  # type: ignore[type-var]
@@ -303,9 +310,10 @@ def test_real_efficientnet_against_timm_names_equals_numpy(
     for row in result.rows:
         if row.difference.note == "both are zero":  # counters
             continue
-        u = tensors[row.name].double().numpy().ravel()
-        v = after[row.other].double().numpy().ravel()
-        plain = 1 - abs(u @ v) / math.sqrt((u @ u) * (v @ v))
+        # In float64 this formula errs by 6e-14, more or less by the number of BLAS threads.
+        u = tensors[row.name].numpy().astype(np.longdouble).ravel()
+        v = after[row.other].numpy().astype(np.longdouble).ravel()
+        plain = float(1 - abs(u @ v) / np.sqrt((u @ u) * (v @ v)))
         assert row.cosine == pytest.approx(plain, rel=1e-9, abs=1e-15)
 
 
@@ -435,6 +443,26 @@ def test_trajectory(base: Any, files: Any, tmp_path: Path) -> None:
     assert "3 steps away" in page(result)
     with pytest.raises(ConfigError, match="at least one file"):
         trajectory(files / "before.pth", [])
+
+
+def test_a_trajectory_says_what_a_step_lacks(base: Any, files: Any, tmp_path: Path) -> None:
+    less = {k: v for k, v in moved(base, 1e-3, 5).items() if not k.startswith("features.9.")}
+    less["features.8.conv.2.weight"] = torch.zeros(1, 1, 1, 1)
+    less["features.1.conv.1.weight"] = less["features.1.conv.1.weight"] * math.nan
+    torch.save(less, tmp_path / "less.pth")
+    result = trajectory(files / "before.pth", [files / "after.pth", tmp_path / "less.pth"])
+    content = result.to_dict()
+    assert content["kind"] == "conv"
+    assert content["only_before"][0] == []
+    assert "features.9.conv.2.weight" in content["only_before"][1]
+    rows = {row["name"]: row for row in content["rows"]}
+    assert rows["features.9.conv.2.weight"]["note"] == ["", "no counterpart"]
+    assert rows["features.9.conv.2.weight"]["precision"] == ["float64", None]
+    assert "shape" in rows["features.8.conv.2.weight"]["note"][1]
+    assert "not finite" in rows["features.1.conv.1.weight"]["note"][1]
+    lines = list(notes(result))
+    assert any(line.startswith("less.pth without counterpart: 18 tensors") for line in lines)
+    assert "less.pth without a number: 2 tensors (--format json)" in lines
 
 
 def unit_angle(u: Any, v: Any) -> Any:
