@@ -101,6 +101,16 @@ def test_figures_and_pages(folder: Any) -> None:
     assert "conv.weight" in (folder / "x.html").read_text()
 
 
+def test_names_that_are_not_unicode(folder: Any) -> None:
+    torch.save({"half\ud800.weight": torch.ones(2, 2)}, "x.pth")
+    Path("x.pth").rename("x\udcff.pth")
+    for plot in ("x.svg", "x.png"):
+        run("x\udcff.pth", "x\udcff.pth", "x\udcff.pth", "--plot", plot, "--html", "x.html")
+    page = (folder / "x.html").read_text()
+    assert r"half\ud800.weight" in page
+    assert r"x\udcff.pth" in page
+
+
 def test_files_that_cannot_be_written(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").write_text("")
     for option, name in (("--plot", "x.svg"), ("--plot", "x.png"), ("--html", "x.html")):
@@ -266,6 +276,16 @@ def test_as_a_command(folder: Any) -> None:
 def test_a_reader_that_stops_reading(folder: Any) -> None:
     command_line = f"{sys.executable} -m frostline diff 0.pth 1.pth --kind all | true"
     done = subprocess.run(["sh", "-c", command_line], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_a_full_disk_is_one_line(folder: Any, output: str) -> None:
+    command_line = f"{sys.executable} -m frostline diff 0.pth 1.pth --format {output} > /dev/full"
+    done = subprocess.run(["sh", "-c", command_line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
 
 

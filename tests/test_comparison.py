@@ -21,7 +21,7 @@ from frostline.checkpoints import open_checkpoint
 from frostline.comparison import Comparison, diff, noise_floor, trajectory
 from frostline.comparison.drawing import lines_table, write_figure
 from frostline.comparison.page import page
-from frostline.comparison.words import number_format
+from frostline.comparison.words import notes, number_format
 from frostline.depth import layer_table
 from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
@@ -210,6 +210,13 @@ def test_kinds_and_patterns(files: Any) -> Any:
         count(kind="convs")
 
 
+def test_one_pattern_need_not_be_a_list(files: Any) -> None:
+    pair = files / "before.pth", files / "after.pth"
+    one = diff(*pair, include="features.9.*")
+    assert one.rows == diff(*pair, include=["features.9.*"]).rows
+    assert len(diff(*pair, exclude="features.9.*").rows) == 52 - len(one.rows)
+
+
 def test_norms_stand_where_their_convolution_does(files: Any) -> None:
     rows = diff(files / "before.pth", files / "after.pth", kind="norm").rows
     assert [row.index for row in rows] == sorted(row.index for row in rows)  # type: ignore[type-var]
@@ -303,9 +310,10 @@ def test_real_efficientnet_against_timm_names_equals_numpy(
     for row in result.rows:
         if row.difference.note == "both are zero":  # counters
             continue
-        u = tensors[row.name].double().numpy().ravel()
-        v = after[row.other].double().numpy().ravel()
-        plain = 1 - abs(u @ v) / math.sqrt((u @ u) * (v @ v))
+        # In float64 this formula errs by 6e-14, more or less by the number of BLAS threads.
+        u = tensors[row.name].numpy().astype(np.longdouble).ravel()
+        v = after[row.other].numpy().astype(np.longdouble).ravel()
+        plain = float(1 - abs(u @ v) / np.sqrt((u @ u) * (v @ v)))
         assert row.cosine == pytest.approx(plain, rel=1e-9, abs=1e-15)
 
 
@@ -384,6 +392,33 @@ def test_figure_files(files: Any, tmp_path: Path, suffix: Any) -> None:
         write_figure(result, tmp_path / "figure.jpg")
 
 
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_figures_of_files_that_are_all_the_same(files: Any, tmp_path: Path, suffix: Any) -> None:
+    """As a backbone that was frozen in every run."""
+    base = files / "before.pth"
+    for result in (diff(base, base), trajectory(base, [base] * 2), noise_floor(base, [base] * 2)):
+        write_figure(result, tmp_path / f"x.{suffix}")
+        assert "<svg" in page(result)
+
+
+def test_the_axis_says_what_is_counted(files: Any, seeds: Any) -> None:
+    def label(result: Any) -> str:
+        ax = Figure(figsize=(8, 3)).subplots()
+        result.plot(ax)
+        return ax.get_xlabel()
+
+    def compare(**options: Any) -> Any:
+        return diff(files / "before.pth", files / "after.pth", **options)
+
+    convolutions = "convolution, counted from the input"
+    assert label(compare()) == convolutions
+    assert label(compare(kind="norm")) == "tensor, in forward order"
+    assert label(compare(kind="all")).startswith("tensor, in forward order")
+    assert label(compare(include=["features.9.*"])) == "tensor, in forward order"
+    assert label(noise_floor(files / "before.pth", seeds)) == convolutions
+    assert label(noise_floor(files / "before.pth", seeds, kind="norm")).startswith("tensor")
+
+
 def test_public_name(files: Any) -> None:
     assert isinstance(frostline.diff(files / "before.pth", files / "after.pth"), Comparison)
 
@@ -408,6 +443,26 @@ def test_trajectory(base: Any, files: Any, tmp_path: Path) -> None:
     assert "3 steps away" in page(result)
     with pytest.raises(ConfigError, match="at least one file"):
         trajectory(files / "before.pth", [])
+
+
+def test_a_trajectory_says_what_a_step_lacks(base: Any, files: Any, tmp_path: Path) -> None:
+    less = {k: v for k, v in moved(base, 1e-3, 5).items() if not k.startswith("features.9.")}
+    less["features.8.conv.2.weight"] = torch.zeros(1, 1, 1, 1)
+    less["features.1.conv.1.weight"] = less["features.1.conv.1.weight"] * math.nan
+    torch.save(less, tmp_path / "less.pth")
+    result = trajectory(files / "before.pth", [files / "after.pth", tmp_path / "less.pth"])
+    content = result.to_dict()
+    assert content["kind"] == "conv"
+    assert content["only_before"][0] == []
+    assert "features.9.conv.2.weight" in content["only_before"][1]
+    rows = {row["name"]: row for row in content["rows"]}
+    assert rows["features.9.conv.2.weight"]["note"] == ["", "no counterpart"]
+    assert rows["features.9.conv.2.weight"]["precision"] == ["float64", None]
+    assert "shape" in rows["features.8.conv.2.weight"]["note"][1]
+    assert "not finite" in rows["features.1.conv.1.weight"]["note"][1]
+    lines = list(notes(result))
+    assert any(line.startswith("less.pth without counterpart: 18 tensors") for line in lines)
+    assert "less.pth without a number: 2 tensors (--format json)" in lines
 
 
 def unit_angle(u: Any, v: Any) -> Any:
@@ -493,8 +548,9 @@ def test_noise_floor_refuses_what_it_cannot_answer(
         noise_floor(files / "before.pth", seeds, factor=0)
     less = {k: v for k, v in base.items() if not k.startswith("features.9.")}
     torch.save(less, tmp_path / "less.pth")
-    with pytest.raises(AlignmentError, match=r"in less\.pth"):
-        noise_floor(files / "before.pth", [seeds[0], tmp_path / "less.pth"])
+    for pair in ([seeds[0], tmp_path / "less.pth"], [tmp_path / "less.pth", seeds[0]]):
+        with pytest.raises(AlignmentError, match=r"in less\.pth"):
+            noise_floor(files / "before.pth", pair)
 
 
 def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
@@ -504,6 +560,32 @@ def test_noise_floor_of_another_shape(tmp_path: Path) -> None:
     assert "not comparable" in row.note
     assert not row.moved
     assert row.to_dict()["signal"] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [(math.nan, "not finite"), (math.inf, "not finite"), (0.0, "is zero"), (1j, "type complex64")],
+)
+def test_noise_floor_of_values_without_an_angle(tmp_path: Path, value: Any, note: Any) -> None:
+    torch.save({"w": torch.ones(2, 2)}, tmp_path / "a.pth")
+    torch.save({"w": torch.full((2, 2), value)}, tmp_path / "b.pth")
+    row = noise_floor(tmp_path / "a.pth", [tmp_path / "a.pth", tmp_path / "b.pth"]).rows[0]
+    assert note in row.note
+    assert not row.moved
+
+
+def test_a_flipped_sign_does_not_count_as_a_turn(tmp_path: Path) -> None:
+    """As for two files: ``cosine`` is 1 - |cos|, which folds the sign away."""
+    tensors = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    torch.save({"w": tensors}, tmp_path / "a.pth")
+    turned = -tensors
+    turned[0, 0] += 0.1
+    torch.save({"w": turned}, tmp_path / "b.pth")
+    row = noise_floor(tmp_path / "a.pth", [tmp_path / "b.pth"] * 2).rows[0]
+    want = diff(tmp_path / "a.pth", tmp_path / "b.pth").rows[0]
+    assert row.cosine == pytest.approx(want.cosine, rel=1e-6)
+    assert row.signal == pytest.approx(want.difference.angle)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torchvision
 
 from frostline.checkpoints import align, open_checkpoint, strip_prefixes
@@ -346,6 +347,51 @@ def test_other_blocks_are_not_other_prefixes() -> None:
     before = {"layer1.0.conv.weight": Shaped((4, 4)), "layer1.1.conv.weight": Shaped((4, 4))}
     after = {"layer1.2.conv.weight": Shaped((4, 4)), "layer1.3.conv.weight": Shaped((4, 4))}
     assert not align(before, after).pairs
+
+
+def test_a_missing_block_does_not_shift_the_others(mobilenet: Any) -> None:
+    """Blocks are counted to match frameworks that number them otherwise."""
+    after = {name: value for name, value in mobilenet.items() if ".9." not in name}
+    for found in (align(mobilenet, after), align(after, mobilenet)):
+        assert all(pair.before == pair.after for pair in found.pairs)
+        assert len(found.pairs) == len(after)
+    names = {f"features.{n}.conv.0.0.weight": (4, 4, 1, 1) for n in range(1, 6)}
+    assert "body.block5.conv1.weight" in neutral_names(names).values()
+    del names["features.3.conv.0.0.weight"]
+    assert not neutral_names(names)
+    names = {f"blocks.{stage}.{n}.conv_dw.weight": (4, 1, 3, 3) for stage in (0, 1) for n in (0, 1)}
+    assert len(neutral_names(names)) == 4
+    del names["blocks.1.0.conv_dw.weight"]
+    assert not neutral_names(names)
+
+
+@pytest.mark.parametrize("other", ["fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn"])
+def test_heads_that_end_alike_are_no_counterparts(detector: Any, other: str) -> None:
+    with torch.device("meta"):
+        model = getattr(torchvision.models.detection, other)(weights=None, weights_backbone=None)
+    found = align(detector, shapes(model))
+    assert {pair.how for pair in found.pairs} <= {"same", "framework"}
+    body = [name for name in detector if name.startswith("backbone.body.")]
+    assert {pair.before for pair in found.pairs} >= set(body)
+
+
+def test_heads_of_language_models_are_no_counterparts() -> None:
+    body = {f"roberta.layer.{n}.query.weight": Shaped((4, 4)) for n in range(3)}
+    heads = "roberta.pooler.dense.weight", "lm_head.dense.weight"
+    before = body | {name: Shaped((4, 4)) for name in heads}
+    found = align(before, body | {"classifier.dense.weight": Shaped((4, 4))})
+    assert [pair.before for pair in found.pairs] == list(body)
+    assert found.only_before == heads
+    assert found.only_after == ("classifier.dense.weight",)
+
+
+def test_a_prefix_of_paired_names_holds_for_the_others_too() -> None:
+    """timm's ResNets with a deep stem, of which the key maps know all but the stem."""
+    names = ["conv1.0.weight", "conv1.3.weight", *(f"layer1.0.conv{n}.weight" for n in (1, 2, 3))]
+    after = {name: Shaped((4, 4, 3, 3)) for name in names}
+    before = {f"backbone.body.{name}": value for name, value in after.items()}
+    found = align(before | {"rpn.head.conv.weight": Shaped((4, 4, 1, 1))}, after)
+    assert [pair.how for pair in found.pairs] == ["suffix"] * 2 + ["framework"] * 3
 
 
 def test_shape_is_a_check() -> None:

@@ -157,6 +157,17 @@ def test_mmengine_and_lightning_extras(tmp_path: Path) -> None:
     assert_equal(checkpoint, state_dict())
 
 
+def test_what_torch_itself_takes_for_data_is_no_call(tmp_path: Path) -> None:
+    """A training checkpoint as torchvision's references and mmengine write it."""
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[16, 22])
+    assert type(schedule.state_dict()["milestones"]).__name__ == "Counter"
+    saved = {"model": state_dict(), "lr_scheduler": schedule.state_dict(), "epoch": 3}
+    torch.save(saved | {"more": [bytearray(b"ab"), 1 + 2j]}, tmp_path / "w.pth")
+    torch.load(tmp_path / "w.pth", weights_only=True)
+    assert_equal(open_checkpoint(tmp_path / "w.pth"), state_dict())
+
+
 def test_mmengine_message_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its history buffers hold a table of their own methods, pickled as calls of getattr."""
     name = "mmengine.logging.history_buffer"

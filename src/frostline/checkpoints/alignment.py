@@ -1,7 +1,8 @@
 """Which tensor of one file is which tensor of another, without guessing.
 
 In this order: names the user maps; names that known frameworks give to the same tensor; equal
-names; names equal without wrapper prefixes; names equal but for a prefix that many tensors share.
+names; names equal without wrapper prefixes; names equal but for a prefix that many tensors share
+(as many as the rules before have paired, or what is left has no counterpart).
 All these must agree in shape. Equal names of different shape that are left over become a pair too
 (a replaced head), which is not comparable.
 """
@@ -175,9 +176,23 @@ class _Matcher:
                 self.pair(name, other, how)
 
     def by_prefix(self, before: dict[str, str], after: dict[str, str]) -> None:
-        """Pair what is equal but for a prefix, the most common prefix first."""
+        """Pair what is equal but for a prefix, the most common prefix first.
+
+        A prefix must explain as many tensors as are paired by their names, these included: where
+        most names fit, what is left are heads of two kinds that happen to end alike, not another
+        wrapper.
+        """
+        known = [
+            _differing_prefixes(before.get(name, name), after.get(other, other))
+            for name, (other, how) in self.found.items()
+            if how != "map"
+        ]
         while self.open:
-            votes = self._votes(before, after)
+            votes = {
+                key: pairs
+                for key, pairs in self._votes(before, after).items()
+                if len(pairs) + known.count(key) >= len(known)
+            }
             if not votes:
                 return
             (old, new), pairs = max(votes.items(), key=lambda item: len(item[1]))

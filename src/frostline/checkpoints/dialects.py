@@ -104,7 +104,12 @@ def _predictor_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:
 
 
 def _count_parts(parts: Mapping[str, _Part], tensors: Mapping[str, Shape]) -> dict[str, str]:
-    """Blocks numbered from 1, and the convolutions and norms within each likewise."""
+    """Blocks numbered from 1, and the convolutions and norms within each likewise.
+
+    None where a block is missing: every number behind it would be another file's neighbour.
+    """
+    if not _without_gaps({part.block for part in parts.values()}):
+        return {}
     blocks = {key: i for i, key in enumerate(sorted({p.block for p in parts.values()}), start=1)}
     settled = {name: _settle(part, name, tensors) for name, part in parts.items()}
     ranks: dict[tuple[tuple[int, ...], str], list[tuple[int, ...]]] = {}
@@ -119,6 +124,19 @@ def _count_parts(parts: Mapping[str, _Part], tensors: Mapping[str, Shape]) -> di
         f"{ranks[part.block, part.kind].index(part.rank) + 1}.{part.param}"
         for name, part in settled.items()
     }
+
+
+def _without_gaps(blocks: set[tuple[int, ...]]) -> bool:
+    """Whether stages, and the blocks within each, have all numbers from the first one on.
+
+    The first block of a network may be 0 or 1, that of a stage is 0.
+    """
+    stages: dict[tuple[int, ...], set[int]] = {}
+    for *stage, block in blocks:
+        stages.setdefault(tuple(stage), set()).add(block)
+    runs = [*stages.values(), {stage[0] for stage in stages if stage}]
+    whole = all(max(run) - min(run) < len(run) for run in runs if run)
+    return whole and all(min(found) == 0 for stage, found in stages.items() if stage)
 
 
 def _settle(part: _Part, name: str, tensors: Mapping[str, Shape]) -> _Part:

@@ -68,6 +68,7 @@ class NdArray:
 
 _STAND_INS: Final = frozenset(
     {
+        "__builtin__.bytearray", "__builtin__.complex", "builtins.bytearray", "builtins.complex",
         "copy_reg.__newobj__", "copyreg.__newobj__",
         "copy_reg._reconstructor", "copyreg._reconstructor",
         "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone",
@@ -281,6 +282,7 @@ def _bound_method(owner: Any, name: Any) -> StandIn:
 _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     **_TORCH,
     "_codecs.encode": _encode,
+    "collections.Counter": _ordered,  # the milestones of a MultiStepLR
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _default,
     "collections.deque": _sequence,

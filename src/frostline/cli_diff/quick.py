@@ -94,4 +94,8 @@ def run_quickly(arguments: Sequence[str]) -> int | None:
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:  # a disk that is full; 1 would say that --fail-above found something
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(f"error: {one_line(error)}; check the path, its rights and the disk\n")
+        code = FrostlineError.exit_code
     return code

@@ -112,7 +112,8 @@ def _write_files(result: "Result", request: Request) -> None:
         from frostline.records import atomic_write
 
         with atomic_write(request.html) as temporary:
-            temporary.write_text(page(result), encoding="utf-8")
+            # File and tensor names may hold half of a surrogate pair.
+            temporary.write_text(page(result), encoding="utf-8", errors="backslashreplace")
 
 
 def _map_rows(request: Request, renames: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

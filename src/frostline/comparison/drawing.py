@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.comparison.floor import NoiseFloor
+from frostline.comparison.floor import LayerFloor, NoiseFloor
 from frostline.comparison.pairs import Comparison, TensorDifference
 from frostline.comparison.steps import Trajectory
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, printable
 from frostline.figures import (
     LIGHT,
     DifferenceTable,
@@ -45,7 +45,8 @@ def lines_table(lines: Lines) -> DifferenceTable:
     profiles = {}
     for number, (label, rows) in enumerate(lines, start=1):
         values = {row.name: row.cosine for row in rows}
-        name = label if label not in profiles else f"{label} ({number})"
+        name = printable(label)  # fonts have no half of a surrogate pair
+        name = name if name not in profiles else f"{name} ({number})"
         profiles[name] = [
             [
                 {
@@ -63,22 +64,25 @@ def lines_table(lines: Lines) -> DifferenceTable:
 def draw(ax: "Axes", lines: Lines, *, theme: Theme = LIGHT) -> None:
     """Draw a line for each comparison on ``ax``, logarithmic, with stage marks."""
     draw_differences(ax, lines_table(lines), theme=theme)
-    _name_axis(ax, lines)
+    _name_axis(ax, lines[0][1])
 
 
-def _name_axis(ax: "Axes", lines: Lines) -> None:
-    rows = lines[0][1]
-    inside = sum(row.index is not None for row in rows)
-    if inside == 0:
+def _name_axis(ax: "Axes", rows: Sequence[TensorDifference] | Sequence[LayerFloor]) -> None:
+    """Say what is counted: convolutions only where each of them, and nothing else, has a place."""
+    inside = [row.index for row in rows if row.index is not None]
+    if not inside:
         ax.set_xlabel("tensor, in file order")
-    elif inside < len(rows):
-        ax.set_xlabel("convolution, counted from the input; behind the backbone in file order")
+        return
+    counted = inside == list(range(1, len(inside) + 1))
+    name = "convolution, counted from the input" if counted else "tensor, in forward order"
+    behind = "; behind the backbone in file order" if len(inside) < len(rows) else ""
+    ax.set_xlabel(name + behind)
 
 
 def draw_floor(ax: "Axes", result: NoiseFloor, *, theme: Theme = LIGHT) -> None:
     """Draw signal, c x floor and the control's angle in degrees against the layer on ``ax``."""
-    table = _floor_table(result)
-    draw_differences(ax, table, theme=theme)
+    draw_differences(ax, _floor_table(result), theme=theme)
+    _name_axis(ax, result.rows)
 
 
 def _floor_table(result: NoiseFloor) -> DifferenceTable:
@@ -112,11 +116,12 @@ def _figure(
 ) -> Any:
     if isinstance(result, NoiseFloor):
         figure = differences_figure(_floor_table(result), theme=theme, shape=shape)
+        _name_axis(figure.axes[0], result.rows)
     else:
         steps = result.steps if isinstance(result, Trajectory) else (result,)
         lines = [(step.after, step.rows) for step in steps]
         figure = differences_figure(lines_table(lines), theme=theme, shape=shape)
-        _name_axis(figure.axes[0], lines)
+        _name_axis(figure.axes[0], lines[0][1])
     return figure
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from frostline.checkpoints import Checkpoint
+from frostline.checkpoints import Checkpoint, TensorRef
 from frostline.checkpoints.messages import shown
 from frostline.comparison.selection import (
     Files,
@@ -175,8 +175,12 @@ def noise_floor(
     ends = [as_checkpoint(seed, section) for seed in seeds]
     extra = [as_checkpoint(control, section)] if control is not None else []
     matched = [match(start, end, renames=renames, model=model) for end in (*ends, *extra)]
-    chosen, _ = select(matched[0], kind, include, exclude)
+    chosen, kind = select(matched[0], kind, include, exclude)
     names = [{pair.before: pair.after for pair in files.alignment.pairs} for files in matched]
+    for files in matched[1 : len(seeds)]:  # what the first seed lacks would go unnoticed
+        for item in select(files, kind, include, exclude)[0]:
+            if item.pair.before not in names[0]:
+                raise _lacking(item.pair.before, matched[0])
     rows = tuple(_row(item, matched, names, len(seeds), factor) for item in chosen)
     backbone = matched[0].backbone
     return NoiseFloor(
@@ -202,19 +206,17 @@ def _row(
     arrays = []
     for files, other in zip(matched, names, strict=True):
         if name not in other:
-            raise AlignmentError(
-                f"expected {shown(name)} in every file, got none in {files.after.path.name}; "
-                "compare runs of one training, or leave it out with --exclude"
-            )
+            raise _lacking(name, files)
         arrays.append(files.after[other[name]])
     nan = math.nan
-    note = _unusable(ref.shape, arrays)
-    numbers = (
-        (nan, nan, nan, nan, None)
-        if note
-        else _angles(ref.read(), [a.read() for a in arrays], seeds)
-    )
-    signal, floor, agreement, cosine, control = numbers
+    signal, floor, agreement, cosine, control = nan, nan, nan, nan, None
+    note = _unusable([ref, *arrays])
+    if not note:
+        base, *ends = (a.read() for a in (ref, *arrays))
+        note = _not_finite([base, *ends])
+    if not note:
+        signal, floor, agreement, cosine, control = _angles(base, ends, seeds)
+        note = "it is zero in one of the files" if math.isnan(signal + floor) else ""
     threshold = 2 * math.sin(math.radians(min(factor * floor, 180.0)) / 2) ** 2
     return LayerFloor(
         name=name,
@@ -232,11 +234,25 @@ def _row(
     )
 
 
-def _unusable(shape: tuple[int, ...], others: Sequence[Any]) -> str:
-    for other in others:
-        if other.shape != shape:
-            return f"not comparable: shape {list(shape)} against {list(other.shape)}"
+def _lacking(name: str, files: Files) -> AlignmentError:
+    return AlignmentError(
+        f"expected {shown(name)} in every file, got none in {files.after.path.name}; "
+        "compare runs of one training, or leave it out with --exclude"
+    )
+
+
+def _unusable(tensors: Sequence[TensorRef]) -> str:
+    shape = tensors[0].shape
+    for tensor in tensors:
+        if tensor.shape != shape:
+            return f"not comparable: shape {list(shape)} against {list(tensor.shape)}"
+        if tensor.dtype.startswith("complex"):
+            return f"not comparable: type {tensor.dtype}"
     return "" if math.prod(shape) else "not comparable: it has no elements"
+
+
+def _not_finite(values: Sequence[npt.NDArray[Any]]) -> str:
+    return "" if all(np.isfinite(value).all() for value in values) else "a value is not finite"
 
 
 def _angles(
@@ -253,7 +269,7 @@ def _angles(
     floor = math.sqrt(sum(a * a for a in between) / len(pairs)) / math.sqrt(2 * seeds)
     with np.errstate(divide="ignore", invalid="ignore"):
         agreement = float(np.mean([dd[s, t] / np.sqrt(dd[s, s] * dd[t, t]) for s, t in pairs]))
-    cosine = sum(2 * math.sin(math.radians(a) / 2) ** 2 for a in each[:seeds]) / seeds
+    cosine = sum(2 * math.sin(math.radians(min(a, 180 - a)) / 2) ** 2 for a in each[:seeds]) / seeds
     return signal, floor, agreement, cosine, each[seeds] if len(each) > seeds else None
 
 

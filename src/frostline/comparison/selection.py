@@ -123,6 +123,8 @@ def select(
         AlignmentError: nothing is left to compare.
         ConfigError: an unknown kind.
     """
+    # A text alone is one pattern, not as many as it has letters.
+    include, exclude = ([x] if isinstance(x, str) else x for x in (include, exclude))
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"expected a kind of {', '.join(KINDS)}, got {kind!r}")
     kinds = {
@@ -162,9 +164,10 @@ def _wanted(pair: TensorPair, include: Sequence[str], exclude: Sequence[str]) ->
 
 def _nothing(files: Files, kind: str) -> str:
     if files.alignment.pairs:
+        advice = "check the patterns" if kind == "all" else "use --kind all, or check the patterns"
         return (
             f"expected tensors of kind {kind!r} that fit the patterns, got none of "
-            f"{len(files.alignment.pairs)} matched; use --kind all, or check the patterns"
+            f"{len(files.alignment.pairs)} matched; {advice}"
         )
     some = [", ".join(map(shown, list(x)[:_SHOWN])) for x in (files.before, files.after)]
     return (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Trajectory", "trajectory"]
 
+_ABSENT = "no counterpart"
+
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
@@ -31,15 +33,21 @@ class Trajectory:
     steps: tuple[Comparison, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: a row for each tensor with its 1 - |cos| at every step."""
+        """Plain values for JSON: a row for each tensor with its 1 - |cos| at every step.
+
+        ``only_before`` and ``only_after`` have a list for each step, and so has what a row lists.
+        """
         values = [{row.name: row.to_dict() for row in step.rows} for step in self.steps]
         names = list(dict.fromkeys(row.name for step in self.steps for row in step.rows))
         first = {name: next(v[name] for v in values if name in v) for name in names}
         return {
             "base": self.base,
             "steps": [step.after for step in self.steps],
+            "kind": self.steps[0].kind,
             "architecture": self.steps[0].architecture,
             "order": self.steps[0].order,
+            "only_before": [list(step.only_before) for step in self.steps],
+            "only_after": [list(step.only_after) for step in self.steps],
             "rows": [
                 {
                     **{
@@ -47,8 +55,9 @@ class Trajectory:
                     },
                     **{
                         key: [v[name][key] if name in v else None for v in values]
-                        for key in ("cosine", "angle", "relative_l2", "norm_ratio")
+                        for key in ("cosine", "angle", "relative_l2", "norm_ratio", "precision")
                     },
+                    "note": [v[name]["note"] if name in v else _ABSENT for v in values],
                 }
                 for name in names
             ],

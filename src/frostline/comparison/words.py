@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from frostline.errors import printable
+
 if TYPE_CHECKING:
     from frostline.comparison import Comparison, NoiseFloor, Trajectory
 
@@ -14,7 +16,8 @@ _PLAIN: Final = (1e-3, 1e4)  # numbers between these are as short without a powe
 
 def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
     """Order, eps, precision, and what has no counterpart; a line each."""
-    first: Any = result.steps[0] if hasattr(result, "steps") else result
+    steps: Any = result.steps if hasattr(result, "steps") else (result,)
+    first = steps[0]
     if first.order == "forward":
         yield f"forward order of {first.architecture}, recognised by its names"
     else:
@@ -22,13 +25,20 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
     if hasattr(first, "factor"):
         yield f"{len(first.moved)} of {len(first.rows)} moved: signal > {first.factor:g} x floor"
         return
-    if first.eps is not None:
+    if first.eps is not None and len(steps) == 1:  # of several, nothing folded is shown
         yield f"folded with BatchNorm eps {first.eps:g} (--eps if the model has another)"
-    if any(row.precision == "float32" for row in first.rows):
+    if any(row.precision == "float32" for step in steps for row in step.rows):
         yield "16-bit weights: float32 sums within pieces, errors to 1e-6 (--exact: float64)"
-    left = len(first.only_before), len(first.only_after)
-    if any(left):
-        yield f"without counterpart: {left[0]} tensors before, {left[1]} after (--format json)"
+    for step in steps:
+        left = len(step.only_before), len(step.only_after)
+        name = f"{printable(step.after)} " if len(steps) > 1 else ""
+        if any(left):
+            yield (
+                f"{name}without counterpart: {left[0]} tensors before, {left[1]} after "
+                "(--format json)"
+            )
+        if name and step.incomparable:
+            yield f"{name}without a number: {len(step.incomparable)} tensors (--format json)"
 
 
 def number_format(values: Iterable[object]) -> Callable[[float], str]:

@@ -33,6 +33,7 @@ __all__ = [
 
 Quantity = Literal["cosine", "angle", "folded"]
 _ABOVE_ONE = 1.3  # end of an axis of 1 - |cos|, which has no value above 1
+_ALL_ZERO = (1e-16, 1.0)  # limits where nothing but zeros is drawn
 
 #: What the vertical axis of Figure 2 says.
 QUANTITIES: Mapping[Quantity, str] = {
@@ -241,6 +242,8 @@ def draw_differences(
         _mark_zeros(ax, positions, line.mean, color, log)
     if log:
         ax.set_yscale("log")
+        if not any(value > 0 for line in table.lines for value in line.high):
+            ax.set_ylim(*_ALL_ZERO)  # matplotlib finds no limits by itself
         _show_a_decade(ax, math.inf if table.quantity == "angle" else _ABOVE_ONE)
     else:
         ax.set_ylim(bottom=0)
