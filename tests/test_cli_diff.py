@@ -314,3 +314,35 @@ def test_imports_are_counted(folder: Any, output: str) -> None:
     assert not {"frostline.difference.layers", "frostline.figures"} & ours
     if output != "table":
         assert not {name for name in loaded if name.startswith("rich")}
+
+
+def test_a_vanished_layer_fails_unless_left_out(folder: Any) -> None:
+    torch.save({k: v for k, v in net(0).items() if k != "fc.weight"}, "cut.pth")
+    torch.save(net(0) | {"new.weight": torch.ones(2, 2)}, "grown.pth")
+    cut = ("0.pth", "cut.pth", "--kind", "all", "--fail-above", "1")
+    result = run(*cut)
+    assert result.exit_code == 1
+    assert "1 tensors have no counterpart, the first: fc.weight" in result.stderr
+    assert run(*cut, "--exclude", "fc*").exit_code == 0
+    assert run("0.pth", "cut.pth", "--fail-above", "1").exit_code == 0  # of another kind
+    assert run("0.pth", "grown.pth", "--kind", "all", "--fail-above", "1").exit_code == 0
+
+
+def test_remarks_say_which_part_and_what_was_left_out(folder: Any) -> None:
+    torch.save({"model": net(1), "ema": net(2), "optimizer": {"m": torch.ones(2)}}, "both.pth")
+    remarks = run("0.pth", "both.pth").stderr
+    assert "both.pth: part model; it also has ema, optimizer (--section)" in remarks
+    assert "1 of 3 matched tensors compared, kind conv (--kind)" in remarks
+    other = json.loads(run("0.pth", "both.pth", "--section", "ema", "--format", "json").stdout)
+    assert other["sections"] == [[], ["ema", "model", "optimizer"]]
+    want = json.loads(run("0.pth", "2.pth", "--format", "json").stdout)
+    assert other["rows"] == want["rows"]
+    steps = ("0.pth", "both.pth", "--section", "ema", "--format", "json")
+    first = json.loads(run(steps[0], "1.pth", *steps[1:]).stdout)["rows"][0]["cosine"]
+    assert first[1] == want["rows"][0]["cosine"]
+
+
+def test_remarks_say_what_was_guessed(folder: Any) -> None:
+    torch.save({f"wrapped.up.{name}": value for name, value in net(1).items()}, "other.pth")
+    assert "2 of 2 matched by how their names end" in run("0.pth", "other.pth").stderr
+    assert "names end" not in run("0.pth", "1.pth").stderr

@@ -228,6 +228,16 @@ def test_everything_else_when_there_are_no_convolutions(tmp_path: Path) -> None:
     assert diff(tmp_path / "a.pth", tmp_path / "a.pth").kind == "all"
 
 
+def test_everything_where_convolutions_are_few(tmp_path: Path) -> None:
+    """Tokens and tables of positions, with a first dimension of 1, are no convolutions."""
+    tensors: dict[str, Any] = {f"block.{i}.weight": torch.randn(4, 4) for i in range(3)}
+    tensors |= {"cls_token": torch.randn(1, 1, 4), "pos_embed": torch.randn(1, 5, 4)}
+    torch.save(tensors | {"patch.weight": torch.randn(4, 3, 2, 2)}, tmp_path / "vit.pth")
+    vit = tmp_path / "vit.pth"
+    assert {row.name for row in diff(vit, vit).rows} == {*tensors, "patch.weight"}
+    assert [row.name for row in diff(vit, vit, kind="conv").rows] == ["patch.weight"]
+
+
 def test_what_has_no_counterpart_is_listed_and_other_shapes_are_not_comparable(
     tmp_path: Path,
 ) -> None:

@@ -36,7 +36,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
     Args:
         where: file name for messages.
         root: what the file holds.
-        wanted: a key to take instead of the usual ones.
+        wanted: a key to take instead of the usual ones; a flat state dict is taken whole.
 
     Raises:
         CheckpointError: nothing there holds tensors, or several unknown parts do.
@@ -49,14 +49,15 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
         if isinstance(key, str) and not isinstance(value, Leaf) and _holds_tensors(value)
     }
     names = tuple(parts)
-    if wanted is not None:
+    flat = any(isinstance(value, Leaf) for value in root.values())
+    if wanted is not None and not (flat and wanted not in parts):
         if wanted not in parts:
             raise _no_section(where, f"a part named {shown(wanted)}", names)
         return wanted, parts[wanted], names
     for key in _KNOWN:
         if key in parts:
             return key, parts[key], names
-    if any(isinstance(value, Leaf) for value in root.values()):
+    if flat:
         return "", root, names
     if not names:
         raise CheckpointError(
@@ -71,7 +72,8 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
 def _no_section(where: str, expected: str, names: tuple[str, ...]) -> CheckpointError:
     found = ", ".join(shown(name) for name in names[:12]) if names else "none"
     return CheckpointError(
-        f"{where}: expected {expected}, got {found}; name the part that holds the weights"
+        f"{where}: expected {expected}, got {found}; "
+        "name the part that holds the weights (--section)"
     )
 
 

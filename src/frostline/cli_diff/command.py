@@ -82,7 +82,7 @@ def diff(
     ),
     fail_above: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Exit 1 if any 1-|cos| is above X or not comparable."),
+        typer.Option(metavar="X", help="Exit 1 if any 1-|cos| is above X, not comparable or gone."),
     ] = None,
 ) -> None:
     """Compare weight files layer by layer: 1 - |cos|, angle, relative L2, BatchNorm drift."""

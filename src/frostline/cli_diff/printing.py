@@ -39,7 +39,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
 
 
 def say_what_is_above(result: "Result", limit: float) -> bool:
-    """Whether a value is above the limit, or missing; says so on stderr."""
+    """Whether a value is above the limit, or not there to be compared; says so on stderr."""
     steps: Any = getattr(result, "steps", (result,))
     rows = [row for step in steps for row in step.rows]
     bad = [row for row in rows if not row.cosine <= limit]  # NaN is not <= anything
@@ -48,7 +48,13 @@ def say_what_is_above(result: "Result", limit: float) -> bool:
             f"{len(bad)} of {len(rows)} values are above {limit:g} or not comparable, "
             f"the first: {printable(bad[0].name)}\n"
         )
-    return bool(bad)
+    gone = [name for step in steps for name in getattr(step, "missing", ())]
+    if gone:
+        sys.stderr.write(
+            f"{len(gone)} tensors have no counterpart, the first: {printable(gone[0])}; "
+            "leave out by --exclude what may go\n"
+        )
+    return bool(bad or gone)
 
 
 def _print_json(content: Mapping[str, Any]) -> None:

@@ -118,12 +118,11 @@ def _write_files(result: "Result", request: Request) -> None:
 
 def _map_rows(request: Request, renames: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Which name of the first file was matched to which of each other file, and how."""
-    from frostline.comparison.selection import as_checkpoint, match
+    from frostline.comparison.selection import as_checkpoints, match
 
-    before = as_checkpoint(request.base, request.section)
+    before, *others = as_checkpoints([request.base, *request.others], request.section)
     rows: list[dict[str, Any]] = []
-    for other in request.others:
-        after = as_checkpoint(other, request.section)
+    for other, after in zip(request.others, others, strict=True):
         found = match(before, after, renames=renames, model=request.model).alignment
         file = {"file": other.name} if len(request.others) > 1 else {}
         rows += [file | {"before": p.before, "after": p.after, "how": p.how} for p in found.pairs]

@@ -24,7 +24,7 @@ from frostline.comparison.selection import (
     Files,
     Kind,
     Selected,
-    as_checkpoint,
+    as_checkpoints,
     distinct_names,
     match,
     select,
@@ -171,10 +171,10 @@ def noise_floor(
         raise ConfigError(f"expected two or more seeds after the base, got {len(seeds)}")
     if not factor > 0:
         raise ConfigError(f"expected a factor above 0, got {factor}")
-    start = as_checkpoint(base, section)
-    ends = [as_checkpoint(seed, section) for seed in seeds]
-    extra = [as_checkpoint(control, section)] if control is not None else []
-    matched = [match(start, end, renames=renames, model=model) for end in (*ends, *extra)]
+    extra = [control] if control is not None else []
+    start, *every = as_checkpoints([base, *seeds, *extra], section)
+    ends = every[: len(seeds)]
+    matched = [match(start, end, renames=renames, model=model) for end in every]
     chosen, kind = select(matched[0], kind, include, exclude)
     names = [{pair.before: pair.after for pair in files.alignment.pairs} for files in matched]
     for files in matched[1 : len(seeds)]:  # what the first seed lacks would go unnoticed
@@ -186,7 +186,7 @@ def noise_floor(
     return NoiseFloor(
         base=start.path.name,
         seeds=distinct_names(ends),
-        control=extra[0].path.name if extra else None,
+        control=every[-1].path.name if extra else None,
         factor=factor,
         rows=rows,
         architecture=backbone.table.architecture if backbone else None,

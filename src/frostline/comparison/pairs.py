@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from frostline.checkpoints import Checkpoint, TensorRef
 from frostline.checkpoints.streaming import PairReader, Precision
-from frostline.comparison.selection import Files, Kind, Selected, as_checkpoint, match, select
+from frostline.comparison.selection import (
+    Files,
+    Kind,
+    Selected,
+    as_checkpoints,
+    match,
+    missing,
+    select,
+)
 from frostline.depth import ConvLayer, published_eps
 from frostline.difference import (
     Difference,
@@ -106,6 +114,10 @@ class Comparison:
         only_after: tensors of the second file without counterpart, of any kind.
         matched: how each pair was found: ``same``, ``wrapper``, ``framework``, ``suffix``, ``map``
             -> number of pairs.
+        missing: those of ``only_before`` that would have been compared, being of the kind and
+            fitting the patterns.
+        sections: for each file the part that was compared, and the other parts with tensors; of
+            ``model`` and ``ema`` in one file the first is taken unless ``section`` says otherwise.
     """
 
     before: str
@@ -118,6 +130,8 @@ class Comparison:
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
     matched: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    sections: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @property
     def largest(self) -> float:
@@ -140,6 +154,8 @@ class Comparison:
             "order": self.order,
             "eps": self.eps,
             "matched": dict(self.matched),
+            "sections": [list(parts) for parts in self.sections],
+            "missing": list(self.missing),
             "only_before": list(self.only_before),
             "only_after": list(self.only_after),
             "rows": [row.to_dict() for row in self.rows],
@@ -177,15 +193,16 @@ def diff(
     Args:
         before: file, folder or opened checkpoint before training.
         after: the same after training.
-        kind: ``conv``, ``linear``, ``norm`` or ``all`` tensors; None: convolutions if there are
-            any, else all.
+        kind: ``conv``, ``linear``, ``norm`` or ``all`` tensors; None: convolutions, or all where
+            there are more than twice as many matrices (transformers).
         include: shell patterns; only tensors with a name that fits one.
         exclude: shell patterns; no tensors with a name that fits one.
         renames: (old, new) pairs for names that do not match by themselves (see ``align``).
         model: the backbone, where it should not be recognised by itself.
         eps: of the BatchNorms, for the folded difference; None: torchvision's for the recognised
             backbone. (torchvision's COCO_V1 detectors use 0.)
-        section: the part to compare in files with several (``model``, ``ema`` ...).
+        section: the part to compare in files with several (``model``, ``ema`` ...); a file that
+            is one flat state dict has no parts, and is taken whole.
         exact: float64 sums for 16-bit storage too.
 
     Raises:
@@ -197,9 +214,7 @@ def diff(
         >>> result.rows[0].name, result.rows[0].cosine  # doctest: +SKIP
         ('backbone.body.conv1.weight', 3.1e-05)
     """
-    files = match(
-        as_checkpoint(before, section), as_checkpoint(after, section), renames=renames, model=model
-    )
+    files = match(*as_checkpoints([before, after], section), renames=renames, model=model)
     chosen, kind = select(files, kind, include, exclude)
     architecture = files.backbone.table.architecture if files.backbone else None
     if eps is None and architecture is not None:
@@ -216,7 +231,16 @@ def diff(
         only_before=files.alignment.only_before,
         only_after=files.alignment.only_after,
         matched=_count(pair.how for pair in files.alignment.pairs),
+        missing=missing(files, kind, include, exclude),
+        sections=(_sections(files.before), _sections(files.after)),
     )
+
+
+def _sections(file: Checkpoint) -> tuple[str, ...]:
+    """The part that was taken, then the others; none where the file is one state dict."""
+    if not file.section:
+        return ()
+    return (file.section, *(name for name in file.sections if name != file.section))
 
 
 def _count(words: Iterable[str]) -> dict[str, int]:

@@ -8,17 +8,18 @@ from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open
 from frostline.checkpoints.architectures import Backbone, find_backbone
 from frostline.checkpoints.messages import shown
 from frostline.depth import ConvLayer
-from frostline.errors import AlignmentError, ConfigError
+from frostline.errors import AlignmentError, CheckpointError, ConfigError
 
 __all__ = [
     "KINDS",
     "Files",
     "Kind",
     "Selected",
-    "as_checkpoint",
+    "as_checkpoints",
     "distinct_names",
     "kind_of",
     "match",
+    "missing",
     "select",
 ]
 
@@ -45,11 +46,24 @@ class Files(NamedTuple):
     backbone: Backbone | None
 
 
-def as_checkpoint(source: str | Path | Checkpoint, section: str | None = None) -> Checkpoint:
-    """A path opened; an opened file as it is."""
-    if isinstance(source, Checkpoint):
-        return source
-    return open_checkpoint(source, section=section)
+def as_checkpoints(
+    sources: Sequence[str | Path | Checkpoint], section: str | None = None
+) -> list[Checkpoint]:
+    """Paths opened; opened files as they are.
+
+    Raises:
+        CheckpointError: a file cannot be read, or none of those opened here has the section.
+    """
+    files = [
+        source if isinstance(source, Checkpoint) else open_checkpoint(source, section=section)
+        for source in sources
+    ]
+    if section is not None and all(file.section != section for file in files):
+        raise CheckpointError(
+            f"expected a part named {shown(section)} (--section), got none in "
+            f"{', '.join(file.path.name for file in files)}"
+        )
+    return files
 
 
 def distinct_names(files: Sequence[Checkpoint]) -> tuple[str, ...]:
@@ -96,7 +110,8 @@ def kind_of(tensors: Mapping[str, object], name: str, shape: Sequence[int]) -> s
         shape: its sizes.
     """
     if len(shape) > _MATRIX:
-        return "conv"
+        # A class token or table of positions (1, N, C) is no convolution.
+        return "other" if len(shape) == _MATRIX + 1 and shape[0] == 1 else "conv"
     if len(shape) == _MATRIX:
         return "linear"
     module, _, part = name.rpartition(".")
@@ -115,7 +130,8 @@ def select(
 
     Args:
         files: the matched files.
-        kind: what to compare; None: convolutions if there are any, else everything.
+        kind: what to compare; None: convolutions, or everything where there are more than twice as
+            many matrices (transformers).
         include: shell patterns, of which a name must fit one (if any are given).
         exclude: shell patterns, of which a name must fit none.
 
@@ -123,8 +139,6 @@ def select(
         AlignmentError: nothing is left to compare.
         ConfigError: an unknown kind.
     """
-    # A text alone is one pattern, not as many as it has letters.
-    include, exclude = ([x] if isinstance(x, str) else x for x in (include, exclude))
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"expected a kind of {', '.join(KINDS)}, got {kind!r}")
     kinds = {
@@ -132,11 +146,14 @@ def select(
         for pair in files.alignment.pairs
     }
     if kind is None:
-        kind = "conv" if "conv" in kinds.values() else "all"
+        found = list(kinds.values())
+        few = 2 * found.count("conv") < max(1, found.count("linear"))
+        kind = "all" if few else "conv"
     pairs = [
         pair
         for pair in files.alignment.pairs
-        if kind in {"all", kinds[pair.before]} and _wanted(pair, include, exclude)
+        if kind in {"all", kinds[pair.before]}
+        and _wanted((pair.before, pair.after), include, exclude)
     ]
     if not pairs:
         raise AlignmentError(_nothing(files, kind))
@@ -147,17 +164,28 @@ def select(
     return tuple(chosen), kind
 
 
-def _wanted(pair: TensorPair, include: Sequence[str], exclude: Sequence[str]) -> bool:
+def missing(
+    files: Files, kind: Kind, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[str, ...]:
+    """Tensors of the first file that ``select`` would have chosen, had they a counterpart."""
+    before = files.before
+    return tuple(
+        name
+        for name in files.alignment.only_before
+        if kind in {"all", kind_of(before, name, before[name].shape)}
+        and _wanted((name,), include, exclude)
+    )
+
+
+def _wanted(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether one of the names fits; a text alone is one pattern, not as many as its letters."""
     if not include and not exclude:
         return True
     import fnmatch
 
     def fits(patterns: Sequence[str]) -> bool:
-        return any(
-            fnmatch.fnmatchcase(name, pattern)
-            for pattern in patterns
-            for name in (pair.before, pair.after)
-        )
+        every = [patterns] if isinstance(patterns, str) else patterns
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in every for name in names)
 
     return (not include or fits(include)) and not fits(exclude)
 

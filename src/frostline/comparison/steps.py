@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from frostline.comparison.pairs import Comparison, diff
-from frostline.comparison.selection import as_checkpoint, distinct_names
+from frostline.comparison.selection import as_checkpoints, distinct_names
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def trajectory(
     """
     if not steps:
         raise ConfigError("expected at least one file after the base, got none; name its steps")
-    start = as_checkpoint(base, options.get("section"))
-    files = [as_checkpoint(step, options.get("section")) for step in steps]
+    start, *files = as_checkpoints([base, *steps], options.pop("section", None))
     compared = zip(files, distinct_names(files), strict=True)
     return Trajectory(
         start.path.name,

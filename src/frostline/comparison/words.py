@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["notes", "number_format"]
 
+_SHOWN: Final = 4
 _PLAIN: Final = (1e-3, 1e4)  # numbers between these are as short without a power of ten
 
 
@@ -29,6 +30,7 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
         yield f"folded with BatchNorm eps {first.eps:g} (--eps if the model has another)"
     if any(row.precision == "float32" for step in steps for row in step.rows):
         yield "16-bit weights: float32 sums within pieces, errors to 1e-6 (--exact: float64)"
+    yield from _pairs(first)
     for step in steps:
         left = len(step.only_before), len(step.only_after)
         name = f"{printable(step.after)} " if len(steps) > 1 else ""
@@ -39,6 +41,21 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
             )
         if name and step.incomparable:
             yield f"{name}without a number: {len(step.incomparable)} tensors (--format json)"
+
+
+def _pairs(first: "Comparison") -> Iterator[str]:
+    """Where the pairs come from, and which of them were not compared."""
+    names = (printable(first.before), printable(first.after))
+    for name, parts in zip(names, first.sections, strict=True):
+        if len(parts) > 1:
+            taken, *others = map(printable, parts[: _SHOWN + 1])
+            yield f"{name}: part {taken}; it also has {', '.join(others)} (--section)"
+    total = sum(first.matched.values())
+    if len(first.rows) < total:
+        yield f"{len(first.rows)} of {total} matched tensors compared, kind {first.kind} (--kind)"
+    guessed = first.matched.get("suffix", 0)
+    if guessed:
+        yield f"{guessed} of {total} matched by how their names end (--show-map lists them)"
 
 
 def number_format(values: Iterable[object]) -> Callable[[float], str]:
