@@ -129,7 +129,7 @@ def _run_in_process(folder: Path, *arguments: str) -> Ran:
     result = subprocess.run(
         [sys.executable, "-m", "frostline", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
