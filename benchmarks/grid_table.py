@@ -256,7 +256,8 @@ def questions(grid: Grid) -> list[str]:
 
 def _contrast(a: Mapping[int, float], b: Mapping[int, float], noise: Noise) -> str:
     mean, half, seeds = contrast(a, b, noise)
-    return f"{plus_minus(100 * mean, 100 * half, '+.1f')} ({seeds} seeds)" if seeds else ""
+    count = f"{seeds} seed" + "s" * (seeds != 1)
+    return f"{plus_minus(100 * mean, 100 * half, '+.1f')} ({count})" if seeds else ""
 
 
 def movement(grid: Grid, init: str, boxes: str) -> str:
