@@ -104,7 +104,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def state(grid: Grid) -> list[str]:
-    flagged = [arm.slug for arm, row in grid.rows.items() if row["flags"]]
+    flagged = [arm.slug for arm, row in grid.rows.items() if row["flags"] and arm.boxes == "true"]
+    control = [float(row["ap"]) for arm, row in grid.rows.items() if arm.boxes != "true"]
     failed = [arm.slug for arm, row in grid.rows.items() if row["audit"] != "passed"]
     devices = {
         (row["processor"], f"torch {row['torch']}", f"torchvision {row['torchvision']}")
@@ -113,6 +114,8 @@ def state(grid: Grid) -> list[str]:
     lines = [
         f"{len(grid.rows)} of {grid.planned} trials; flagged: {', '.join(flagged) or 'none'}; "
         f"failed audits: {', '.join(failed) or 'none'}.",
+        f"Controls on shuffled boxes, which have no task to learn: {len(control)}, "
+        f"highest AP {100 * max(control, default=math.nan):.1f}.",
         f"Made on: {'; '.join(', '.join(device) for device in sorted(devices))}.",
         "",
     ]
