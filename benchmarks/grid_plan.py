@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,17 +213,24 @@ def chosen_rates(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, floa
 
     None while a trial of the choice is missing. A collapsed trial counts with its AP, near 0.
     """
-    done = {Arm.of_row(row): float(row["select_ap"] or 0) for row in rows}
     chosen = {}
     for init in DATASETS[name].starts:
-        means = {}
-        for lr in RATES:
-            pair = [Arm(init, depth, 0, "adamw", lr) for depth in (0, DEEPEST)]
-            if any(arm not in done for arm in pair):
-                return None
-            means[lr] = sum(done[arm] for arm in pair) / len(pair)
+        means = rate_means(init, rows)
+        if len(means) < len(RATES):
+            return None
         chosen[init] = max(means, key=lambda lr: means[lr])
     return chosen
+
+
+def rate_means(init: str, rows: Iterable[Mapping[str, str]]) -> dict[float, float]:
+    """Mean selection AP over k=0 and k=all at seed 0, of each rate that has both trials."""
+    done = {Arm.of_row(row): float(row["select_ap"] or 0) for row in rows}
+    means = {}
+    for lr in RATES:
+        pair = [Arm(init, depth, 0, "adamw", lr) for depth in (0, DEEPEST)]
+        if all(arm in done for arm in pair):
+            means[lr] = sum(done[arm] for arm in pair) / len(pair)
+    return means
 
 
 def rate_arms(name: str) -> list[Arm]:

@@ -20,7 +20,17 @@ from frostline.figures import depth_table, depths_figure, difference_table, diff
 from frostline.figures import svg_text as svg
 from frostline.reporting.answer import Noise
 from frostline.reporting.tukey import tukey_quantile
-from grid_plan import COMMON_RATE, DATASETS, DEPTHS, RATES, RESULTS, SGD_RATE, Arm, rows_of
+from grid_plan import (
+    COMMON_RATE,
+    DATASETS,
+    DEPTHS,
+    RATES,
+    RESULTS,
+    SGD_RATE,
+    Arm,
+    rate_means,
+    rows_of,
+)
 from grid_rows import Grid, layer_curves, rewind_curves
 
 BANDS = tuple(itertools.pairwise(DEPTHS))  # the layers between two depths
@@ -147,14 +157,8 @@ def rates(grid: Grid) -> list[str]:
     """Selection AP by rate: mean over k=0 and k=all at seed 0."""
     rows = []
     for init in grid.starts:
-        means: list[str] = []
-        for lr in RATES:
-            pair = [
-                float(row["select_ap"])
-                for arm, row in grid.rows.items()
-                if arm in (Arm(init, 0, 0, "adamw", lr), Arm(init, DEPTHS[-1], 0, "adamw", lr))
-            ]
-            means.append(f"{100 * sum(pair) / 2:.1f}" if len(pair) == 2 else "")
+        found = rate_means(init, grid.rows.values())
+        means = [f"{100 * found[lr]:.1f}" if lr in found else "" for lr in RATES]
         chosen = f"{grid.rates[init]:g}" if grid.rates else ""
         rows.append([init, *means, chosen])
     header = ["start", *(f"{lr:g}" for lr in RATES), "chosen"]

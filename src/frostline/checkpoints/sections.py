@@ -50,10 +50,10 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
     }
     names = tuple(parts)
     flat = any(isinstance(value, Leaf) for value in root.values())
-    if wanted is not None and not (flat and wanted not in parts):
-        if wanted not in parts:
-            raise _no_section(where, f"a part named {shown(wanted)}", names)
+    if wanted in parts:
         return wanted, parts[wanted], names
+    if wanted is not None and not flat:
+        raise _no_section(where, f"a part named {shown(wanted)}", names)
     for key in _KNOWN:
         if key in parts:
             return key, parts[key], names
