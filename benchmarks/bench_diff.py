@@ -299,6 +299,14 @@ def command_line(args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
+def processor_name() -> str:
+    """What the processor calls itself; ``unknown`` where /proc does not say."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
+    return names[0] if names else "unknown"
+
+
 def environment(peers: pathlib.Path | None) -> dict[str, object]:
     versions = {n: importlib.metadata.version(n) for n in ("numpy", "torch", "safetensors")}
     if peers:
@@ -310,15 +318,10 @@ def environment(peers: pathlib.Path | None) -> dict[str, object]:
             [str(peers / "bin" / "python"), "-c", code], capture_output=True, text=True, check=False
         )
         versions |= dict(line.split() for line in done.stdout.splitlines())
-    processor = "unknown"
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        processor = lines[0].partition(":")[2].strip() if lines else processor
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "processor": processor,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load_average_at_start": os.getloadavg()[0],
         "versions": versions,

@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from bench_diff import processor_name
 from frostline import models
 from frostline.config import ModelConfig
 from frostline.depth import layer_table
@@ -121,13 +121,10 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def environment(rounds: int) -> dict[str, Any]:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "command": f"python benchmarks/bench_step.py --rounds {rounds}",
-        "processor": names[0] if names else platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load_average_at_start": os.getloadavg()[0],
         "threads": 1,
