@@ -7,11 +7,17 @@ standard deviation for all. The difference of two cells then has Tukey's interva
 seeds are missing), which holds for all pairs at once and so stands the best cell being picked by
 its score. Overlap of the seeds' ranges would be no rule: of two equal cells with two seeds each,
 one time in three the ranges do not overlap.
+
+Two starts over all their depths are another question. A seed that suits one start suits it at every
+depth; more depths do not average that out, only more seeds do. So each seed gives one difference,
+its mean over depths, and the interval is that of a paired t test over seeds (the whole plots of a
+split-plot design), with Tukey's range where there are more than two starts.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +55,7 @@ class Cell:
         seeds: seeds of ``values``, ascending.
         values: score of each trial that did not collapse, in [0, 1].
         collapsed: seeds of the trials that did; in no mean.
-        train_seconds: mean wall-clock seconds of training.
+        train_seconds: median over trials of the wall-clock seconds of training.
     """
 
     init: str
@@ -78,6 +84,10 @@ class Cell:
     def high(self) -> float:
         """Largest score over seeds."""
         return max(self.values, default=math.nan)
+
+    def value_of(self, seed: int) -> float:
+        """Score of one seed; NaN if it has none."""
+        return dict(zip(self.seeds, self.values, strict=True)).get(seed, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +221,7 @@ def answer(
     }
     references = _cells([record for record in every if not record.ranked], score, split)
     compared = _compare(cells, fit)
-    starts = _compare_starts(compared, fit)
+    starts = _compare_starts(compared)
     return Answer(score, split, deepest, compared, within, starts, fit.noise, tuple(references))
 
 
@@ -252,7 +262,7 @@ def _cell(records: Sequence[TrialRecord], init: str, depth: int, score: Score, s
         tuple(r.key.seed for r in good),
         tuple(score_of(r, score, split) for r in good),
         tuple(r.key.seed for r in here if is_collapsed(r)),
-        sum(seconds) / len(seconds) if seconds else math.nan,
+        median(seconds) if seconds else math.nan,
     )
 
 
@@ -301,24 +311,20 @@ def _compared(cell: Cell, best: Cell, fit: _Fit, quantile: float) -> Comparison:
         return Comparison(cell, 0.0, 0.0, 0.0, "best")
     if not cell.values:
         return Comparison(cell, math.nan, math.nan, math.nan, "unknown")
-    difference, half = _contrast(fit, [cell], [best], quantile)
+    difference, half = _contrast(fit, cell, best, quantile)
     if math.isnan(half):
         return Comparison(cell, cell.mean - best.mean, math.nan, math.nan, "unknown")
     verdict: Verdict = "tie" if difference + half >= 0 else "lower"
     return Comparison(cell, difference, difference - half, difference + half, verdict)
 
 
-def _contrast(
-    fit: _Fit, cells: Sequence[Cell], against: Sequence[Cell], quantile: float
-) -> tuple[float, float]:
-    """Mean effect of some cells minus that of as many others, and half its interval.
+def _contrast(fit: _Fit, cell: Cell, against: Cell, quantile: float) -> tuple[float, float]:
+    """Effect of one cell minus that of another, and half its interval.
 
     The half is NaN where noise cannot be measured or no common seeds tie the cells together.
     """
     contrast = np.zeros(len(fit.effects))
-    for sign, group in ((1.0, cells), (-1.0, against)):
-        for cell in group:
-            contrast[fit.cells.index(cell)] += sign / len(group)
+    contrast[fit.cells.index(cell)], contrast[fit.cells.index(against)] = 1.0, -1.0
     seen = contrast @ fit.covariance @ (fit.design.T @ fit.design)
     if not np.allclose(seen, contrast, atol=1e-6):
         return math.nan, math.nan
@@ -326,32 +332,43 @@ def _contrast(
     return float(contrast @ fit.effects), quantile * fit.noise.sd * spread
 
 
-def _compare_starts(compared: Sequence[Comparison], fit: _Fit) -> tuple[StartComparison, ...]:
+def _compare_starts(compared: Sequence[Comparison]) -> tuple[StartComparison, ...]:
     best = next((c.cell for c in compared if c.verdict == "best"), None)
-    alive = {(cell.init, cell.depth): cell for cell in fit.cells}
+    alive = {(c.cell.init, c.cell.depth): c.cell for c in compared if c.cell.values}
     inits = dict.fromkeys(init for init, _ in alive)
-    if best is None or len(inits) <= 1:
+    if best is None:
         return ()
-    quantile = math.nan
-    if fit.noise.freedom > 0:
-        quantile = tukey_quantile(_CONFIDENCE, len(inits), fit.noise.freedom) / math.sqrt(2)
     return tuple(
-        _compared_start(init, best.init, alive, fit, quantile)
-        for init in inits
-        if init != best.init
+        _compared_start(init, best.init, alive, len(inits)) for init in inits if init != best.init
     )
 
 
 def _compared_start(
-    init: str, against: str, cells: dict[tuple[str, int], Cell], fit: _Fit, quantile: float
+    init: str, against: str, cells: dict[tuple[str, int], Cell], inits: int
 ) -> StartComparison:
     depths = tuple(k for name, k in cells if name == init and (against, k) in cells)
-    if not depths:
-        return StartComparison(init, (), math.nan, math.nan, math.nan, "unknown")
-    own, other = ([cells[name, k] for k in depths] for name in (init, against))
-    difference, half = _contrast(fit, own, other, quantile)
-    if math.isnan(half):
+    pairs = [(cells[init, k], cells[against, k]) for k in depths]
+    seeds = sorted({seed for pair in pairs for seed in _common_seeds(*pair)})
+    if len(seeds) <= 1 or not all(_common_seeds(*pair) for pair in pairs):
+        difference = sum(a.mean - b.mean for a, b in pairs) / len(pairs) if pairs else math.nan
         return StartComparison(init, depths, difference, math.nan, math.nan, "unknown")
+    apart = np.array([[a.value_of(seed) - b.value_of(seed) for a, b in pairs] for seed in seeds])
+    levels = np.nanmean(apart, axis=0)
+    # Around the mean of its depth, so that a seed that lacks a depth is not taken for different.
+    around = np.nanmean(apart - levels, axis=1)
+    freedom = len(seeds) - 1
+    error = math.sqrt(float((around**2).sum()) / freedom / len(seeds))
+    half = tukey_quantile(_CONFIDENCE, inits, freedom) / math.sqrt(2) * error
+    return _judged_start(init, depths, float(levels.mean()), half)
+
+
+def _common_seeds(a: Cell, b: Cell) -> set[int]:
+    return set(a.seeds) & set(b.seeds)
+
+
+def _judged_start(
+    init: str, depths: tuple[int, ...], difference: float, half: float
+) -> StartComparison:
     low, high = difference - half, difference + half
     verdict: Literal["higher", "lower", "tie"] = (
         "lower" if high < 0 else "higher" if low > 0 else "tie"
