@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,63 @@ def test_allow_missing_by_name(tmp_path: Path, state: dict[str, Tensor]) -> None
     assert len(record.missing) == 10
     with pytest.raises(InitError, match="allow_missing"):
         match_source(source, _shapes(state), InitConfig(source="cut"))
+
+
+RGB = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.01, 0.01, 0.01))
+BGR = RGB.model_copy(update={"bgr": True})
+
+
+def test_names_of_detectron2_do_not_say_which_pixels_they_know(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    body = {_detectron2(name): tensor for name, tensor in _body(state).items()}
+    safetensors.torch.save_file(body, tmp_path / "d2.safetensors")
+    source = open_source("d2.safetensors", tmp_path)
+    with pytest.raises(InitError, match=r"'d2.safetensors' .* blue, green, red .* normalisation"):
+        match_source(source, _shapes(state), InitConfig(source="d2"))
+    stem = "backbone.body.conv1.weight"
+    for normalisation, step in ((RGB, 1), (BGR, -1)):
+        init = InitConfig(source="d2", normalisation=normalisation)
+        tensors, record = match_source(source, _shapes(state), init)
+        assert record.missing == ()
+        assert record.normalisation == normalisation
+        assert np.array_equal(tensors[stem], state[stem].numpy()[:, ::step])
+        second = "backbone.body.layer1.0.conv1.weight"
+        assert np.array_equal(tensors[second], state[second].numpy())
+
+
+def _detectron2(name: str) -> str:
+    stem = {"conv1.weight": "stem.conv1.weight"}.get(name, name.replace("bn1", "stem.conv1.norm"))
+    if not name.startswith("layer"):
+        return stem
+    name = re.sub(r"layer(\d)", lambda m: f"res{int(m[1]) + 1}", name)
+    name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+    return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def test_turning_colours_round_needs_three_of_them(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    body = {n: t for n, t in _body(state).items() if n != "conv1.weight"}
+    safetensors.torch.save_file(body, tmp_path / "cut.safetensors")
+    init = InitConfig(source="c", normalisation=BGR, allow_missing=("backbone.body.conv1.*",))
+    with pytest.raises(InitError, match="'bgr' turns round the three input channels"):
+        match_source(open_source("cut.safetensors", tmp_path), _shapes(state), init)
+
+
+def test_a_part_of_a_file_is_recorded_and_can_be_chosen(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    averaged = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({"model": state, "ema": averaged}, tmp_path / "both.pth")
+    name = "backbone.body.conv1.weight"
+    for asked, taken, content in ((None, "model", state), ("ema", "ema", averaged)):
+        source = open_source("both.pth", tmp_path, section=asked)
+        tensors, record = match_source(source, _shapes(state), InitConfig(source="both.pth"))
+        assert record.section == taken
+        assert np.array_equal(tensors[name], content[name].numpy())
+    with pytest.raises(CheckpointError, match="swa"):
+        open_source("both.pth", tmp_path, section="swa")
 
 
 def test_random_takes_nothing(state: dict[str, Tensor], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torchvision.models import ResNet50_Weights
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from frostline.config import ModelConfig
+from frostline.config import IMAGENET, ModelConfig
 from frostline.errors import FrostlineError
 from frostline.models import anchor_sizes, build_detector, norm_eps
 
@@ -163,3 +163,15 @@ def test_anchor_levels_fit_the_pyramid() -> None:
 def test_no_classes_is_an_error() -> None:
     with pytest.raises(FrostlineError, match="at least one object class"):
         build_detector(ModelConfig(backbone="resnet18"), 0)
+
+
+@pytest.mark.parametrize("side", [96, 100, 128])
+def test_images_are_not_resized_in_training_nor_in_evaluation(side: int) -> None:
+    """A study at 100 px has a canvas of 128: objects must be as large as those it trained on."""
+    model = build_detector(ModelConfig(backbone="resnet18", preset="slim", image_size=side), 1)
+    image = torch.rand(3, 128, 96)
+    for training in (True, False):
+        batch, _ = model.train(training).transform([image])
+        assert batch.tensors.shape == (1, 3, 128, 96)
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET.mean, IMAGENET.std))
+        assert torch.equal(batch.tensors[0], (image - mean) / std)

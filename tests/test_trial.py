@@ -159,16 +159,24 @@ def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(seen) == {torch.float32}
 
 
-def test_random_tensors_are_not_frozen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stem", [None, (16, 1, 3, 3)], ids=["absent", "of one channel"])
+def test_random_tensors_are_not_frozen(tmp_path: Path, stem: tuple[int, ...] | None) -> None:
     path = write_study(tmp_path)
-    tensors = load_file(tmp_path / "a.safetensors")
-    del tensors["features.0.0.weight"]
+    names = load_file(tmp_path / "a.safetensors")
+    tensors = {f"backbone.body.{n.removeprefix('features.')}": t for n, t in names.items()}
+    del tensors["backbone.body.0.0.weight"]
+    if stem is not None:
+        tensors["backbone.body.0.0.weight"] = np.ones(stem, np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
     init = {"source": "a.safetensors", "allow_missing": ["backbone.body.0.0.weight"]}
-    study = Study.from_yaml(write_yaml(path, inits={"a": init}))
-    prepare(study.spec(study.cells()[0]), 1)
+    study = Study.from_yaml(write_yaml(path, inits={"a": init}, depths=[52, 0]))
+    deep, free = study.cells()[0], study.cells()[-1]
+    assert (deep.depth, free.depth) == (52, 0)
+    prepare(study.spec(free), 1)
     with pytest.raises(InitError, match=r"leaves backbone\.body\.0\.0\.weight random"):
-        prepare(study.spec(study.cells()[1]), 1)
+        prepare(study.spec(deep), 1)
+    with pytest.raises(InitError, match="random"):
+        study.check()  # whatever the order of depths
 
 
 def test_a_trial_on_a_backbone_of_timm(tmp_path: Path) -> None:

@@ -84,10 +84,13 @@ class Normalisation(_Model):
     Attributes:
         mean: of red, green and blue, for pixels in [0, 1].
         std: of the same, > 0.
+        bgr: the weights were trained on blue, green, red: the first convolution's input channels
+            are turned round as they are read, and everything else stays red, green, blue.
     """
 
     mean: _Channels
     std: tuple[_Positive, _Positive, _Positive]
+    bgr: bool = False
 
 
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -235,6 +238,7 @@ class InitConfig(_Model):
         schedule: fields of the schedule that this init overrides (a learning rate that suits it).
         normalisation: of the pixels that the weights were trained on; None takes what torchvision
             or timm says of its own weights, for any other source what is usual for the backbone.
+        section: the part of the file that holds the weights (``ema``); None takes the usual one.
     """
 
     source: str = Field(min_length=1)
@@ -242,6 +246,7 @@ class InitConfig(_Model):
     allow_missing: tuple[str, ...] = ()
     schedule: dict[str, Any] = Field(default_factory=dict)
     normalisation: Normalisation | None = None
+    section: str | None = None
 
     @model_validator(mode="after")
     def _with_backbone(self) -> Self:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frostline.checkpoints import Checkpoint, TensorRef, align, open_checkpoint
+from frostline.checkpoints import (
+    Checkpoint,
+    TensorRef,
+    align,
+    open_checkpoint,
+    shows_detectron2,
+)
 from frostline.config import InitConfig, Normalisation
 from frostline.errors import CheckpointError, InitError
 from frostline.hubs import HubFile, hf_file, timm_file, torchvision_file
@@ -36,6 +42,7 @@ _PART_PREFIXES = {
 }
 _COUNTER = "num_batches_tracked"
 _PREDICTOR = "roi_heads.box_predictor."
+_COLOURS = (3,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,15 +69,16 @@ class Source:
     normalisation: Normalisation | None = None
 
 
-def open_source(source: str, folder: Path) -> Source:
+def open_source(source: str, folder: Path, *, section: str | None = None) -> Source:
     """Open what an init names: ``random``, a file, or weights of torchvision, timm or a hub.
 
     Args:
         source: as in ``study.yaml``.
         folder: folder against which a relative file path resolves.
+        section: the part of the file to take (``ema``); None takes the usual one.
 
     Raises:
-        CheckpointError: the file is missing, corrupt, or asks to run code.
+        CheckpointError: the file is missing, corrupt, asks to run code, or has no such part.
         ConfigError: timm has no such model.
         DependencyError: the package that knows the source is not installed.
         DownloadError: the weights are neither in the hub's cache nor to be fetched.
@@ -81,14 +89,14 @@ def open_source(source: str, folder: Path) -> Source:
     scheme, _, location = source.partition(":")
     if scheme in _HUBS:
         found = _HUBS[scheme](location)
-        checkpoint = open_checkpoint(found.path)
+        checkpoint = open_checkpoint(found.path, section=section)
         return Source(found.name, checkpoint.sha256(), checkpoint, found.normalisation)
     path = folder / source
     if not path.exists():
         raise CheckpointError(
             f"weight file '{source}' does not exist in {folder}; paths resolve against the study"
         )
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, section=section)
     return Source(path.name, checkpoint.sha256(), checkpoint)
 
 
@@ -110,12 +118,14 @@ def match_source(
         The tensors to copy (name in the model to array) and the record of the match.
 
     Raises:
-        InitError: an asked part is not completely filled; names what is missing or has another
-            shape.
+        InitError: an asked part is not completely filled (names what is missing or has another
+            shape), or nothing says which pixels the weights were trained on.
     """
     normalisation = init.normalisation or source.normalisation
     if source.checkpoint is None:
         return {}, InitRecord(source=source.name, parts=(), matched=0, normalisation=normalisation)
+    if normalisation is None and shows_detectron2(source.checkpoint):
+        raise _unknown_pixels(source.name)
     found = _counterparts(source.checkpoint, shapes)
     wanted = [name for name in shapes if name.startswith(_prefixes(init.parts))]
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
@@ -132,9 +142,32 @@ def match_source(
             f"{name}: {_size(shapes[name])}, got {_size(found[name].shape)}" for name in wrong
         ),
         normalisation=normalisation,
+        section=source.checkpoint.section if len(source.checkpoint.sections) > 1 else "",
     )
     _require_filled(record, [*missing, *wrong], init.allow_missing, len(wanted))
-    return {name: _finite(found[name], source.name) for name in good}, record
+    tensors = {name: _finite(found[name], source.name) for name in good}
+    if normalisation is not None and normalisation.bgr:
+        tensors |= _red_first(tensors, source.name)
+    return tensors, record
+
+
+def _red_first(tensors: Mapping[str, npt.NDArray[Any]], source: str) -> dict[str, npt.NDArray[Any]]:
+    """The first convolution, its input channels turned from blue, green, red round."""
+    first = next((name for name in tensors if name.startswith(BACKBONE_PREFIX)), None)
+    if first is None or tensors[first].shape[1:2] != _COLOURS:
+        raise InitError(
+            f"'{source}': 'bgr' turns round the three input channels of the first convolution, "
+            "which these weights do not fill; leave it out"
+        )
+    return {first: np.ascontiguousarray(tensors[first][:, ::-1])}
+
+
+def _unknown_pixels(source: str) -> InitError:
+    return InitError(
+        f"'{source}' names its layers as detectron2 and Caffe2 do, where most weights were trained "
+        "on blue, green, red pixels up to 255, and some as torchvision's; say which with "
+        "normalisation: {mean: [r, g, b], std: [r, g, b], bgr: true or false}"
+    )
 
 
 def _counterparts(

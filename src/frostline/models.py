@@ -23,6 +23,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -84,6 +85,7 @@ def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> F
     if config.preset == "slim" and timm is None:
         _fold_frozen_norms(body)
         _speed_up_pointwise(model)
+    model.transform.__class__ = _OnCanvas
     set_normalisation(model, normalisation(config))
     _keep_outputs_float32(model)
     _initialise(model, seed, given="" if timm is None else BACKBONE_PREFIX)
@@ -226,7 +228,6 @@ def _head_arguments(config: ModelConfig, taps: _Taps, num_classes: int) -> dict[
         "rpn_anchor_generator": AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),
         "min_size": config.image_size,
         "max_size": config.image_size,
-        "_skip_resize": True,
         "box_detections_per_img": config.max_detections,
     }
     if config.preset == "stock":
@@ -245,6 +246,19 @@ def _head_arguments(config: ModelConfig, taps: _Taps, num_classes: int) -> dict[
         "rpn_pre_nms_top_n_test": 500,
         "rpn_post_nms_top_n_test": 300,
     }
+
+
+class _OnCanvas(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Normalises only: images are on the canvas already.
+
+    torchvision's own switch for it, ``_skip_resize``, holds in training alone. In evaluation a
+    canvas of 512 px (for images of 500) would be shrunk to 500: smaller objects than were trained.
+    """
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        return image, target
 
 
 class _FoldedConv(nn.Conv2d):

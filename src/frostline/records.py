@@ -94,6 +94,7 @@ class InitRecord(_Record):
         unexpected: tensors of the source that no asked part has.
         mismatched: tensors whose shapes differ, as ``name: expected, got``.
         normalisation: of the pixels; None in records from when it was always ImageNet's.
+        section: the part of the file that was taken, where it has several (``model``); else "".
     """
 
     source: str
@@ -104,6 +105,7 @@ class InitRecord(_Record):
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
     normalisation: Normalisation | None = None
+    section: str = ""
 
 
 class PlanRecord(_Record):

@@ -112,7 +112,8 @@ class Study:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
 
         Trials already in the folder are compared by what defines them (model, schedule, hashes of
-        weights and data), so a moved file is no change and an edited one is.
+        weights and annotations), so a moved file is no change and an edited one is; pixels are not
+        compared.
 
         Raises:
             FrostlineError: the first problem.
@@ -125,7 +126,7 @@ class Study:
 
         for name in self.config.inits:
             of_init = [key for key in cells if key.init == name]
-            spec = self.spec(of_init[-1])
+            spec = self.spec(max(of_init, key=lambda key: key.depth))
             start = prepare(spec, len(data["train"].classes))
             identity = trial_identity(spec, start.init, start.plan, data)
             for key in of_init:

@@ -231,8 +231,9 @@ def trial_identity(
 ) -> dict[str, Any]:
     """What defines a trial: equal identities mean equal experiments.
 
-    Weights and data stand as hashes, so a renamed file is the same experiment and a changed one
-    is not.
+    Weights stand as the hash of their file: a renamed one is the same experiment, a changed one is
+    not. Data stand as the digest of names, sizes and boxes: other pixels in an image of the same
+    name and size are not noticed.
     """
     schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
     return {
@@ -241,6 +242,7 @@ def trial_identity(
         "schedule": schedule,
         "weights": init.sha256,
         "parts": list(init.parts),
+        **({"section": init.section} if init.section else {}),
         "plan": plan.digest(),
         "numbering": spec.numbering,
         "data": {split: index.digest() for split, index in data.items()},
@@ -270,7 +272,7 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
         PlanError: the depth is beyond the model.
     """
     model = task.build(spec.model, classes, spec.key.seed)
-    source = open_source(spec.init.source, spec.base)
+    source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     tensors, init = match_source(source, shapes, spec.init)
     load_tensors(model, tensors)
@@ -300,7 +302,8 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
 
 def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
     """What stayed random by permission must at least be trained."""
-    random = sorted(set(init.missing) & set(plan))
+    mismatched = (text.partition(": ")[0] for text in init.mismatched)
+    random = sorted({*init.missing, *mismatched} & set(plan))
     if random:
         raise InitError(
             f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "

@@ -1,5 +1,6 @@
 """Pieces of two tensors give what the tensors give."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_pieces_make_the_tensor(files: Any, name: Any, chunk: Any) -> None:
     for got, tensor in zip(joined(PairReader(chunk=chunk), u, v), (u, v), strict=True):
         want = tensor.read().astype(np.float64).reshape(got.shape)
         np.testing.assert_array_equal(got, want)
+
+
+def test_pieces_of_rows_longer_than_a_float32_sum_may_be(tmp_path: Path) -> None:
+    """Several such rows would fit into one piece of a thread, whole or not at all."""
+    tensor = torch.arange(4 * 40_000, dtype=torch.float32).reshape(4, -1).to(torch.bfloat16)
+    torch.save({"w": tensor}, tmp_path / "w.pth")
+    u = open_checkpoint(tmp_path / "w.pth")["w"]
+    for got in joined(PairReader("float32", 1 << 18), u, u):
+        np.testing.assert_array_equal(got, tensor.float().numpy())
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])

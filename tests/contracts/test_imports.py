@@ -8,7 +8,7 @@ import frostline
 SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
-    ("errors", "notebook", "csv_text", "seeds"),
+    ("errors", "notebook", "csv_text", "seeds", "boxes"),
     ("depth", "extras"),
     ("config",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),

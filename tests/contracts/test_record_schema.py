@@ -24,7 +24,7 @@ FIELDS = [
     "seconds",
     "spec",
 ]
-DIGEST = "91b520371b61"
+DIGEST = "d014a12f9d7d"
 
 
 def test_fields_of_schema_version_one() -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["neutral_names", "shows_body"]
+__all__ = ["neutral_names", "shows_body", "shows_detectron2"]
 
 Shape = tuple[int, ...]
 
@@ -77,6 +77,11 @@ def _without_doubles(found: dict[str, str]) -> dict[str, str]:
 def shows_body(tensors: Iterable[str]) -> bool:
     """Whether any name is one by which a known body layout is told."""
     return bool(_body_rules(tensors))
+
+
+def shows_detectron2(tensors: Iterable[str]) -> bool:
+    """Whether a ResNet is named as detectron2 and Caffe2 name it."""
+    return _body_rules(tensors) in (_DETECTRON2, _CAFFE2_RESNET)
 
 
 def _body_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:

@@ -44,8 +44,10 @@ class PairReader:
         """
         rows = before.shape[0] if len(before.shape) > 1 else 1
         columns = before.size // rows
-        height = max(1, self._chunk // columns)
-        width = min(self._chunk, _CHUNK)  # a float32 sum over a longer row would lose digits
+        # A float32 sum over a row longer than _CHUNK would lose digits. Only whole rows lie next to
+        # each other: a piece with a part of a row is of that row alone.
+        width = min(columns, self._chunk, _CHUNK)
+        height = self._chunk // columns if width == columns else 1
         left, right = (
             side.of(tensor) for side, tensor in zip(self._sides, (before, after), strict=True)
         )

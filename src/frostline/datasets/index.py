@@ -137,6 +137,9 @@ class DatasetIndex:
     def digest(self) -> str:
         """SHA-256 over classes and images in their order; neither root nor findings count.
 
+        Of an image: name, size, group, boxes. Its pixels are not read, so others under the same
+        name and size are not noticed.
+
         Returns:
             64 hexadecimal digits. Equal for the same content on every platform.
         """

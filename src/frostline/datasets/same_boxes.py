@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from frostline.boxes import box_iou
 from frostline.datasets.index import ImageRecord
 
 __all__ = ["SameBoxes", "same_boxes"]
@@ -44,19 +44,10 @@ def same_boxes(image: ImageRecord) -> Iterator[SameBoxes]:
     """
     if len(image.labels) < 2:  # noqa: PLR2004 - a pair
         return
-    iou = np.triu(_iou(image.boxes), 1)  # (N, N)
+    iou = np.triu(box_iou(image.boxes, image.boxes), 1)  # (N, N)
     one_class = image.labels[:, None] == image.labels
     same = iou >= np.where(one_class, _ONE_CLASS, _TWO_CLASSES)
     same &= image.crowd[:, None] == image.crowd
     for first, second in np.argwhere(same):
         pair = int(first), int(second)
         yield SameBoxes(*pair, bool(one_class[pair]), float(iou[pair]))
-
-
-def _iou(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """IoU of each box with each, (N, N) for xyxy (N, 4)."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.asarray(shared / (area[:, None] + area - shared))

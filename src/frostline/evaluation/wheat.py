@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from frostline.boxes import box_iou
 from frostline.datasets import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 from frostline.evaluation.detections import Detections, check_detections, group_members
@@ -203,7 +204,7 @@ def _match_image(record: ImageRecord, found: Detections) -> _Matched:
     order = np.argsort(-found.scores, kind="stable")
     labels = found.labels[order]
     box_labels = record.labels[~record.crowd]
-    iou = _iou(found.boxes[order], record.boxes[~record.crowd])
+    iou = box_iou(found.boxes[order], record.boxes[~record.crowd])
     iou[labels[:, None] != box_labels] = 0
     hits = _match(iou, np.array(WHEAT_IOU_THRESHOLDS))
     return _Matched(found.scores[order], labels, hits, box_labels, record.labels[record.crowd])
@@ -235,24 +236,6 @@ def _match(iou: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.bool_]:
         taken[g] |= new
     bit = np.arange(len(thresholds))[:, None]
     return (np.array(found, dtype=np.int64) >> bit & 1).astype(bool)
-
-
-def _iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """IoU (N, M) of boxes a (N, 4) and b (M, 4), ``xyxy``; 0 where both have no area."""
-    width, height = (
-        np.minimum.outer(a[:, axis + 2], b[:, axis + 2]) - np.maximum.outer(a[:, axis], b[:, axis])
-        for axis in (0, 1)
-    )
-    overlap = width.clip(min=0) * height.clip(min=0)
-    union = _area(a)[:, None] + _area(b) - overlap
-    iou: FloatArray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return iou
-
-
-def _area(boxes: FloatArray) -> FloatArray:
-    width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    area: FloatArray = width * height
-    return area
 
 
 def _profile(image: _Matched, label: int | None = None) -> _Profile:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from frostline.boxes import box_iou
 from frostline.datasets import DatasetIndex, ImageRecord, load_image
 from frostline.errors import DatasetError
 from frostline.evaluation import Detections, from_coco_results
@@ -186,7 +187,7 @@ def _match(
     if not len(truth):
         return hits, taken
     for i in np.argsort(-found.scores, kind="stable"):
-        overlap = _iou(found.boxes[i], truth)
+        overlap = box_iou(found.boxes[i : i + 1], truth)[0]
         overlap[taken | (labels != found.labels[i])] = 0
         best = int(overlap.argmax())
         if overlap[best] >= _IOU:
@@ -203,19 +204,6 @@ def _inside(
     for crowd in crowds:
         low, high = np.maximum(boxes[:, :2], crowd[:2]), np.minimum(boxes[:, 2:], crowd[2:])
         result |= np.clip(high - low, 0, None).prod(axis=1) >= area / 2
-    return result
-
-
-def _iou(box: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """IoU of one box (4,) with others (N, 4), ``xyxy``: float64 (N,)."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=1)
-    area = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    union = area - overlap
-    result: npt.NDArray[np.float64] = np.divide(
-        overlap, union, out=np.zeros_like(overlap), where=union > 0
-    )
     return result
 
 
