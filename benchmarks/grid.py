@@ -7,8 +7,9 @@
 
 ``run`` appends rows to ``benchmarks/results/grid/<data set>/`` as trials end: ``trials.csv``,
 ``evaluations.csv`` (selection split, every epoch), ``rewind.csv``, ``layers.csv.gz`` and
-``records.jsonl.gz`` (the engine's whole records; appended members of one gzip file). Rows that are
-there are not run again. Data and weights are found through FROSTLINE_DATA and FROSTLINE_WEIGHTS;
+``records.jsonl.gz`` (the engine's whole records; appended members of one gzip file). A trial whose
+loss is no number ends in ``failures.csv``: it would end so again. Rows that are there are not run
+again. Data and weights are found through FROSTLINE_DATA and FROSTLINE_WEIGHTS;
 no image is committed, only lists of file names.
 """
 
@@ -29,6 +30,7 @@ from typing import Any
 from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
 from frostline.difference import profile
 from frostline.engines import Event, run_local
+from frostline.errors import TrainingError
 from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
@@ -43,6 +45,7 @@ from grid_plan import (
     arms,
     chosen_rates,
     data_folder,
+    failures_of,
     make_split,
     rate_arms,
     rows_of,
@@ -164,19 +167,20 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
     )
 
 
-def run(name: str, out: Path, workers: int) -> None:
-    """Run what is left of a data set: first the choice of rates, then the rest."""
+def run(name: str, out: Path, workers: int) -> bool:
+    """Run what is left of a data set, first the choice of rates; whether nothing is left now."""
     write_annotations(name, out / "data" / name)
     _run_left(name, rate_arms(name), out, workers)
     rates = chosen_rates(name, rows_of(name))
     if rates is None:
-        raise SystemExit(f"{name}: a trial of the choice of rates failed; see above")
+        print(f"{name}: a trial of the choice of rates is missing; see above", flush=True)
+        return False
     print(f"{name}: rates {rates}", flush=True)
-    _run_left(name, arms(name, rates), out, workers)
+    return _run_left(name, arms(name, rates), out, workers)
 
 
-def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> None:
-    done = {Arm.of_row(row) for row in rows_of(name)}
+def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool:
+    done = {Arm.of_row(row) for row in rows_of(name)} | set(failures_of(name))
     left = {out / "trials" / name / arm.slug: arm for arm in wanted if arm not in done}
     print(f"{name}: {len(left)} of {len(wanted)} trials left", flush=True)
     written: set[Path] = set()
@@ -186,12 +190,40 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> None
             return
         print(f"{name} {event.key.slug}: {event.outcome.message}", flush=True)
         for folder, arm in left.items():  # events name cells, and two rates share a cell
-            if folder not in written and (folder / FILES.record).exists():
+            if folder in written:
+                continue
+            if (folder / FILES.record).exists():
+                require_same(specs[folder], folder)
                 append_trial(RESULTS / name, name, arm, folder)
+                written.add(folder)
+            elif error := divergence(folder):
+                append_csv(RESULTS / name / "failures.csv", [_key(name, arm) | {"error": error}])
                 written.add(folder)
 
     specs = {folder: spec_of(name, arm, out) for folder, arm in left.items()}
     run_local(specs, workers=workers, on_event=on_event)
+    return len(written) == len(left)
+
+
+def require_same(spec: TrialSpec, folder: Path) -> None:
+    """Refuse the record of other settings, which an old OUT may hold under the same name."""
+    made = TrialRecord.read(folder / FILES.record).spec
+    for part, wanted in (("model", spec.model), ("schedule", spec.schedule)):
+        for key, value in wanted.model_dump(mode="json").items():
+            if key in ("norm_eps", "checkpoint_seconds"):  # resolved, and no part of a trial
+                continue
+            if made[part].get(key) != value:
+                raise SystemExit(
+                    f"{folder}: made with {part}.{key} {made[part].get(key)}, expected {value}; "
+                    "delete the folder, or give another --out"
+                )
+
+
+def divergence(folder: Path) -> str | None:
+    """What a trial that diverged said; None for one that failed otherwise, or did not end."""
+    path = folder / FILES.failure
+    failure = json.loads(path.read_bytes()) if path.exists() else {}
+    return failure["text"] if failure.get("error") == TrainingError.__name__ else None
 
 
 # Rows
@@ -204,10 +236,10 @@ def append_trial(target: Path, name: str, arm: Arm, folder: Path) -> None:
     """
     record = TrialRecord.read(folder / FILES.record)
     observed = [json.loads(p.read_bytes()) for p in sorted(folder.glob(f"step*-{OBSERVED}"))]
-    key = {"data": name, **dataclasses.asdict(arm)}
+    key = _key(name, arm)
     target.mkdir(parents=True, exist_ok=True)
     moments = [{**key, "step": o["step"], **row} for o in observed for row in o["layers"]]
-    append_gzip(target / "layers.csv.gz", _csv(moments, not (target / "layers.csv.gz").exists()))
+    append_gzip(target / "layers.csv.gz", _csv(moments, is_empty(target / "layers.csv.gz")))
     rewinds = [{**key, "step": o["step"], **row} for o in observed for row in o["rewind"]]
     append_csv(target / "rewind.csv", rewinds)
     append_csv(target / "evaluations.csv", [_evaluation(key, e) for e in record.history])
@@ -215,6 +247,10 @@ def append_trial(target: Path, name: str, arm: Arm, folder: Path) -> None:
     append_gzip(target / "records.jsonl.gz", json.dumps(line) + "\n")
     append_csv(target / "trials.csv", [_trial(key, record, _logged_rate(folder))])
     write_json(target / "facts.json", facts(name, record))
+
+
+def _key(name: str, arm: Arm) -> Row:
+    return {"data": name, **dataclasses.asdict(arm)}
 
 
 def _trial(key: Row, record: TrialRecord, rate: float | None) -> Row:
@@ -301,12 +337,19 @@ def append_csv(path: Path, rows: Sequence[Row]) -> None:
     """Append rows; the header comes with the first ones, and must be the same ever after."""
     if not rows:
         return
-    if path.exists():
+    if not is_empty(path):
         with path.open(newline="") as file:
             header = next(csv.reader(file))
         assert header == list(rows[0]), f"{path.name}: columns changed, {header}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _csv(rows, is_empty(path))
     with path.open("a", newline="") as file:
-        file.write(_csv(rows, path.stat().st_size == 0))
+        file.write(text)
+
+
+def is_empty(path: Path) -> bool:
+    """Whether nothing has been written yet; a kill may leave a file of no bytes."""
+    return not path.exists() or path.stat().st_size == 0
 
 
 def _csv(rows: Sequence[Row], header: bool) -> str:
@@ -331,6 +374,8 @@ def rerun(name: str, slug: str, out: Path) -> bool:
     (row,) = (row for row in rows_of(name) if Arm.of_row(row).slug == slug)
     arm = Arm.of_row(row)
     folder = out / "rerun" / name / slug
+    if folder.exists():
+        raise SystemExit(f"{folder} is of an earlier rerun: delete it, or give another --out")
     outcomes = run_local({folder: spec_of(name, arm, out)})
     print(outcomes[0].message)
     scratch = out / "rerun" / "rows" / slug
@@ -362,8 +407,9 @@ def main() -> None:
             split_file(name).parent.mkdir(parents=True, exist_ok=True)
             write_json(split_file(name), make_split(name))
     elif arguments.command == "run":
-        for name in arguments.names:
-            run(name, arguments.out.resolve(), arguments.workers)
+        out, workers = arguments.out.resolve(), arguments.workers
+        complete = [run(name, out, workers) for name in arguments.names]
+        raise SystemExit(0 if all(complete) else 1)
     else:
         same = rerun(arguments.name, arguments.slug, arguments.out.resolve())
         raise SystemExit(0 if same else 1)

@@ -208,23 +208,32 @@ def rows_of(name: str, table: str = "trials") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def failures_of(name: str) -> list[Arm]:
+    """Trials whose loss was no number: they have no score, and would end so again."""
+    return [Arm.of_row(row) for row in rows_of(name, "failures")]
+
+
 def chosen_rates(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, float] | None:
     """Learning rate of each start by mean selection AP over k=0 and k=all at seed 0.
 
-    None while a trial of the choice is missing. A collapsed trial counts with its AP, near 0.
+    None while a trial of the choice is missing. A collapsed trial counts with its AP, near 0, a
+    diverged one with 0.
     """
     chosen = {}
     for init in DATASETS[name].starts:
-        means = rate_means(init, rows)
+        means = rate_means(init, rows, failures_of(name))
         if len(means) < len(RATES):
             return None
         chosen[init] = max(means, key=lambda lr: means[lr])
     return chosen
 
 
-def rate_means(init: str, rows: Iterable[Mapping[str, str]]) -> dict[float, float]:
+def rate_means(
+    init: str, rows: Iterable[Mapping[str, str]], failures: Iterable[Arm] = ()
+) -> dict[float, float]:
     """Mean selection AP over k=0 and k=all at seed 0, of each rate that has both trials."""
-    done = {Arm.of_row(row): float(row["select_ap"] or 0) for row in rows}
+    done = dict.fromkeys(failures, 0.0)
+    done |= {Arm.of_row(row): float(row["select_ap"] or 0) for row in rows}
     means = {}
     for lr in RATES:
         pair = [Arm(init, depth, 0, "adamw", lr) for depth in (0, DEEPEST)]

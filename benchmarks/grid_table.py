@@ -1,15 +1,16 @@
-"""What the grid's rows show: tables on stdout, tables and figures beside the rows.
+"""What the grid's rows show: tables on stdout; tables and figures beside the rows.
 
-    python benchmarks/grid_table.py [DATA SET ...]
+    python benchmarks/grid_table.py [DATA SET ...]    # of some data sets: prints, writes nothing
 
 Everything is computed from the committed rows under ``benchmarks/results/grid``; no data set or
 weight file is needed. Scores are of the official val/test images; learning rates were chosen on a
-split of the training images. Intervals are 95 %: Tukey's over all cells of a data set where cells
-are compared with the best, Student's t elsewhere. Collapsed trials are counted and in no mean.
+split of the training images. Intervals are 95 %: Tukey's, with the noise of all cells, where cells
+are compared with the best of several; paired over seeds where two starts or two ways to train are;
+Student's over seeds for one mean; a jackknife over seeds for correlations. Collapsed trials are
+counted and in no mean.
 """
 
 import argparse
-import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,6 @@ import numpy as np
 
 from frostline.figures import depth_table, depths_figure, difference_table, differences_figure
 from frostline.figures import svg_text as svg
-from frostline.reporting.answer import Noise
-from frostline.reporting.tukey import tukey_quantile
 from grid_plan import (
     COMMON_RATE,
     DATASETS,
@@ -28,66 +27,20 @@ from grid_plan import (
     RESULTS,
     SGD_RATE,
     Arm,
+    failures_of,
     rate_means,
     rows_of,
 )
-from grid_rows import Grid, layer_curves, rewind_curves
-
-BANDS = tuple(itertools.pairwise(DEPTHS))  # the layers between two depths
-
-
-# Statistics
-
-
-def student(freedom: int) -> float:
-    """Two-sided 95 % point of Student's t: Tukey's range of two means is sqrt(2) times it."""
-    return tukey_quantile(0.95, 2, freedom) / math.sqrt(2)
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval; NaN where one value says nothing of spread."""
-    mean = statistics.fmean(values) if values else math.nan
-    if len(values) < 2:
-        return mean, math.nan
-    return mean, student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def contrast(
-    a: Mapping[int, float], b: Mapping[int, float], noise: Noise
-) -> tuple[float, float, int]:
-    """Mean of a - b over common seeds, half its interval by the noise of all cells, seeds."""
-    seeds = a.keys() & b.keys()
-    if not seeds:
-        return math.nan, math.nan, 0
-    mean = statistics.fmean(a[seed] - b[seed] for seed in seeds)
-    if not noise.freedom:
-        return mean, math.nan, len(seeds)
-    half = student(noise.freedom) * noise.sd * math.sqrt(2 / len(seeds))
-    return mean, half, len(seeds)
-
-
-def pearson(a: Sequence[float], b: Sequence[float]) -> float:
-    """Correlation; NaN if one side is constant."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return math.nan
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN if one side is constant."""
-    return pearson(_ranks(a), _ranks(b))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    array = np.asarray(values)
-    return [float((array < v).sum() + ((array == v).sum() - 1) / 2) for v in array]
-
+from grid_rows import Grid
+from grid_signals import Evidence, evidence
+from grid_statistics import Estimate, differences, interval
 
 # Writing
 
 
-def plus_minus(mean: float, half: float, form: str = ".1f") -> str:
+def plus_minus(estimate: Estimate, form: str = ".1f") -> str:
     """``mean ± half``, without what is NaN."""
+    mean, half = estimate
     if math.isnan(mean):
         return ""
     return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{form.lstrip('+')}}")
@@ -95,12 +48,14 @@ def plus_minus(mean: float, half: float, form: str = ".1f") -> str:
 
 def points(values: Sequence[float]) -> str:
     """Mean of scores in [0, 1], in AP points, with its interval over seeds."""
-    return plus_minus(*interval([100 * value for value in values]))
+    return plus_minus(interval([100 * value for value in values]))
 
 
-def correlation(values: Sequence[float]) -> str:
-    """Mean of correlations with its interval over seeds."""
-    return plus_minus(*interval([v for v in values if not math.isnan(v)]), "+.2f")
+def contrast(a: Mapping[int, float], b: Mapping[int, float]) -> str:
+    """Mean of a - b over common seeds in AP points, its paired interval, and how many seeds."""
+    found = [100 * value for value in differences(a, b).values()]
+    seeds = f"{len(found)} seed" + "s" * (len(found) != 1)
+    return f"{plus_minus(interval(found), '+.1f')} ({seeds})" if found else ""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -121,9 +76,11 @@ def state(grid: Grid) -> list[str]:
         (row["processor"], f"torch {row['torch']}", f"torchvision {row['torchvision']}")
         for row in grid.rows.values()
     }
+    diverged = [arm.slug for arm in failures_of(grid.name)]
     lines = [
         f"{len(grid.rows)} of {grid.planned} trials; flagged: {', '.join(flagged) or 'none'}; "
-        f"failed audits: {', '.join(failed) or 'none'}.",
+        f"failed audits: {', '.join(failed) or 'none'}; diverged, and without a score: "
+        f"{', '.join(diverged) or 'none'}.",
         f"Controls on shuffled boxes, which have no task to learn: {len(control)}, "
         f"highest AP {100 * max(control, default=math.nan):.1f}.",
         f"Made on: {'; '.join(', '.join(device) for device in sorted(devices))}.",
@@ -133,7 +90,10 @@ def state(grid: Grid) -> list[str]:
 
 
 def settled(grid: Grid) -> list[str]:
-    """How far apart the last three evaluations lie (selection split): training had converged."""
+    """How far apart the last three evaluations lie (selection split): training had settled.
+
+    The learning rate ends at zero, so this does not say that longer training would give no more.
+    """
     by_arm: dict[Arm, dict[int, float]] = {}
     for row in rows_of(grid.name, "evaluations"):
         if row["select_ap"]:
@@ -157,7 +117,7 @@ def rates(grid: Grid) -> list[str]:
     """Selection AP by rate: mean over k=0 and k=all at seed 0."""
     rows = []
     for init in grid.starts:
-        found = rate_means(init, grid.rows.values())
+        found = rate_means(init, grid.rows.values(), failures_of(grid.name))
         means = [f"{100 * found[lr]:.1f}" if lr in found else "" for lr in RATES]
         chosen = f"{grid.rates[init]:g}" if grid.rates else ""
         rows.append([init, *means, chosen])
@@ -187,14 +147,14 @@ def cells(grid: Grid) -> list[str]:
                 f"{100 * cell.mean:.1f}",
                 f"{100 * statistics.stdev(cell.values):.1f}" if len(cell.values) > 1 else "",
                 f"{100 * statistics.fmean(ap50):.1f}" if ap50 else "",
-                f"{100 * statistics.fmean(wheat):.1f}" if wheat else "",
+                points(wheat),
                 difference,
                 comparison.verdict,
                 f"{cell.train_seconds:.0f}",
             ]
         )
-    header = ["start", "k", "seeds", "collapsed", "AP", "SD", "AP50", "wheat",
-              "AP minus best [95 %]", "verdict", "train s"]  # fmt: skip
+    header = ["start", "k", "seeds", "collapsed", "AP", "SD", "AP50",
+              "wheat metric", "AP minus best [95 %]", "verdict", "median train s"]  # fmt: skip
     means = [c.cell.mean for c in found.comparisons if c.cell.values]
     lines = table(header, rows)
     if len(means) > 1 and found.noise.freedom:
@@ -204,8 +164,20 @@ def cells(grid: Grid) -> list[str]:
             f"seed {100 * found.noise.sd:.2f} points ({found.noise.freedom} degrees of freedom); "
             f"{len(found.ties)} of {len(means) - 1} other cells cannot be told from the best.",
             "",
+            f"SD between the depths of one start: {between_depths(grid)}.",
+            "",
         ]
     return lines
+
+
+def between_depths(grid: Grid) -> str:
+    """SD of the cell means of each start."""
+    found = []
+    for init in grid.starts:
+        cells_ = [grid.cell("ap", init, depth).values() for depth in DEPTHS]
+        means = [100 * statistics.fmean(values) for values in cells_ if values]
+        found += [f"{init} {statistics.stdev(means):.2f} points"] if len(means) > 1 else []
+    return "; ".join(found)
 
 
 def starts(grid: Grid) -> list[str]:
@@ -213,11 +185,13 @@ def starts(grid: Grid) -> list[str]:
     rows = []
     for init in (*grid.starts, "random"):
         scores = [points(list(found.values())) for found in settings(grid, init).values()]
-        moved = [movement(grid, init, boxes) for boxes in ("true", "shuffled")]
-        rows.append([init, *scores, *moved])
-    header = ["start, k=0", *settings(grid, grid.starts[0]), "mean 1-abs(cos)",
-              "the same, boxes shuffled"]  # fmt: skip
-    return table([header[0], *(f"AP, {name}" for name in header[1:4]), *header[4:]], rows)
+        moved, control = (movement(grid, init, boxes) for boxes in ("true", "shuffled"))
+        ratios = ", ".join(f"{control[s] / moved[s]:.2f}" for s in control if s in moved)
+        size = f"{statistics.fmean(moved.values()):.2e}" if moved else ""
+        rows.append([init, *scores, size, ratios])
+    ways = [f"AP, {name}" for name in settings(grid, grid.starts[0])]
+    header = ["start, k=0", *ways, "mean 1-abs(cos)", "with shuffled boxes times that, by seed"]
+    return table(header, rows)
 
 
 def settings(grid: Grid, init: str) -> dict[str, dict[int, float]]:
@@ -230,17 +204,19 @@ def settings(grid: Grid, init: str) -> dict[str, dict[int, float]]:
 
 
 def questions(grid: Grid) -> list[str]:
-    """Start, optimiser, depth: contrasts with intervals, in AP points."""
-    found = grid.answer()
-    noise, first = found.noise, grid.starts[0]
-    lines = []
-    rows = []
-    for init in grid.starts[1:]:
-        own, other = settings(grid, init), settings(grid, first)
-        rows.append([init, *(_contrast(own[name], other[name], noise) for name in own)])
-    header = [f"k=0, minus {first}", *settings(grid, first)]
-    lines += ["Starts at k=0 (AP points, common seeds, noise of all cells):", ""]
-    lines += table(header, rows)
+    """Start, way to train, depth: contrasts with intervals, in AP points."""
+    return [*start_contrasts(grid), *way_contrasts(grid), *depth_contrasts(grid)]
+
+
+def start_contrasts(grid: Grid) -> list[str]:
+    first, found = grid.starts[0], grid.answer()
+    ways = settings(grid, first)
+    rows = [
+        [init, *(contrast(settings(grid, init)[way], ways[way]) for way in ways)]
+        for init in grid.starts[1:]
+    ]
+    lines = ["Starts at k=0 (AP points, paired over common seeds):", ""]
+    lines += table([f"k=0, minus {first}", *ways], rows)
     for start in found.starts:
         assert found.best is not None
         low, high = 100 * start.low, 100 * start.high
@@ -249,116 +225,94 @@ def questions(grid: Grid) -> list[str]:
             f"{found.best.init}: {100 * start.difference:+.1f} [{low:+.1f}, {high:+.1f}] points.",
             "",
         ]
+    return lines
+
+
+def way_contrasts(grid: Grid) -> list[str]:
+    """What the way to train does to one start, and whether it does the same to another."""
+    first = grid.starts[0]
     rows = []
     for init in grid.starts:
-        whole = _contrast(grid.cell("ap", init, 0), grid.cell("ap", init, DEPTHS[-1]), noise)
+        rows.append([init, *map(contrast, *zip(*ways_apart(grid, init), strict=True))])
+        if init != first:
+            mine = [differences(*pair) for pair in ways_apart(grid, init)]
+            other = [differences(*pair) for pair in ways_apart(grid, first)]
+            rows.append([f"{init} minus {first}", *map(contrast, mine, other)])
+    header = [f"k=0, {way} minus the chosen rate" for way in list(settings(grid, first))[1:]]
+    return ["Ways to train at k=0 (AP points, paired):", "", *table(["start", *header], rows)]
+
+
+def ways_apart(grid: Grid, init: str) -> list[tuple[Mapping[int, float], Mapping[int, float]]]:
+    """(AP by seed under another way, at the chosen rate) for each other way."""
+    tuned, *others = settings(grid, init).values()
+    return [(other, tuned) for other in others]
+
+
+def depth_contrasts(grid: Grid) -> list[str]:
+    found = grid.answer()
+    rows = []
+    for init in grid.starts:
+        whole = [
+            contrast(grid.cell(score, init, 0), grid.cell(score, init, DEPTHS[-1]))
+            for score in ("ap", "wheat")
+        ]
         compared = found.within.get(init, ())
         lower = [str(c.cell.depth) for c in compared if c.verdict == "lower"]
         best, deepest = found.best_of(init), found.deepest_tie(init)
-        rows.append([init, whole, best.depth if best else "", deepest.depth if deepest else "",
+        rows.append([init, *whole, best.depth if best else "", deepest.depth if deepest else "",
                      ", ".join(lower) or "none"])  # fmt: skip
-    header = ["start", "k=0 minus k=52", "best k", "deepest k not told from it", "k below it"]
-    return [*lines, "Depth (AP points):", "", *table(header, rows)]
+    header = ["start", "k=0 minus k=52", "the same, wheat metric", "best k",
+              "deepest k not told from it", "k below it"]  # fmt: skip
+    text = (
+        "Depth within one start (points; the first two columns paired over seeds, the rest by "
+        "Tukey's intervals over its own six cells, narrower than those over all cells above):"
+    )
+    return [text, "", *table(header, rows)]
 
 
-def _contrast(a: Mapping[int, float], b: Mapping[int, float], noise: Noise) -> str:
-    mean, half, seeds = contrast(a, b, noise)
-    count = f"{seeds} seed" + "s" * (seeds != 1)
-    return f"{plus_minus(100 * mean, 100 * half, '+.1f')} ({count})" if seeds else ""
-
-
-def movement(grid: Grid, init: str, boxes: str) -> str:
-    """Mean over layers and seeds of 1 - |cos| at the end, k=0, chosen rate."""
+def movement(grid: Grid, init: str, boxes: str) -> dict[int, float]:
+    """Seed to mean over layers of 1 - |cos| at the end; k=0, chosen rate, nothing collapsed."""
     if not grid.rates or init not in grid.rates:
-        return ""
-    values = [
-        statistics.fmean(row["cosine"] for row in grid.records[arm].differences)
-        for arm in grid.rows
+        return {}
+    return {
+        arm.seed: statistics.fmean(row["cosine"] for row in grid.records[arm].differences)
+        for arm, row in grid.rows.items()
         if (arm.init, arm.depth, arm.optimizer, arm.boxes) == (init, 0, "adamw", boxes)
         and arm.lr == grid.rates[init]
-    ]
-    return f"{statistics.fmean(values):.2e}" if values else ""
+        and (boxes != "true" or not row["flags"].startswith("collapsed"))
+    }
 
 
 def predictors(grid: Grid) -> list[str]:
-    """What one k=0 trial shows, held against AP by depth of the *other* seeds.
-
-    One value per start and seed. The other seeds of two trials overlap, so an interval over seeds
-    is somewhat too narrow. ``AP of this seed`` is the whole sweep of one seed: no signal of a k=0
-    trial can be expected to do better.
-    """
-    rewound, (moved, gradient) = rewind_curves(grid.name), layer_curves(grid.name)
-    by_depth: list[list[object]] = []
-    by_band: list[list[object]] = []
-    names: tuple[list[str], list[str]] = ([], [])
-    for init in grid.starts:
-        levels: dict[str, list[float]] = {}
-        bands: dict[str, list[float]] = {}
-        for seed in grid.cell("ap", init, 0):
-            truth = [_others(grid.cell("ap", init, depth), seed) for depth in DEPTHS]
-            arm = grid.chosen(init, 0, seed)
-            if any(math.isnan(value) for value in truth) or arm not in moved:
-                continue
-            own = [grid.cell("ap", init, depth).get(seed, math.nan) for depth in DEPTHS]
-            shown = depth_signals(rewound[arm], moved[arm]) | {"AP of this seed": own}
-            for name, values in shown.items():
-                levels.setdefault(name, []).append(pearson(values, truth))
-            drops = [a - b for a, b in itertools.pairwise(truth)]
-            for name, values in band_signals(moved[arm], gradient[arm]).items():
-                bands.setdefault(name, []).append(spearman(values, drops))
-        if levels:
-            names = list(levels), list(bands)
-            by_depth.append([init, *map(correlation, levels.values())])
-            by_band.append([init, *map(correlation, bands.values())])
-    if not by_depth:
+    """What one k=0 trial shows, held against AP by depth of the other seeds."""
+    found = list(evidence(grid))
+    if not found:
         return []
     return [
         "Pearson correlation over the six depths of what one k=0 trial shows with AP of the other "
-        "seeds (mean over seeds ± 95 %); `movement` is minus the sum of 1-abs(cos) over the first "
-        "k layers:",
+        "seeds (mean over seeds ± 95 % by a jackknife over seeds); `movement` is minus the sum of "
+        "1-abs(cos) over the first k layers, `AP of this seed` the whole sweep of that one seed:",
         "",
-        *table(["start", *names[0]], by_depth),
+        *agreements([(init, by_depth) for init, by_depth, _ in found]),
         "Spearman correlation over the five bands of layers between two depths: mean of the band "
-        "in the k=0 trial, with the AP that freezing the band as well costs the other seeds:",
+        "in the k=0 trial, with the AP that freezing the band as well costs the other seeds; "
+        "`position` is minus the number of the band, that is, early bands cost more:",
         "",
-        *table(["start", *names[1]], by_band),
+        *agreements([(init, by_band) for init, _, by_band in found]),
     ]
 
 
-def depth_signals(
-    rewound: Mapping[int, Mapping[int, float]], moved: Mapping[int, Mapping[int, float]]
-) -> dict[str, list[float]]:
-    """One number a depth, that is expected to rise with AP."""
-    signals = {}
-    for label, step in zip(("early", "end"), sorted(rewound), strict=True):
-        signals[f"rewind, {label}"] = [rewound[step][k] for k in DEPTHS]
-    for label, step in zip(("early", "end"), sorted(moved)[-2:], strict=True):
-        signals[f"movement, {label}"] = [
-            -math.fsum(v for layer, v in moved[step].items() if layer <= k) for k in DEPTHS
+def agreements(found: Sequence[tuple[str, Evidence]]) -> list[str]:
+    """Two rows a start: the correlations, and what they are above the baseline's."""
+    rows = []
+    for init, here in found:
+        rows.append([init, *(plus_minus(here.estimate(name), "+.2f") for name in here.names)])
+        gains = [
+            "" if name == here.baseline else plus_minus(here.against_baseline(name), "+.2f")
+            for name in here.names
         ]
-    return signals | {"k itself": [-float(k) for k in DEPTHS]}
-
-
-def band_signals(
-    moved: Mapping[int, Mapping[int, float]], gradient: Mapping[int, Mapping[int, float]]
-) -> dict[str, list[float]]:
-    """One number for the layers between two depths, expected to rise with what freezing costs."""
-    early, end = sorted(moved)[-2:]
-    sources = {
-        "movement, early": moved[early],
-        "movement, end": moved[end],
-        "relative gradient, step 0": gradient[0],
-        "relative gradient, early": gradient[early],
-    }
-    return {
-        name: [statistics.fmean(layers[i] for i in range(a + 1, b + 1)) for a, b in BANDS]
-        for name, layers in sources.items()
-    }
-
-
-def _others(cell: Mapping[int, float], seed: int) -> float:
-    values = [value for other, value in cell.items() if other != seed]
-    return statistics.fmean(values) if values else math.nan
+        rows.append([f"{init}, minus that of {here.baseline}", *gains])
+    return table(["start", *found[0][1].names], rows)
 
 
 def write_figures(grid: Grid) -> None:
@@ -381,24 +335,33 @@ def page(name: str) -> list[str]:
     grid = Grid(name)
     lines = [f"## {name}", "", *state(grid), *rates(grid)]
     if grid.cells:
-        write_figures(grid)
         lines += [*cells(grid), *starts(grid), *questions(grid), *predictors(grid)]
     return lines
 
 
-def main() -> None:
-    """Print the pages of all data sets that have rows, and write them beside the rows."""
-    parser = argparse.ArgumentParser(description="Tables and figures of the grid.")
-    parser.add_argument("names", nargs="*", metavar="DATA SET")
-    names = parser.parse_args().names or [name for name in DATASETS if rows_of(name)]
-    if unknown := set(names) - set(DATASETS):
-        parser.error(f"expected some of {', '.join(DATASETS)}, got {', '.join(unknown)}")
+def text_of(names: Iterable[str]) -> str:
+    """The pages of some data sets."""
     lines = ["# The grid in tables", "", "Made by `make grid-table` from the rows beside it.", ""]
     for name in names:
         lines += page(name)
-    text = "\n".join(lines).rstrip() + "\n"
-    (RESULTS / "tables.md").write_text(text)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """Print the pages; without names those of all data sets that have rows, and write them."""
+    parser = argparse.ArgumentParser(description="Tables and figures of the grid.")
+    parser.add_argument("names", nargs="*", metavar="DATA SET")
+    asked = parser.parse_args().names
+    if unknown := set(asked) - set(DATASETS):
+        parser.error(f"expected some of {', '.join(DATASETS)}, got {', '.join(unknown)}")
+    names = asked or [name for name in DATASETS if rows_of(name)]
+    text = text_of(names)
     print(text)
+    if not asked:
+        (RESULTS / "tables.md").write_text(text)
+        for grid in map(Grid, names):
+            if grid.cells:
+                write_figures(grid)
 
 
 if __name__ == "__main__":
