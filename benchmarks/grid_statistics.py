@@ -1,4 +1,4 @@
-"""Means, contrasts and correlations of the grid's tables, each with its 95 % interval over seeds."""
+"""Means, contrasts, correlations of the grid, each with its 95 % interval over seeds."""
 
 import math
 import statistics

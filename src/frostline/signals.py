@@ -141,7 +141,7 @@ def rewind_curve(
 ) -> list[RewindPoint]:
     """The rewind test: put the first k convolutions and their BatchNorm back, and only evaluate.
 
-    One fine-tuning gives a curve over k. It bounds from below what freezing k would have reached
+    One fine-tuning gives a curve over k. It tends to lie below what freezing k would have reached
     as far as the layers above had no chance to adapt.
 
     Args:
