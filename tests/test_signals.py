@@ -110,7 +110,7 @@ class _Probe:
             rows = gradient_rows(model, TABLE_OF_TRIAL, probe_losses(moment, 2))
             text = json.dumps([losses, [row.mean_norm for row in rows]])
             (moment.folder / f"probe{moment.step}.json").write_text(text)
-        if moment.step == moment.steps:
+        if moment.step in (2, moment.steps):  # in the middle of an epoch, and at the end
             curve = rewind_curve(
                 model, moment.start.backbone, TABLE_OF_TRIAL, [0, 52], moment.score
             )
