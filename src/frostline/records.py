@@ -308,10 +308,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write ``data`` as JSON (NaN is refused: absent quantities are null), atomically."""
+    """Write ``data`` as JSON (NaN is refused: absent quantities are null), atomically.
+
+    File names need not be UTF-8: their other bytes, half surrogate pairs to Python, are escaped.
+    """
     text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:  # JSON and Python escape a surrogate alike
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def append_line(path: Path, data: Mapping[str, object]) -> None:
