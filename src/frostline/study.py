@@ -285,7 +285,8 @@ def _require_same(identity: dict[str, Any], key: TrialKey, folder: Path) -> None
     if changes:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
-            f"{'; '.join(changes)}; change it back, or use --out for a new folder"
+            f"{'; '.join(changes)}; change it back, delete the trial's folder "
+            f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
 
 
