@@ -4,6 +4,7 @@ import pytest
 
 from frostline.engines import Event
 from frostline.errors import (
+    ConfigError,
     DatasetError,
     FrostlineError,
     InitError,
@@ -110,6 +111,16 @@ def test_bad_studies_stop_before_anything_is_written(
     study = _study(tmp_path, **changes)
     with pytest.raises(error, match=message):
         study.run()
+    assert not study.folder.exists()
+
+
+def test_a_gpu_that_is_not_there_stops_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    study = _study(tmp_path)
+    with pytest.raises(ConfigError, match="expected a CUDA device, found none"):
+        study.run(device="cuda")
     assert not study.folder.exists()
 
 

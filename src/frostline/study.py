@@ -156,7 +156,9 @@ class Study:
         """
         self.check()
         from frostline.engines import run_local
+        from frostline.training import choose_device
 
+        choose_device(device)  # a GPU that is not there would fail each trial by itself
         write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
         trials = {
             self.trial_folder(key): self.spec(key, threads=threads, device=device)

@@ -29,6 +29,7 @@ __all__ = [
     "Progress",
     "TrainingResult",
     "batch_at",
+    "choose_device",
     "make_fabric",
     "torch_as_before",
     "train",
@@ -81,7 +82,12 @@ class _State:
 
 
 def make_fabric(device: str = "auto") -> Fabric:
-    """A Fabric on one device; ``auto`` is a CUDA GPU if there is one, else the CPU.
+    """A Fabric on one device, see ``choose_device``."""
+    return Fabric(accelerator=choose_device(device), devices=1)
+
+
+def choose_device(device: str) -> str:
+    """The device to train on: for ``auto``, ``cuda`` if there is a GPU, else ``cpu``.
 
     Raises:
         ConfigError: ``cuda`` is asked for and there is none.
@@ -89,8 +95,7 @@ def make_fabric(device: str = "auto") -> Fabric:
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise ConfigError("expected a CUDA device, found none; use --device cpu")
-    chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
-    return Fabric(accelerator=chosen, devices=1)
+    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
 
 
 @contextlib.contextmanager
