@@ -172,7 +172,8 @@ class DataRecord(_Record):
         boxes: how many.
         classes: names; label n of the model is the nth of them, from 1.
         groups: images by group (``source`` or ``domain``); empty where there are none.
-        findings: what reading the data found or dropped, by kind.
+        findings: what reading the data found or dropped, by kind; where one annotation file was
+            divided, what names no image of ``val`` is under ``train``.
     """
 
     digest: str
