@@ -50,7 +50,14 @@ def test_overrides_per_init() -> None:
         ({"inits": {}}, "inits"),
         ({"inits": {"a/b": {"source": "w"}}}, "use letters"),
         ({"inits": {"A": {"source": "w"}, "a": {"source": "w"}}}, "differ only in case"),
-        ({"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}}, "lr"),
+        (
+            {"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}},
+            r": inits\.a\.schedule\.lr: Input should be greater than 0; got -1",
+        ),
+        (
+            {"inits": {"a": {"source": "w", "schedule": {"augment": {"flips": True}}}}},
+            r"unknown key 'inits\.a\.schedule\.augment\.flips'; did you mean 'flip'",
+        ),
         ({"data": {"images": "i"}}, "give 'train', 'val'"),
         ({"data": {"images": "i", "annotations": "a", "split": {}}}, "exactly one"),
         ({"model": {"backbone": "resnet18", "width_mult": 0.5}}, "mobilenet_v2 only"),

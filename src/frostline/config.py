@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -243,6 +244,12 @@ class InitConfig(_Model):
     schedule: dict[str, Any] = Field(default_factory=dict)
     normalisation: Normalisation | None = None
 
+    @field_validator("schedule")
+    @classmethod
+    def _part_of_a_schedule(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        ScheduleConfig.model_validate(overrides)  # here an error is told with the init's name
+        return overrides
+
     @model_validator(mode="after")
     def _with_backbone(self) -> Self:
         if not {"backbone", "all"} & set(self.parts):
@@ -289,8 +296,6 @@ class StudyConfig(_Model):
                 raise ValueError(f"'{what}' repeats a value: {list(values)}")
         if len({name.lower() for name in self.inits}) != len(self.inits):
             raise ValueError("two init names differ only in case: folders would collide")
-        for name in self.inits:
-            self.schedule_of(name)
         return self
 
     def schedule_of(self, init: str) -> ScheduleConfig:
