@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,3 +211,31 @@ def test_other_threads_are_told(images: PlacedImages, tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(before)
     assert len(result.conditions) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [("__version__", "2.0.0"), ("backends.cpu.get_cpu_capability", lambda: "other")],
+)
+def test_another_torch_or_processor_is_told(
+    images: PlacedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, value: Any
+) -> None:
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", stop_at=3)
+    monkeypatch.setattr(f"torch.{changed}", value)
+    _, result = _train(images, tmp_path / "a.pt")
+    assert len(result.conditions) == 2
+
+
+def test_a_checkpoint_that_says_less_of_its_conditions_resumes(
+    images: PlacedImages, tmp_path: Path
+) -> None:
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", stop_at=3)
+    payload = torch.load(tmp_path / "a.pt")
+    before = [f"cpu, {torch.get_num_threads()} threads"]
+    payload["state"]["conditions"] = before
+    torch.save(payload, tmp_path / "a.pt")
+    _, result = _train(images, tmp_path / "a.pt")
+    assert result.resumed_at == (2,)
+    assert list(result.conditions) == before

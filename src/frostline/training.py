@@ -56,8 +56,8 @@ class TrainingResult:
         history: one record an epoch.
         steps: optimiser steps in all.
         resumed_at: steps of the checkpoints it was resumed from.
-        conditions: device and threads, again where a resumed part had others: then the result is
-            not bit-equal to an uninterrupted one.
+        conditions: device, threads, torch and the CPU's vector instructions, again where a resumed
+            part had others: then the result is not bit-equal to an uninterrupted one.
         seconds: in steps, over all parts.
     """
 
@@ -157,9 +157,7 @@ def train(
     state = _resume(checkpoint, identity, model, optimizer)
     if state.resumed_at:
         on_resume(state.step)
-    condition = f"{fabric.device.type}, {torch.get_num_threads()} threads"
-    if condition not in state.conditions:
-        state.conditions.append(condition)
+    _note_condition(state, fabric.device)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -202,6 +200,16 @@ def train(
     return TrainingResult(
         history, state.step, tuple(state.resumed_at), tuple(state.conditions), state.seconds
     )
+
+
+def _note_condition(state: _State, device: torch.device) -> None:
+    """Add what a step depends on to the bit besides its definition, where it is a new one."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = f"{device.type}, {torch.get_num_threads()} threads"
+    condition = f"{threads}, torch {torch.__version__}, {capability}"
+    # Checkpoints of before say device and threads alone: of the rest nothing is known.
+    if not {condition, threads} & set(state.conditions):
+        state.conditions.append(condition)
 
 
 def _optimizer(

@@ -397,7 +397,7 @@ def _save_weights(model: nn.Module, path: Path) -> None:
 
 
 def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall, or AP50 is near 0; or resumed with other threads."""
+    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
     flags = []
     ap50 = val["coco"]["overall"]["ap50"]
     if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
