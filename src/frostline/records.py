@@ -225,7 +225,8 @@ class TrialRecord(_Record):
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
-        seconds: wall-clock time by phase (``train``, ``evaluate`` ...).
+        seconds: wall-clock time by phase: ``load``, ``train`` (steps), ``evaluate_epochs`` (with
+            ``eval_every``; not in older records), ``evaluate`` (at the end), ``difference``.
         resumed_at_steps: steps at which an interrupted training went on.
         finished_at: UTC, ISO 8601.
     """

@@ -59,6 +59,7 @@ class TrainingResult:
         conditions: device, threads, torch and the CPU's vector instructions, again where a resumed
             part had others: then the result is not bit-equal to an uninterrupted one.
         seconds: in steps, over all parts.
+        evaluation_seconds: in evaluations after epochs, over all parts.
     """
 
     history: tuple[EpochRecord, ...]
@@ -66,6 +67,7 @@ class TrainingResult:
     resumed_at: tuple[int, ...]
     conditions: tuple[str, ...]
     seconds: float
+    evaluation_seconds: float
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,6 +76,7 @@ class _State:
 
     step: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_seconds: float = 0.0
@@ -198,7 +201,12 @@ def train(
 
     history = tuple(EpochRecord.model_validate(row) for row in state.history)
     return TrainingResult(
-        history, state.step, tuple(state.resumed_at), tuple(state.conditions), state.seconds
+        history,
+        state.step,
+        tuple(state.resumed_at),
+        tuple(state.conditions),
+        state.seconds,
+        state.evaluation_seconds,
     )
 
 
@@ -302,10 +310,19 @@ def _close_epoch(
         losses={name: total / count for name, total in sorted(state.sums.items())},
         seconds=state.epoch_seconds,
         images_per_second=count / max(state.epoch_seconds, 1e-9),
-        metrics=score() if due else None,
+        metrics=_evaluated(state, score) if due else None,
     )
     state.history.append(record.model_dump(mode="json"))
     state.sums, state.epoch_seconds = {}, 0.0
+
+
+def _evaluated(
+    state: _State, score: Callable[[], dict[str, float | None]]
+) -> dict[str, float | None]:
+    started = time.monotonic()
+    metrics = score()
+    state.evaluation_seconds += time.monotonic() - started
+    return metrics
 
 
 def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _State) -> None:

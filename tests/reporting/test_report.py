@@ -255,6 +255,15 @@ def test_an_example_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.M
     assert r"\udcff.png" in Page(text).text
 
 
+def test_compute_adds_up_every_phase(tmp_path: Path) -> None:
+    seconds = {"load": 1.0, "train": 100.0, "evaluate_epochs": 60.0, "evaluate": 19.0}
+    record = make_record().model_copy(update={"seconds": seconds})
+    _, text = make(tmp_path, [record, make_record(depth=9, seconds=100.0)])
+    page = Page(text)
+    assert "compute, all trials 4.7 min" in page.text
+    assert "evaluate_epochs 60 s 60 s" in page.text, "a trial without it is no trial of 0 s"
+
+
 def test_the_data_root_can_be_given(tmp_path: Path) -> None:
     folder = write_squares_study(tmp_path / "there")
     moved = tmp_path / "elsewhere"
