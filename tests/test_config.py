@@ -89,8 +89,10 @@ def test_bad_values_are_one_line(change: dict[str, object], message: str) -> Non
     ("text", "message"),
     [
         ("inits: {a: {source: x}, a: {source: y}}", "line 1: 'a' is given twice"),
-        ("a: &x 1\nb: *x", "line 2: aliases are not supported"),
-        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("b: 1\na: &x 1\nb: *x", "line 2: expected plain values, got a tag, an anchor or an al"),
+        ("a: *x", "line 1: expected plain values"),
+        ("a: 1\nb: !!int '3'", "line 2: expected plain values"),
+        ("data: !!python/object/apply:os.system ['true']", "line 1: expected plain values"),
         ("[1, 2", "not valid YAML"),
         ("- 1", "expected a mapping"),
         ("", "got nothing"),

@@ -310,12 +310,15 @@ class StudyConfig(_Model):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without tags, anchors or repeated keys, each refused with its line."""
+    """YAML without tags, anchors, aliases or repeated keys, each refused with its line."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
-            raise ConfigError(f"line {mark.line + 1}: aliases are not supported; write it out")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if event.anchor or getattr(event, "tag", None):  # an alias has its anchor's name
+            raise ConfigError(
+                f"line {event.start_mark.line + 1}: expected plain values, got a tag, an anchor or "
+                "an alias; write it out"
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
