@@ -204,7 +204,8 @@ class ScheduleConfig(_Model):
         lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of training), ``constant``.
         warmup_epochs: linear warm-up from lr/100, in epochs, may be a fraction; 0 for none.
         clip_norm: largest L2 norm of all gradients together; None for no clipping.
-        precision: ``fp32``, or ``bf16`` autocast (heads and evaluation stay in float32).
+        precision: ``fp32``, or ``bf16`` autocast (the heads' outputs, from which losses and boxes
+            are computed, and evaluation are float32).
         augment: training-time transforms.
         eval_every: evaluate every so many epochs; None evaluates at the end only.
         checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
