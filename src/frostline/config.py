@@ -201,7 +201,8 @@ class ScheduleConfig(_Model):
         lr: peak learning rate, > 0.
         momentum: of SGD, in [0, 1).
         weight_decay: >= 0, on trainable parameters only.
-        lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of training), ``constant``.
+        lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of the steps after warm-up),
+            ``constant``.
         warmup_epochs: linear warm-up from lr/100, in epochs, may be a fraction; 0 for none.
         clip_norm: largest L2 norm of all gradients together; None for no clipping.
         precision: ``fp32``, or ``bf16`` autocast (the heads' outputs, from which losses and boxes

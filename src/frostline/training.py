@@ -240,7 +240,10 @@ def _autocast(fabric: Fabric, schedule: ScheduleConfig) -> torch.autocast:
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
-    """Linear warm-up from lr/100, then cosine to zero, two steps of x0.1, or constant."""
+    """Linear warm-up from lr/100, then cosine to zero, two steps of x0.1, or constant.
+
+    What follows the warm-up is counted in the steps after it.
+    """
     warmup = min(round(schedule.warmup_epochs * per_epoch), total // 2)
     if step < warmup:
         return schedule.lr * (0.01 + 0.99 * (step + 1) / warmup)
