@@ -127,7 +127,7 @@ def make_record(
         ),
         flags=flags,
         environment={"python": "3.11.9", "frostline": "0.1.0", "torch": "2.15.0", "device": "CPU"},
-        seconds={"load": 0.5, "train": train, "evaluate": 2.0, "difference": 0.1, "steps": train},
+        seconds={"load": 0.5, "train": train, "evaluate": 2.0, "difference": 0.1},
         finished_at="2026-01-02T03:04:05+00:00",
     )
 

@@ -50,7 +50,14 @@ def test_overrides_per_init() -> None:
         ({"inits": {}}, "inits"),
         ({"inits": {"a/b": {"source": "w"}}}, "use letters"),
         ({"inits": {"A": {"source": "w"}, "a": {"source": "w"}}}, "differ only in case"),
-        ({"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}}, "lr"),
+        (
+            {"inits": {"a": {"source": "w", "schedule": {"lr": -1}}}},
+            r": inits\.a\.schedule\.lr: Input should be greater than 0; got -1",
+        ),
+        (
+            {"inits": {"a": {"source": "w", "schedule": {"augment": {"flips": True}}}}},
+            r"unknown key 'inits\.a\.schedule\.augment\.flips'; did you mean 'flip'",
+        ),
         ({"data": {"images": "i"}}, "give 'train', 'val'"),
         ({"data": {"images": "i", "annotations": "a", "split": {}}}, "exactly one"),
         ({"model": {"backbone": "resnet18", "width_mult": 0.5}}, "mobilenet_v2 only"),
@@ -82,8 +89,10 @@ def test_bad_values_are_one_line(change: dict[str, object], message: str) -> Non
     ("text", "message"),
     [
         ("inits: {a: {source: x}, a: {source: y}}", "line 1: 'a' is given twice"),
-        ("a: &x 1\nb: *x", "line 2: aliases are not supported"),
-        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("b: 1\na: &x 1\nb: *x", "line 2: expected plain values, got a tag, an anchor or an al"),
+        ("a: *x", "line 1: expected plain values"),
+        ("a: 1\nb: !!int '3'", "line 2: expected plain values"),
+        ("data: !!python/object/apply:os.system ['true']", "line 1: expected plain values"),
         ("[1, 2", "not valid YAML"),
         ("- 1", "expected a mapping"),
         ("", "got nothing"),

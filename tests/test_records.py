@@ -30,6 +30,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": 1}
 
 
+def test_names_that_are_not_utf8_come_back(tmp_path: Path) -> None:
+    names = ["\udcff.png", "\u00e9pi.png"]
+    write_json(tmp_path / "names.json", names)
+    text = (tmp_path / "names.json").read_text(encoding="utf-8")
+    assert json.loads(text) == names
+    assert names[1] in text, "all else stays readable"
+
+
 def test_disk_full_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("old")

@@ -4,6 +4,7 @@ import pytest
 
 from frostline.engines import Event
 from frostline.errors import (
+    ConfigError,
     DatasetError,
     FrostlineError,
     InitError,
@@ -74,6 +75,7 @@ def test_a_changed_study_is_explained(tmp_path: Path) -> None:
     assert "trial a-k52-s0" in str(caught.value)
     assert "schedule.epochs was 1, is 2" in str(caught.value)
     assert "weights was" in str(caught.value)
+    assert "delete the trial's folder (trials/a-k52-s0) to run it anew" in str(caught.value)
 
 
 def test_a_weight_file_that_changed_under_its_name_is_told(tmp_path: Path) -> None:
@@ -112,6 +114,16 @@ def test_bad_studies_stop_before_anything_is_written(
     assert not study.folder.exists()
 
 
+def test_a_gpu_that_is_not_there_stops_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    study = _study(tmp_path)
+    with pytest.raises(ConfigError, match="expected a CUDA device, found none"):
+        study.run(device="cuda")
+    assert not study.folder.exists()
+
+
 def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     inits = {
         "hot": {"source": "a.safetensors", "schedule": {"lr": 1e30, "clip_norm": None}},
@@ -124,6 +136,19 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     states = study.status()
     assert (states[0].state, states[1].state) == ("failed", "done")
     assert "not finite" in states[0].detail
+
+
+def test_a_start_that_diverged_runs_at_a_lower_rate(tmp_path: Path) -> None:
+    """Its checkpoint, of the higher rate, does not stand in the way; what is done stays."""
+    hot = {"source": "a.safetensors", "schedule": {"lr": 1e30, "clip_norm": None}}
+    other = {"source": "b.safetensors"}
+    grid = {"depths": [0], "schedule": {"epochs": 2, "batch_size": 3}}
+    (failed, done) = _study(tmp_path, inits={"hot": hot, "b": other}, **grid).run()
+    assert "in epoch 2" in failed.message, "the first epoch left a checkpoint"
+    assert done.ok
+    cooler = {"source": "a.safetensors", "schedule": {"lr": 1e-4}}
+    (again,) = _study(tmp_path, inits={"hot": cooler, "b": other}, **grid).run()
+    assert again.ok, again.message
 
 
 def test_estimate_writes_nothing(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +79,7 @@ def _train(
     schedule: ScheduleConfig = SCHEDULE,
     task: Task = TASK,
     identity: str = "x",
+    score: Callable[[nn.Module], dict[str, float | None]] = lambda model: {"ap": 0.5},
 ) -> tuple[nn.Module, TrainingResult]:
     model = _Net()
 
@@ -94,7 +97,7 @@ def _train(
         fabric=make_fabric("cpu"),
         checkpoint=checkpoint,
         identity=identity,
-        score=lambda model: {"ap": 0.5},
+        score=score,
         on_step=on_step,
     )
     return model, result
@@ -124,6 +127,20 @@ def test_history_and_evaluations(images: PlacedImages, tmp_path: Path) -> None:
     assert [epoch.epoch for epoch in result.history] == [1, 2, 3]
     assert [epoch.metrics for epoch in result.history] == [None, {"ap": 0.5}, None]
     assert result.history[-1].losses["square"] < result.history[0].losses["square"]
+
+
+def test_evaluations_are_timed_over_all_parts(images: PlacedImages, tmp_path: Path) -> None:
+    def score(model: nn.Module) -> dict[str, float | None]:
+        time.sleep(0.05)
+        return {"ap": 0.5}
+
+    schedule = SCHEDULE.model_copy(update={"eval_every": 1})
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", schedule=schedule, score=score, stop_at=5)
+    _, result = _train(images, tmp_path / "a.pt", schedule=schedule, score=score)
+    assert result.evaluation_seconds >= 3 * 0.05
+    _, result = _train(images, tmp_path / "b.pt", score=score)
+    assert result.evaluation_seconds == 0
 
 
 @pytest.mark.parametrize("kind", ["cosine", "step", "constant"])
@@ -210,3 +227,31 @@ def test_other_threads_are_told(images: PlacedImages, tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(before)
     assert len(result.conditions) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [("__version__", "2.0.0"), ("backends.cpu.get_cpu_capability", lambda: "other")],
+)
+def test_another_torch_or_processor_is_told(
+    images: PlacedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, value: Any
+) -> None:
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", stop_at=3)
+    monkeypatch.setattr(f"torch.{changed}", value)
+    _, result = _train(images, tmp_path / "a.pt")
+    assert len(result.conditions) == 2
+
+
+def test_a_checkpoint_that_says_less_of_its_conditions_resumes(
+    images: PlacedImages, tmp_path: Path
+) -> None:
+    with pytest.raises(_KilledError):
+        _train(images, tmp_path / "a.pt", stop_at=3)
+    payload = torch.load(tmp_path / "a.pt")
+    before = [f"cpu, {torch.get_num_threads()} threads"]
+    payload["state"]["conditions"] = before
+    torch.save(payload, tmp_path / "a.pt")
+    _, result = _train(images, tmp_path / "a.pt")
+    assert result.resumed_at == (2,)
+    assert list(result.conditions) == before

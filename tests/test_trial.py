@@ -21,7 +21,7 @@ from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
 from frostline.tasks import DETECTION
 from frostline.trial import FILES, TrialSpec, load_data, prepare, run_trial, trial_identity
-from tests.helpers import TINY_MODEL, write_study, write_yaml
+from tests.helpers import SIZE, TINY_MODEL, write_study, write_yaml
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,33 @@ def test_record_says_what_ran(finished: tuple[TrialSpec, Path, TrialRecord]) -> 
     assert record.data["train"].images == record.data["val"].images == 3
     assert record.data["train"].groups == {"field_0": 3}
     assert record.spec["schedule"]["epochs"] == 2
-    assert {"load", "train", "evaluate"} <= set(record.seconds)
+    assert list(record.seconds) == ["load", "train", "evaluate", "difference"]
+    assert record.seconds["train"] == pytest.approx(sum(e.seconds for e in record.history))
+
+
+def test_images_whose_names_are_not_utf8(tmp_path: Path) -> None:
+    names = [f"\udcff{n}.png" for n in range(6)]
+    path = write_study(tmp_path)
+    for n, name in enumerate(names):
+        (tmp_path / "images" / f"im{n}.png").rename(tmp_path / "images" / name)
+    (tmp_path / "boxes.json").write_text(json.dumps(_coco(names)))
+    data = {"images": "images", "annotations": "boxes.json", "split": {"fraction": 0.5}}
+    schedule = {"epochs": 1, "batch_size": 3, "eval_every": 1}
+    study = Study.from_yaml(write_yaml(path, data=data, schedule=schedule))
+    record = run_trial(study.spec(study.cells()[2]), tmp_path / "out")
+    assert record.seconds["evaluate_epochs"] > 0
+    stored = json.loads((tmp_path / "out" / FILES.detections).read_bytes())
+    assert set(stored["images"]["val"]) <= set(names)
+
+
+def _coco(names: list[str]) -> dict[str, object]:
+    box = {"category_id": 1, "bbox": [10, 10, 20, 20]}
+    size = {"width": SIZE, "height": SIZE}
+    return {
+        "images": [{"id": n, "file_name": name, **size} for n, name in enumerate(names)],
+        "annotations": [{"id": n, "image_id": n, **box} for n in range(len(names))],
+        "categories": [{"id": 1, "name": "ear"}],
+    }
 
 
 def test_a_folder_of_another_trial_is_refused(

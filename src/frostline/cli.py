@@ -279,7 +279,7 @@ def _summary(record: "TrialRecord") -> dict[str, Any]:
         "AP": overall["ap"],
         "AP50": overall["ap50"],
         "wheat": wheat["score"],
-        "minutes": sum(record.seconds[phase] for phase in ("train", "evaluate")) / 60,
+        "minutes": sum(record.seconds.values()) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
     }
 

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -203,10 +204,12 @@ class ScheduleConfig(_Model):
         lr: peak learning rate, > 0.
         momentum: of SGD, in [0, 1).
         weight_decay: >= 0, on trainable parameters only.
-        lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of training), ``constant``.
+        lr_schedule: ``cosine`` to zero, ``step`` (x0.1 at 2/3 and 8/9 of the steps after warm-up),
+            ``constant``.
         warmup_epochs: linear warm-up from lr/100, in epochs, may be a fraction; 0 for none.
         clip_norm: largest L2 norm of all gradients together; None for no clipping.
-        precision: ``fp32``, or ``bf16`` autocast (heads and evaluation stay in float32).
+        precision: ``fp32``, or ``bf16`` autocast (the heads' outputs, from which losses and boxes
+            are computed, and evaluation are float32).
         augment: training-time transforms.
         eval_every: evaluate every so many epochs; None evaluates at the end only.
         checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
@@ -247,6 +250,12 @@ class InitConfig(_Model):
     schedule: dict[str, Any] = Field(default_factory=dict)
     normalisation: Normalisation | None = None
     section: str | None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _part_of_a_schedule(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        ScheduleConfig.model_validate(overrides)  # here an error is told with the init's name
+        return overrides
 
     @model_validator(mode="after")
     def _with_backbone(self) -> Self:
@@ -294,8 +303,6 @@ class StudyConfig(_Model):
                 raise ValueError(f"'{what}' repeats a value: {list(values)}")
         if len({name.lower() for name in self.inits}) != len(self.inits):
             raise ValueError("two init names differ only in case: folders would collide")
-        for name in self.inits:
-            self.schedule_of(name)
         return self
 
     def schedule_of(self, init: str) -> ScheduleConfig:
@@ -310,12 +317,15 @@ class StudyConfig(_Model):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without tags, anchors or repeated keys, each refused with its line."""
+    """YAML without tags, anchors, aliases or repeated keys, each refused with its line."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
-            raise ConfigError(f"line {mark.line + 1}: aliases are not supported; write it out")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if event.anchor or getattr(event, "tag", None):  # an alias has its anchor's name
+            raise ConfigError(
+                f"line {event.start_mark.line + 1}: expected plain values, got a tag, an anchor or "
+                "an alias; write it out"
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

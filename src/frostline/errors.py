@@ -50,7 +50,8 @@ class StudyChangedError(ConfigError):
 
     What to do:
         Results of two different studies would stand in one table. Change the file back, or give
-        the new study a folder of its own with ``--out``.
+        the new study a folder of its own with ``--out``. If the change concerns that trial alone,
+        delete its folder: it runs anew.
     """
 
 
@@ -152,7 +153,8 @@ class TrainingError(FrostlineError):
 
     What to do:
         Lower the learning rate (for one start alone: ``schedule`` under its init), keep
-        ``clip_norm``, and look at the images named. The other trials go on.
+        ``clip_norm``, and look at the images named. The other trials go on; this one starts over
+        in the next run, as its checkpoint would only lead here again.
     """
 
     exit_code = 1

@@ -174,7 +174,8 @@ class DataRecord(_Record):
         boxes: how many.
         classes: names; label n of the model is the nth of them, from 1.
         groups: images by group (``source`` or ``domain``); empty where there are none.
-        findings: what reading the data found or dropped, by kind.
+        findings: what reading the data found or dropped, by kind; where one annotation file was
+            divided, what names no image of ``val`` is under ``train``.
     """
 
     digest: str
@@ -226,7 +227,8 @@ class TrialRecord(_Record):
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
-        seconds: wall-clock time by phase (``train``, ``evaluate`` ...).
+        seconds: wall-clock time by phase: ``load``, ``train`` (steps), ``evaluate_epochs`` (with
+            ``eval_every``; not in older records), ``evaluate`` (at the end), ``difference``.
         resumed_at_steps: steps at which an interrupted training went on.
         finished_at: UTC, ISO 8601.
     """
@@ -310,10 +312,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write ``data`` as JSON (NaN is refused: absent quantities are null), atomically."""
+    """Write ``data`` as JSON (NaN is refused: absent quantities are null), atomically.
+
+    File names need not be UTF-8: their other bytes, half surrogate pairs to Python, are escaped.
+    """
     text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:  # JSON and Python escape a surrogate alike
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def append_line(path: Path, data: Mapping[str, object]) -> None:

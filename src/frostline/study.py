@@ -157,7 +157,9 @@ class Study:
         """
         self.check()
         from frostline.engines import run_local
+        from frostline.training import choose_device
 
+        choose_device(device)  # a GPU that is not there would fail each trial by itself
         write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
         trials = {
             self.trial_folder(key): self.spec(key, threads=threads, device=device)
@@ -286,7 +288,8 @@ def _require_same(identity: dict[str, Any], key: TrialKey, folder: Path) -> None
     if changes:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
-            f"{'; '.join(changes)}; change it back, or use --out for a new folder"
+            f"{'; '.join(changes)}; change it back, delete the trial's folder "
+            f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Progress",
     "TrainingResult",
     "batch_at",
+    "choose_device",
     "make_fabric",
     "torch_as_before",
     "train",
@@ -55,9 +56,10 @@ class TrainingResult:
         history: one record an epoch.
         steps: optimiser steps in all.
         resumed_at: steps of the checkpoints it was resumed from.
-        conditions: device and threads, again where a resumed part had others: then the result is
-            not bit-equal to an uninterrupted one.
+        conditions: device, threads, torch and the CPU's vector instructions, again where a resumed
+            part had others: then the result is not bit-equal to an uninterrupted one.
         seconds: in steps, over all parts.
+        evaluation_seconds: in evaluations after epochs, over all parts.
     """
 
     history: tuple[EpochRecord, ...]
@@ -65,6 +67,7 @@ class TrainingResult:
     resumed_at: tuple[int, ...]
     conditions: tuple[str, ...]
     seconds: float
+    evaluation_seconds: float
 
 
 @dataclasses.dataclass(slots=True)
@@ -73,6 +76,7 @@ class _State:
 
     step: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_seconds: float = 0.0
@@ -81,7 +85,12 @@ class _State:
 
 
 def make_fabric(device: str = "auto") -> Fabric:
-    """A Fabric on one device; ``auto`` is a CUDA GPU if there is one, else the CPU.
+    """A Fabric on one device, see ``choose_device``."""
+    return Fabric(accelerator=choose_device(device), devices=1)
+
+
+def choose_device(device: str) -> str:
+    """The device to train on: for ``auto``, ``cuda`` if there is a GPU, else ``cpu``.
 
     Raises:
         ConfigError: ``cuda`` is asked for and there is none.
@@ -89,8 +98,7 @@ def make_fabric(device: str = "auto") -> Fabric:
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise ConfigError("expected a CUDA device, found none; use --device cpu")
-    chosen = ("cuda" if has_gpu else "cpu") if device == "auto" else device
-    return Fabric(accelerator=chosen, devices=1)
+    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
 
 
 @contextlib.contextmanager
@@ -152,9 +160,7 @@ def train(
     state = _resume(checkpoint, identity, model, optimizer)
     if state.resumed_at:
         on_resume(state.step)
-    condition = f"{fabric.device.type}, {torch.get_num_threads()} threads"
-    if condition not in state.conditions:
-        state.conditions.append(condition)
+    _note_condition(state, fabric.device)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -195,8 +201,23 @@ def train(
 
     history = tuple(EpochRecord.model_validate(row) for row in state.history)
     return TrainingResult(
-        history, state.step, tuple(state.resumed_at), tuple(state.conditions), state.seconds
+        history,
+        state.step,
+        tuple(state.resumed_at),
+        tuple(state.conditions),
+        state.seconds,
+        state.evaluation_seconds,
     )
+
+
+def _note_condition(state: _State, device: torch.device) -> None:
+    """Add what a step depends on to the bit besides its definition, where it is a new one."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = f"{device.type}, {torch.get_num_threads()} threads"
+    condition = f"{threads}, torch {torch.__version__}, {capability}"
+    # Checkpoints of before say device and threads alone: of the rest nothing is known.
+    if not {condition, threads} & set(state.conditions):
+        state.conditions.append(condition)
 
 
 def _optimizer(
@@ -219,7 +240,10 @@ def _autocast(fabric: Fabric, schedule: ScheduleConfig) -> torch.autocast:
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
-    """Linear warm-up from lr/100, then cosine to zero, two steps of x0.1, or constant."""
+    """Linear warm-up from lr/100, then cosine to zero, two steps of x0.1, or constant.
+
+    What follows the warm-up is counted in the steps after it.
+    """
     warmup = min(round(schedule.warmup_epochs * per_epoch), total // 2)
     if step < warmup:
         return schedule.lr * (0.01 + 0.99 * (step + 1) / warmup)
@@ -289,10 +313,19 @@ def _close_epoch(
         losses={name: total / count for name, total in sorted(state.sums.items())},
         seconds=state.epoch_seconds,
         images_per_second=count / max(state.epoch_seconds, 1e-9),
-        metrics=score() if due else None,
+        metrics=_evaluated(state, score) if due else None,
     )
     state.history.append(record.model_dump(mode="json"))
     state.sums, state.epoch_seconds = {}, 0.0
+
+
+def _evaluated(
+    state: _State, score: Callable[[], dict[str, float | None]]
+) -> dict[str, float | None]:
+    started = time.monotonic()
+    metrics = score()
+    state.evaluation_seconds += time.monotonic() - started
+    return metrics
 
 
 def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _State) -> None:

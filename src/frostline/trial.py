@@ -180,22 +180,24 @@ def run_trial(
                 Moment(step, steps, spec, start, placed, task, fabric.device, score, folder)
             )
 
-    with clock.measure("train"):
-        training = train(
-            start.model,
-            placed["train"],
-            task=task,
-            plan=start.plan,
-            schedule=spec.schedule,
-            seed=spec.key.seed,
-            fabric=fabric,
-            checkpoint=folder / FILES.checkpoint,
-            identity=_digest(identity),
-            score=score,
-            on_step=_logged(log, on_step),
-            on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
-            observe=observe,
-        )
+    training = train(
+        start.model,
+        placed["train"],
+        task=task,
+        plan=start.plan,
+        schedule=spec.schedule,
+        seed=spec.key.seed,
+        fabric=fabric,
+        checkpoint=folder / FILES.checkpoint,
+        identity=_digest(identity),
+        score=score,
+        on_step=_logged(log, on_step),
+        on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
+        observe=observe,
+    )
+    clock.seconds["train"] = training.seconds  # over all parts of a resumed trial
+    if spec.schedule.eval_every is not None:
+        clock.seconds["evaluate_epochs"] = training.evaluation_seconds
     audited = audit(start.fingerprint, start.model, start.plan)
     require_passed(audited)
     with clock.measure("evaluate"):
@@ -216,7 +218,7 @@ def run_trial(
         differences=differences,
         flags=_flags(training, metrics["val"]),
         environment=environment() | _hardware(fabric.device, spec.threads),
-        seconds=clock.seconds | {"train": training.seconds},
+        seconds=clock.seconds,
         resumed_at_steps=training.resumed_at,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -400,7 +402,7 @@ def _save_weights(model: nn.Module, path: Path) -> None:
 
 
 def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall, or AP50 is near 0; or resumed with other threads."""
+    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
     flags = []
     ap50 = val["coco"]["overall"]["ap50"]
     if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:

@@ -143,9 +143,22 @@ def bounded(data: Any, seconds: Any = 20.0) -> None:
     assert time.monotonic() - start < seconds
 
 
-def test_a_million_calls_that_copy_one_long_list() -> None:
-    items = b"](" + b"K\x01" * 100_000 + b"eq\x00"
-    bounded(items + b"(" + b"cbuiltins\nlist\nh\x00\x85R" * 2_000 + b"l.")
+NUMBERS = b"".join(b"J" + n.to_bytes(4, "little") for n in range(100_000))
+LONG = {
+    "list": b"](" + b"K\x01" * 100_000 + b"e",
+    "set": b"\x8f(" + NUMBERS + b"\x90",
+    "frozenset": b"(" + NUMBERS + b"\x91",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_million_calls_that_copy_one_long_list(kind: str) -> None:
+    bounded(LONG[kind] + b"q\x00(" + b"cbuiltins\nlist\nh\x00\x85R" * 1_000 + b"l.")
+
+
+def test_a_size_of_bytes_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"arguments torch\.Size takes"):
+        load(b"ctorch\nSize\nC\x02ab\x85R.")
 
 
 def test_a_million_calls_that_scan_one_long_text() -> None:

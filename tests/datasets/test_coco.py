@@ -70,6 +70,14 @@ def test_reads(world: World) -> None:
     assert index.findings == ()
 
 
+@pytest.mark.parametrize(("part", "key"), [("categories", "name"), ("images", "group")])
+def test_names_of_classes_and_groups_are_text(world: World, part: str, key: str) -> None:
+    """A record could not hold them, which only the end of a training would tell."""
+    world.coco[part][0][key] = "half \ud800"
+    with pytest.raises(DatasetError, match=r"in Unicode, got half \\ud800; rename it"):
+        world.read()
+
+
 def test_images_without_boxes_are_kept(world: World) -> None:
     world.coco["annotations"] = []
     assert [len(image.labels) for image in world.read()] == [0, 0]

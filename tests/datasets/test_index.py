@@ -151,6 +151,9 @@ def test_select_keeps_order_and_refuses_strangers() -> None:
     index = two()
     assert [image.file for image in index.select(["b.png", "a.png"])] == ["a.png", "b.png"]
     assert len(index.select(["b.png"])) == 1
+    found = tuple(Finding("note", "x", file, "m") for file in ("all.csv", "a.png", "b.png"))
+    noted = DatasetIndex(ROOT, index.classes, index.images, found).select(["b.png"])
+    assert [finding.file for finding in noted.findings] == ["b.png"]
     with pytest.raises(DatasetError, match=r"'c\.png' and 1 more that are not in it"):
         index.select(["c.png", "d.png"])
 

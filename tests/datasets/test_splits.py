@@ -1,9 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from frostline.datasets import DatasetIndex, split_by_fraction, split_by_group, train_and_val
+from frostline.datasets import (
+    DatasetIndex,
+    Finding,
+    split_by_fraction,
+    split_by_group,
+    train_and_val,
+)
 from frostline.errors import DatasetError
 from tests.datasets.samples import record
 
@@ -90,6 +97,15 @@ def test_train_and_val_are_the_two_ways() -> None:
     }
     by_fraction = train_and_val(whole, fraction=0.3, seed=4)
     assert files(by_fraction["val"]) == files(split_by_fraction(whole, 0.3, 4)[1])
+
+
+def test_a_finding_is_told_once() -> None:
+    """With its image; what is said of the annotation file, or of nothing left, with the rest."""
+    places = ("boxes.csv", "000.png", "001.png", "gone.png")
+    found = tuple(Finding("warning", "x", place, "m") for place in places)
+    train, val = split_by_group(replace(index(4, "ab"), findings=found), ["b"])
+    assert [f.file for f in train.findings] == ["boxes.csv", "000.png", "gone.png"]
+    assert [f.file for f in val.findings] == ["001.png"]
 
 
 @pytest.mark.parametrize("ways", [{}, {"fraction": 0.5, "val_groups": ["a"]}])

@@ -1,6 +1,7 @@
 """The whole report: self-contained, escaped, honest about what is missing, always the same."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -15,6 +16,7 @@ from frostline.cli import app
 from frostline.errors import RecordError
 from frostline.records import TrialRecord, write_json
 from frostline.reporting import ReportPaths, report
+from frostline.reporting.examples import Example, example_images
 from tests.factories import (
     make_config,
     make_grid,
@@ -241,6 +243,25 @@ def test_examples_stand_beside_the_ground_truth(tmp_path: Path) -> None:
     assert "imagenet, k=52, seed 0" in page.text
     assert "2 found, 0 missed, 0 not annotated" in page.text
     assert "3 of 3 validation images" in page.text
+
+
+def test_an_example_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(*given: Any, **options: Any) -> tuple[Example, ...]:
+        shown = example_images(*given, **options)
+        return tuple(dataclasses.replace(example, file="\udcff.png") for example in shown)
+
+    monkeypatch.setattr("frostline.reporting.example_images", renamed)
+    text = report(write_squares_study(tmp_path)).html.read_text(encoding="utf-8")
+    assert r"\udcff.png" in Page(text).text
+
+
+def test_compute_adds_up_every_phase(tmp_path: Path) -> None:
+    seconds = {"load": 1.0, "train": 100.0, "evaluate_epochs": 60.0, "evaluate": 19.0}
+    record = make_record().model_copy(update={"seconds": seconds})
+    _, text = make(tmp_path, [record, make_record(depth=9, seconds=100.0)])
+    page = Page(text)
+    assert "compute, all trials 4.7 min" in page.text
+    assert "evaluate_epochs 60 s 60 s" in page.text, "a trial without it is no trial of 0 s"
 
 
 def test_the_data_root_can_be_given(tmp_path: Path) -> None:

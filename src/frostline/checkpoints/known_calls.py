@@ -81,6 +81,7 @@ _STAND_INS: Final = frozenset(
 _RECONSTRUCT: Final = {"copy_reg._reconstructor", "copyreg._reconstructor"}
 # Classes whose methods real files hold: mmengine's message hub keeps a table of its statistics.
 _METHOD_OWNERS: Final = {"mmengine.logging.history_buffer.HistoryBuffer"}
+_COPIED: Final = (str, list, tuple, dict, set, frozenset)
 _COPY_LIMIT: Final = 1 << 26  # items and characters that calls may copy out of one pickle
 
 
@@ -128,7 +129,7 @@ class KnownCalls:
 
     def _spend(self, args: tuple[Any, ...]) -> None:
         """Bound what calls copy: one long list may be named in a million calls."""
-        self._left -= sum(len(arg) for arg in args if isinstance(arg, str | list | tuple | dict))
+        self._left -= sum(len(arg) for arg in args if isinstance(arg, _COPIED))
         if self._left < 0:
             raise self._corrupt("a reasonable amount of data in calls")
 
@@ -183,6 +184,8 @@ def _rebuild_from_type(function: Any, _type: Any, args: Any, _state: Any) -> Any
 
 
 def _size(items: Any = ()) -> tuple[Any, ...]:
+    if not isinstance(items, list | tuple):
+        raise TypeError
     return tuple(items)
 
 

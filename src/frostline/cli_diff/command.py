@@ -35,7 +35,10 @@ def diff(
     ],
     kind: Annotated[
         Kind | None,
-        typer.Option(help="Tensors to compare. (Without it: conv, or all if there are none.)"),
+        typer.Option(
+            help="Tensors to compare. (Without it: conv, or all where there are more than twice as "
+            "many matrices.)"
+        ),
     ] = None,
     include: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Only names that fit, like '*fpn*'.")

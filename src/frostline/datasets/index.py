@@ -203,7 +203,7 @@ class DatasetIndex:
         return facts_html(f"data set {self.root.name}", rows)
 
     def select(self, files: Iterable[str]) -> "DatasetIndex":
-        """The images with these file names, in the order of this index.
+        """The images with these file names, in the order of this index, with their own findings.
 
         Raises:
             DatasetError: If a name is not in the index.
@@ -216,7 +216,8 @@ class DatasetIndex:
                 f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''} that are not in it"
             )
         kept = tuple(image for image in self.images if image.file in wanted)
-        return DatasetIndex(self.root, self.classes, kept, self.findings)
+        found = tuple(finding for finding in self.findings if finding.file in wanted)
+        return DatasetIndex(self.root, self.classes, kept, found)
 
 
 def _framed(texts: list[str]) -> bytes:

@@ -1,7 +1,7 @@
 """From what a layout says to a checked index: the same rules for every layout."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,7 +140,19 @@ def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetI
     if not records:
         raise DatasetError(_none_usable(images, options.problems))
     classes = options.classes or raw.classes
+    _require_text([*classes, *(image.group for image in raw.images if image.group)])
     return DatasetIndex(images.root, classes, tuple(records), options.problems.found)
+
+
+def _require_text(names: Iterable[str]) -> None:
+    """Refuse names of classes and groups that no record can hold: escapes can halve a pair."""
+    for name in dict.fromkeys(names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DatasetError(
+                f"expected names of classes and groups in Unicode, got {shown(name)}; rename it"
+            ) from None
 
 
 def _none_usable(images: Tree, problems: Problems) -> str:

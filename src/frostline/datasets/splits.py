@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import replace
 
 from frostline.datasets.findings import shown
 from frostline.datasets.index import DatasetIndex
@@ -65,7 +66,7 @@ def split_by_fraction(
         )
     number = min(max(round(fraction * len(index)), 1), len(index) - 1)
     ordered = sorted((image.file for image in index), key=lambda file: _rank(file, seed))
-    return index.select(ordered[number:]), index.select(ordered[:number])
+    return _divided(index, ordered[number:], ordered[:number])
 
 
 def _rank(file: str, seed: int) -> tuple[bytes, str]:
@@ -96,4 +97,13 @@ def split_by_group(
     rest = [image.file for image in index if image.group not in held]
     if not rest:
         raise DatasetError("expected groups that leave images to train on, got all of them")
-    return index.select(rest), index.select(drawn)
+    return _divided(index, rest, drawn)
+
+
+def _divided(
+    index: DatasetIndex, rest: Collection[str], drawn: Collection[str]
+) -> tuple[DatasetIndex, DatasetIndex]:
+    """Two parts that tell each finding once: the first all that names no image of the second."""
+    held = set(drawn)
+    told = tuple(finding for finding in index.findings if finding.file not in held)
+    return replace(index.select(rest), findings=told), index.select(held)

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from frostline.engines.events import Event, Outcome
-from frostline.errors import BusyError, ConfigError, FrostlineError, RecordError, one_line
+from frostline.errors import (
+    BusyError,
+    ConfigError,
+    FrostlineError,
+    RecordError,
+    TrainingError,
+    one_line,
+)
 from frostline.records import TrialRecord, append_line, write_json
 from frostline.training import Progress, torch_as_before
 from frostline.trial import FILES, TrialSpec, run_trial
@@ -105,8 +112,13 @@ def _finish(folder: Path, spec: TrialSpec, on_step: Callable[[Progress], None]) 
         return TrialRecord.read(folder / FILES.record)
     (folder / FILES.failure).unlink(missing_ok=True)  # of an earlier attempt
     append_line(folder / FILES.log, {"event": "started"})
-    with torch_as_before():
-        return run_trial(spec, folder, on_step=on_step)
+    try:
+        with torch_as_before():
+            return run_trial(spec, folder, on_step=on_step)
+    except TrainingError:
+        # From here it leads to the same failure, and the way out, another rate, would not fit it.
+        (folder / FILES.checkpoint).unlink(missing_ok=True)
+        raise
 
 
 def _headline(record: TrialRecord) -> str:

@@ -150,16 +150,19 @@ def _evaluator(index: DatasetIndex, detections: Sequence[Detections], max_dets: 
 
 
 def _ground_truth(index: DatasetIndex) -> Any:
-    """The index as hotcoco's data set; ids as in ``index.to_coco()``, all of them from 1."""
+    """The index as hotcoco's data set; ids as in ``index.to_coco()``, all of them from 1.
+
+    Ids stand for names, which play no part in scores: a name that is not UTF-8 is refused.
+    """
     from hotcoco import COCO
 
     records = index.images
     return COCO.from_arrays(
         images=[
-            {"id": i, "file_name": r.file, "width": r.width, "height": r.height}
+            {"id": i, "file_name": str(i), "width": r.width, "height": r.height}
             for i, r in enumerate(records, start=1)
         ],
-        categories=[{"id": k, "name": name} for k, name in enumerate(index.classes, start=1)],
+        categories=[{"id": k, "name": str(k)} for k in range(1, len(index.classes) + 1)],
         image_ids=np.repeat(np.arange(1, len(records) + 1), [len(r.boxes) for r in records]),
         category_ids=_join([r.labels for r in records], np.zeros(0, np.int64)),
         boxes=xywh_from_xyxy(_join([r.boxes for r in records], np.zeros((0, 4)))),

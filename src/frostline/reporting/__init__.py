@@ -191,7 +191,8 @@ def _write_tables(folder: Path, records: Sequence[TrialRecord], found: Answer) -
 
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        # The names of example images need not be UTF-8.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _base(folder: Path, base: Path | None) -> Path:

@@ -127,7 +127,7 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "model": first.spec.get("model", {}),
         "versions": rows.versions(records),
         "phases": rows.phases(records),
-        "total_seconds": sum(rows.work_seconds(record) for record in records),
+        "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
     }
 

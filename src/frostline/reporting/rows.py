@@ -22,7 +22,6 @@ __all__ = [
     "trials",
     "versions",
     "waiting",
-    "work_seconds",
 ]
 
 _MOST_GROUPS = 12
@@ -232,15 +231,10 @@ def versions(records: Sequence[TrialRecord]) -> list[tuple[str, str]]:
 
 
 def phases(records: Sequence[TrialRecord]) -> list[tuple[str, float, float]]:
-    """Phase, mean seconds of a trial, seconds of all trials. ``steps`` is a part of ``train``."""
+    """Phase, mean seconds of a trial, seconds of all trials."""
     names = dict.fromkeys(name for record in records for name in record.seconds)
     rows = []
     for name in names:
         values = [r.seconds[name] for r in records if name in r.seconds]
         rows.append((name, sum(values) / len(values), sum(values)))
     return rows
-
-
-def work_seconds(record: TrialRecord) -> float:
-    """Wall clock of a trial, all phases."""
-    return sum(value for name, value in record.seconds.items() if name != "steps")

@@ -268,7 +268,8 @@ def _schedule(material: Material, machine: Machine, plan: Plan) -> Iterator[str]
     comment = "peak; any init can have its own: mine: {source: …, schedule: {lr: 1.0e-4}}"
     yield _entry("  lr: 3.0e-4", comment)
     if plan.precision == "bf16":
-        comment = f"{machine.gpu or 'this CPU'} has it in hardware; heads and evaluation in fp32"
+        device = machine.gpu or "this CPU"
+        comment = f"{device} has it in hardware; the heads' outputs and evaluation in fp32"
         yield _entry("  precision: bf16", comment)
     else:
         yield _entry("  precision: fp32", "bf16 is faster on hardware that has it")
