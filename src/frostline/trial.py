@@ -257,7 +257,8 @@ def _other_pixels(init: InitRecord) -> dict[str, Any]:
     if init.normalisation in (None, IMAGENET):
         return {}
     assert init.normalisation is not None
-    return {"normalisation": init.normalisation.model_dump(mode="json")}
+    values = init.normalisation.model_dump(mode="json", exclude_defaults=True)
+    return {"normalisation": values}
 
 
 def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
