@@ -98,17 +98,19 @@ def settled(grid: Grid) -> list[str]:
     for row in rows_of(grid.name, "evaluations"):
         if row["select_ap"]:
             by_arm.setdefault(Arm.of_row(row), {})[int(row["epoch"])] = float(row["select_ap"])
-    spans = [
-        100 * float(np.ptp([by_epoch[epoch] for epoch in sorted(by_epoch)[-3:]]))
+    lasts = [
+        [100 * by_epoch[epoch] for epoch in sorted(by_epoch)[-3:]]
         for arm, by_epoch in by_arm.items()
         if arm.boxes == "true" and arm in grid.cells
     ]
-    if not spans:
+    if not lasts:
         return []
-    within = sum(span <= 1 for span in spans)
+    spans = [float(np.ptp(three)) for three in lasts]
+    trend = plus_minus(interval([three[-1] - three[0] for three in lasts]), "+.2f")
     return [
-        f"Last three evaluations within one AP point: {within} of {len(spans)} cells' trials; "
-        f"median span {statistics.median(spans):.2f}, largest {max(spans):.2f} points.",
+        f"Last three evaluations within one AP point: {sum(span <= 1 for span in spans)} of "
+        f"{len(spans)} cells' trials; median span {statistics.median(spans):.2f}, largest "
+        f"{max(spans):.2f} points. The last of them minus the first: {trend} points on average.",
         "",
     ]
 
