@@ -57,9 +57,9 @@ class DataSet:
         grouping: the same in words.
         select: share of the pool that selects the learning rate.
         image_size: longest side, px.
-        epochs: passes over the training images, so many that the last three evaluations lie
-            within one AP point (with 12 on bccd only 2 of 6 trials did; with 18 both that were
-            tried, which also scored 2 to 3 points higher).
+        epochs: passes over the training images, meant to be so many that the last three
+            evaluations lie within one AP point. On bccd 2 of 6 trials did with 12, some two thirds
+            do with 18, which also score 2 to 3 points higher; on wheat all do.
         augment: training-time transforms.
         train_images: how many training images to take, about; None takes all.
         starts: names of ``WEIGHTS``.

@@ -235,13 +235,18 @@ def way_contrasts(grid: Grid) -> list[str]:
     first = grid.starts[0]
     rows = []
     for init in grid.starts:
-        rows.append([init, *map(contrast, *zip(*ways_apart(grid, init), strict=True))])
+        rows.append([init, *(way_contrast(*pair) for pair in ways_apart(grid, init))])
         if init != first:
             mine = [differences(*pair) for pair in ways_apart(grid, init)]
             other = [differences(*pair) for pair in ways_apart(grid, first)]
-            rows.append([f"{init} minus {first}", *map(contrast, mine, other)])
+            rows.append([f"{init} minus {first}", *map(way_contrast, mine, other)])
     header = [f"k=0, {way} minus the chosen rate" for way in list(settings(grid, first))[1:]]
     return ["Ways to train at k=0 (AP points, paired):", "", *table(["start", *header], rows)]
+
+
+def way_contrast(a: Mapping[int, float], b: Mapping[int, float]) -> str:
+    """The contrast, unless both are the same trials."""
+    return "the same" if a and a == b else contrast(a, b)
 
 
 def ways_apart(grid: Grid, init: str) -> list[tuple[Mapping[int, float], Mapping[int, float]]]:
