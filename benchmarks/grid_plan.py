@@ -219,9 +219,9 @@ def chosen_rates(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, floa
     None while a trial of the choice is missing. A collapsed trial counts with its AP, near 0, a
     diverged one with 0.
     """
-    chosen = {}
+    chosen, failures = {}, failures_of(name)
     for init in DATASETS[name].starts:
-        means = rate_means(init, rows, failures_of(name))
+        means = rate_means(init, rows, failures)
         if len(means) < len(RATES):
             return None
         chosen[init] = max(means, key=lambda lr: means[lr])

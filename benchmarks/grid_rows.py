@@ -1,6 +1,7 @@
 """The grid's committed rows, read back: one data set's trials, layers and rewind curves."""
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from frostline.figures import is_collapsed
 from frostline.records import TrialRecord
 from frostline.reporting.answer import Answer, answer
 from grid_plan import (
@@ -18,6 +20,7 @@ from grid_plan import (
     arms,
     cell_arms,
     chosen_rates,
+    failures_of,
     rate_arms,
     rows_of,
 )
@@ -32,6 +35,7 @@ class Grid:
     def __init__(self, name: str) -> None:
         self.name = name
         self.rows = {Arm.of_row(row): row for row in rows_of(name)}
+        self.diverged = failures_of(name)
         self.rates = chosen_rates(name, list(self.rows.values()))
         wanted = arms(name, self.rates) if self.rates else rate_arms(name)
         self.planned = len(wanted)
@@ -47,8 +51,12 @@ class Grid:
     def cell_records(self) -> list[TrialRecord]:
         return [self.records[arm] for arm in self.cells]
 
+    @functools.cached_property
     def answer(self) -> Answer:
         return answer(self.cell_records(), deepest=DEPTHS[-1], score="ap", split="test")
+
+    def collapsed(self, arm: Arm) -> bool:
+        return is_collapsed(self.records[arm])
 
     def values(self, column: str, **wanted: Any) -> dict[int, float]:
         """Seed to value of one column, of the trials that did not collapse and fit."""
@@ -56,7 +64,7 @@ class Grid:
             arm.seed: float(row[column])
             for arm, row in self.rows.items()
             if all(getattr(arm, name) == value for name, value in wanted.items())
-            and not row["flags"].startswith("collapsed")
+            and not self.collapsed(arm)
         }
 
     def cell(self, column: str, init: str, depth: int) -> dict[int, float]:

@@ -27,7 +27,6 @@ from grid_plan import (
     RESULTS,
     SGD_RATE,
     Arm,
-    failures_of,
     rate_means,
     rows_of,
 )
@@ -76,7 +75,7 @@ def state(grid: Grid) -> list[str]:
         (row["processor"], f"torch {row['torch']}", f"torchvision {row['torchvision']}")
         for row in grid.rows.values()
     }
-    diverged = [arm.slug for arm in failures_of(grid.name)]
+    diverged = [arm.slug for arm in grid.diverged]
     lines = [
         f"{len(grid.rows)} of {grid.planned} trials; flagged: {', '.join(flagged) or 'none'}; "
         f"failed audits: {', '.join(failed) or 'none'}; diverged, and without a score: "
@@ -119,7 +118,7 @@ def rates(grid: Grid) -> list[str]:
     """Selection AP by rate: mean over k=0 and k=all at seed 0."""
     rows = []
     for init in grid.starts:
-        found = rate_means(init, grid.rows.values(), failures_of(grid.name))
+        found = rate_means(init, grid.rows.values(), grid.diverged)
         means = [f"{100 * found[lr]:.1f}" if lr in found else "" for lr in RATES]
         chosen = f"{grid.rates[init]:g}" if grid.rates else ""
         rows.append([init, *means, chosen])
@@ -129,7 +128,7 @@ def rates(grid: Grid) -> list[str]:
 
 def cells(grid: Grid) -> list[str]:
     """AP by cell, with what cannot be told from the best."""
-    found = grid.answer()
+    found = grid.answer
     rows = []
     for comparison in found.comparisons:
         cell = comparison.cell
@@ -211,10 +210,10 @@ def questions(grid: Grid) -> list[str]:
 
 
 def start_contrasts(grid: Grid) -> list[str]:
-    first, found = grid.starts[0], grid.answer()
+    first, found = grid.starts[0], grid.answer
     ways = settings(grid, first)
     rows = [
-        [init, *(contrast(settings(grid, init)[way], ways[way]) for way in ways)]
+        [init, *map(contrast, settings(grid, init).values(), ways.values())]
         for init in grid.starts[1:]
     ]
     lines = ["Starts at k=0 (AP points, paired over common seeds):", ""]
@@ -233,13 +232,14 @@ def start_contrasts(grid: Grid) -> list[str]:
 def way_contrasts(grid: Grid) -> list[str]:
     """What the way to train does to one start, and whether it does the same to another."""
     first = grid.starts[0]
+    apart = {init: ways_apart(grid, init) for init in grid.starts}
+    effects = {init: [differences(*pair) for pair in pairs] for init, pairs in apart.items()}
     rows = []
     for init in grid.starts:
-        rows.append([init, *(way_contrast(*pair) for pair in ways_apart(grid, init))])
+        rows.append([init, *(way_contrast(*pair) for pair in apart[init])])
         if init != first:
-            mine = [differences(*pair) for pair in ways_apart(grid, init)]
-            other = [differences(*pair) for pair in ways_apart(grid, first)]
-            rows.append([f"{init} minus {first}", *map(way_contrast, mine, other)])
+            row = map(way_contrast, effects[init], effects[first])
+            rows.append([f"{init} minus {first}", *row])
     header = [f"k=0, {way} minus the chosen rate" for way in list(settings(grid, first))[1:]]
     return ["Ways to train at k=0 (AP points, paired):", "", *table(["start", *header], rows)]
 
@@ -256,7 +256,7 @@ def ways_apart(grid: Grid, init: str) -> list[tuple[Mapping[int, float], Mapping
 
 
 def depth_contrasts(grid: Grid) -> list[str]:
-    found = grid.answer()
+    found = grid.answer
     rows = []
     for init in grid.starts:
         whole = [
@@ -283,10 +283,10 @@ def movement(grid: Grid, init: str, boxes: str) -> dict[int, float]:
         return {}
     return {
         arm.seed: statistics.fmean(row["cosine"] for row in grid.records[arm].differences)
-        for arm, row in grid.rows.items()
+        for arm in grid.rows
         if (arm.init, arm.depth, arm.optimizer, arm.boxes) == (init, 0, "adamw", boxes)
         and arm.lr == grid.rates[init]
-        and (boxes != "true" or not row["flags"].startswith("collapsed"))
+        and (boxes != "true" or not grid.collapsed(arm))
     }
 
 
@@ -330,27 +330,26 @@ def write_figures(grid: Grid) -> None:
     reference = [grid.records[arm] for arm in grid.rows if arm.init == "random"]
     depths = [depth_table([*records, *reference], score, "test") for score in ("ap", "ap50")]
     drawings = {"figure3": depths_figure(depths)}
-    differences = difference_table(records)
-    if differences.lines:
-        drawings["figure2"] = differences_figure(differences)
+    moved = difference_table(records)
+    if moved.lines:
+        drawings["figure2"] = differences_figure(moved)
     for name, figure in drawings.items():
         (folder / f"{name}.svg").write_text(svg(figure, text_as_paths=True, salt=name))
 
 
-def page(name: str) -> list[str]:
+def page(grid: Grid) -> list[str]:
     """Everything about one data set, as Markdown."""
-    grid = Grid(name)
-    lines = [f"## {name}", "", *state(grid), *rates(grid)]
+    lines = [f"## {grid.name}", "", *state(grid), *rates(grid)]
     if grid.cells:
         lines += [*cells(grid), *starts(grid), *questions(grid), *predictors(grid)]
     return lines
 
 
-def text_of(names: Iterable[str]) -> str:
+def text_of(grids: Iterable[Grid]) -> str:
     """The pages of some data sets."""
     lines = ["# The grid in tables", "", "Made by `make grid-table` from the rows beside it.", ""]
-    for name in names:
-        lines += page(name)
+    for grid in grids:
+        lines += page(grid)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -361,12 +360,12 @@ def main() -> None:
     asked = parser.parse_args().names
     if unknown := set(asked) - set(DATASETS):
         parser.error(f"expected some of {', '.join(DATASETS)}, got {', '.join(unknown)}")
-    names = asked or [name for name in DATASETS if rows_of(name)]
-    text = text_of(names)
+    grids = [Grid(name) for name in asked or DATASETS if rows_of(name)]
+    text = text_of(grids)
     print(text)
     if not asked:
         (RESULTS / "tables.md").write_text(text)
-        for grid in map(Grid, names):
+        for grid in grids:
             if grid.cells:
                 write_figures(grid)
 

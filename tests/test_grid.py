@@ -166,6 +166,12 @@ def _every_arm(plan: ModuleType) -> Iterator[Any]:
     yield from plan.arms(NAME, dict.fromkeys(plan.DATASETS[NAME].starts, 3e-4))
 
 
+def _text(*names: str) -> str:
+    table, rows = (importlib.import_module(name) for name in ("grid_table", "grid_rows"))
+    text: str = table.text_of(map(rows.Grid, names))
+    return text
+
+
 def test_rows_of_made_up_trials_give_the_tables(
     grid: ModuleType, plan: ModuleType, tmp_path: Path
 ) -> None:
@@ -181,7 +187,7 @@ def test_rows_of_made_up_trials_give_the_tables(
     grid.append_trial(grid.RESULTS / NAME, NAME, arm, folder)  # killed before, and done again
     diverged = {"data": NAME, **dataclasses.asdict(plan.Arm("random", 0, 0, "adamw", 1.0))}
     grid.append_csv(grid.RESULTS / NAME / "failures.csv", [diverged | {"error": "loss is nan"}])
-    text = importlib.import_module("grid_table").text_of([NAME])
+    text = _text(NAME)
     assert f"{number + 1} of {number + 1} trials; flagged: {collapsed.slug}" in text
     assert "without a score: random-adamw-1e+00-k00-s0." in text
     rows = {tuple(line.split(" | ")[:4]) for line in text.splitlines()}
@@ -239,6 +245,5 @@ def test_files_of_no_bytes_get_a_header(grid: ModuleType, tmp_path: Path) -> Non
 
 
 def test_the_committed_tables_are_what_the_rows_give(plan: ModuleType) -> None:
-    names = [name for name in plan.DATASETS if plan.rows_of(name)]
-    text = importlib.import_module("grid_table").text_of(names)
+    text = _text(*(name for name in plan.DATASETS if plan.rows_of(name)))
     assert (plan.RESULTS / "tables.md").read_text() == text

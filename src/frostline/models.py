@@ -226,8 +226,6 @@ def _head_arguments(config: ModelConfig, taps: _Taps, num_classes: int) -> dict[
     sizes = anchor_sizes(config)
     arguments: dict[str, Any] = {
         "rpn_anchor_generator": AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),
-        "min_size": config.image_size,
-        "max_size": config.image_size,
         "box_detections_per_img": config.max_detections,
     }
     if config.preset == "stock":
