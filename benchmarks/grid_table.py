@@ -80,8 +80,8 @@ def state(grid: Grid) -> list[str]:
         f"{len(grid.rows)} of {grid.planned} trials; flagged: {', '.join(flagged) or 'none'}; "
         f"failed audits: {', '.join(failed) or 'none'}; diverged, and without a score: "
         f"{', '.join(diverged) or 'none'}.",
-        f"Controls on shuffled boxes, which have no task to learn: {len(control)}, "
-        f"highest AP {100 * max(control, default=math.nan):.1f}.",
+        f"Controls on shuffled boxes, which have no task to learn: {len(control)}"
+        + (f", highest AP {100 * max(control):.1f}." if control else "."),
         f"Made on: {'; '.join(', '.join(device) for device in sorted(devices))}.",
         "",
     ]
@@ -221,9 +221,10 @@ def start_contrasts(grid: Grid) -> list[str]:
     for start in found.starts:
         assert found.best is not None
         low, high = 100 * start.low, 100 * start.high
+        spread = "points (1 seed)" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}] points"
         lines += [
             f"Over {len(start.depths)} depths at the chosen rates, {start.init} minus "
-            f"{found.best.init}: {100 * start.difference:+.1f} [{low:+.1f}, {high:+.1f}] points.",
+            f"{found.best.init}: {100 * start.difference:+.1f} {spread}.",
             "",
         ]
     return lines
