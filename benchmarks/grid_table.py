@@ -11,6 +11,7 @@ counted and in no mean.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +20,11 @@ import numpy as np
 
 from frostline.figures import depth_table, depths_figure, difference_table, differences_figure
 from frostline.figures import svg_text as svg
+from frostline.reporting.answer import Comparison, StartComparison
 from grid_plan import (
     COMMON_RATE,
     DATASETS,
+    DEEPEST,
     DEPTHS,
     RATES,
     RESULTS,
@@ -55,6 +58,14 @@ def contrast(a: Mapping[int, float], b: Mapping[int, float]) -> str:
     found = [100 * value for value in differences(a, b).values()]
     seeds = f"{len(found)} seed" + "s" * (len(found) != 1)
     return f"{plus_minus(interval(found), '+.1f')} ({seeds})" if found else ""
+
+
+def compared(comparison: Comparison | StartComparison) -> str:
+    """Difference from the best in AP points, with its interval where noise could be measured."""
+    text = f"{100 * comparison.difference:+.1f}"
+    if math.isnan(comparison.low):
+        return text
+    return f"{text} [{100 * comparison.low:+.1f}, {100 * comparison.high:+.1f}]"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -132,11 +143,7 @@ def cells(grid: Grid) -> list[str]:
     rows = []
     for comparison in found.comparisons:
         cell = comparison.cell
-        difference = f"{100 * comparison.difference:+.1f}"
-        if comparison.verdict == "best":
-            difference = ""
-        elif not math.isnan(comparison.low):
-            difference += f" [{100 * comparison.low:+.1f}, {100 * comparison.high:+.1f}]"
+        difference = "" if comparison.verdict == "best" else compared(comparison)
         wheat = list(grid.cell("wheat", cell.init, cell.depth).values())
         ap50 = list(grid.cell("ap50", cell.init, cell.depth).values())
         rows.append(
@@ -206,7 +213,12 @@ def settings(grid: Grid, init: str) -> dict[str, dict[int, float]]:
 
 def questions(grid: Grid) -> list[str]:
     """Start, way to train, depth: contrasts with intervals, in AP points."""
-    return [*start_contrasts(grid), *way_contrasts(grid), *depth_contrasts(grid)]
+    return [
+        *start_contrasts(grid),
+        *pair_contrasts(grid),
+        *way_contrasts(grid),
+        *depth_contrasts(grid),
+    ]
 
 
 def start_contrasts(grid: Grid) -> list[str]:
@@ -220,14 +232,30 @@ def start_contrasts(grid: Grid) -> list[str]:
     lines += table([f"k=0, minus {first}", *ways], rows)
     for start in found.starts:
         assert found.best is not None
-        low, high = 100 * start.low, 100 * start.high
-        spread = "points (1 seed)" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}] points"
         lines += [
             f"Over {len(start.depths)} depths at the chosen rates, {start.init} minus "
-            f"{found.best.init}: {100 * start.difference:+.1f} {spread}.",
+            f"{found.best.init}: {compared(start)} points.",
             "",
         ]
     return lines
+
+
+def pair_contrasts(grid: Grid) -> list[str]:
+    """Any two starts at the chosen rates: trained whole, frozen whole, and over all depths."""
+    rows = []
+    for first, other in itertools.combinations(grid.starts, 2):
+        ends = [[grid.cell("ap", init, k) for init in (other, first)] for k in (0, DEEPEST)]
+        means = [over_depths(grid, init) for init in (other, first)]
+        rows.append([f"{other} minus {first}", *(contrast(*pair) for pair in (*ends, means))])
+    header = ["AP at the chosen rates, paired", "k=0", f"k={DEEPEST}", "mean over all depths"]
+    return table(header, rows)
+
+
+def over_depths(grid: Grid, init: str) -> dict[int, float]:
+    """Mean AP over the depths, of each seed that has them all."""
+    curves = [grid.cell("ap", init, depth) for depth in DEPTHS]
+    seeds = [seed for seed in curves[0] if all(seed in curve for curve in curves)]
+    return {seed: statistics.fmean(curve[seed] for curve in curves) for seed in seeds}
 
 
 def way_contrasts(grid: Grid) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from frostline.records import TrialRecord, write_json
+from frostline.reporting.answer import StartComparison
 from tests.factories import make_record
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -195,6 +196,14 @@ def test_rows_of_made_up_trials_give_the_tables(
     assert ("| imagenet", "18", "5", "0") in rows
     told = [line for line in text.splitlines() if line.startswith("| coco_then_person | +1.00 ")]
     assert len(told) == 1  # the rewind curve falls with k, as AP does
+
+
+def test_a_difference_has_an_interval_only_where_noise_was_measured(plan: ModuleType) -> None:
+    table = importlib.import_module("grid_table")
+    found = StartComparison("coco", (0, 52), -0.04, -0.062, -0.018, "lower")
+    assert table.compared(found) == "-4.0 [-6.2, -1.8]"
+    unknown = dataclasses.replace(found, low=math.nan, high=math.nan, verdict="unknown")
+    assert table.compared(unknown) == "-4.0"
 
 
 def test_records_of_other_settings_are_refused(
