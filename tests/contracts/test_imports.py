@@ -18,7 +18,7 @@ LEVELS = (
     ("training",),
     ("trial",),
     ("engines", "estimate", "figures"),
-    ("study",),
+    ("study", "pages"),
     ("signals",),
     ("reporting", "comparison"),
     ("demo",),
