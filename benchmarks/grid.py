@@ -30,8 +30,9 @@ from typing import Any
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.depth import depth_label
 from frostline.difference import profile
-from frostline.engines import Event, run_local
+from frostline.engines import run_trials
 from frostline.errors import TrainingError
+from frostline.events import Ended, Event
 from frostline.identity import training_fields
 from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
@@ -189,7 +190,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
     written: set[Path] = set()
 
     def on_event(event: Event) -> None:
-        if event.outcome is None:
+        if not isinstance(event, Ended):
             return
         print(f"{name} {event.key.slug}: {event.outcome.message}", flush=True)
         for folder, arm in left.items():  # events name cells, and two rates share a cell
@@ -204,7 +205,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
                 written.add(folder)
 
     specs = {folder: spec_of(name, arm, out) for folder, arm in left.items()}
-    run_local(specs, workers=workers, on_event=on_event)
+    run_trials(specs, workers=workers, on_event=on_event)
     return len(written) == len(left)
 
 
@@ -379,7 +380,7 @@ def rerun(name: str, slug: str, out: Path) -> bool:
     folder = out / "rerun" / name / slug
     if folder.exists():
         raise SystemExit(f"{folder} is of an earlier rerun: delete it, or give another --out")
-    outcomes = run_local({folder: spec_of(name, arm, out)})
+    outcomes = run_trials({folder: spec_of(name, arm, out)})
     print(outcomes[0].message)
     scratch = out / "rerun" / "rows" / slug
     append_trial(scratch, name, arm, folder)

@@ -1,14 +1,18 @@
 """Small worlds for tests: a data set of coloured squares, and starting weights for it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import yaml
 from PIL import Image, ImageDraw
 
+from frostline import attempt
 from frostline.config import ModelConfig
 from frostline.models import build_detector
+from frostline.records import TrialRecord
+from frostline.trial import TrialSpec
 
 SIZE = 64
 TINY_MODEL = {
@@ -76,3 +80,10 @@ def write_yaml(path: Path, **changes: object) -> Path:
     study = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
+
+
+def run_trial(spec: TrialSpec, folder: Path, **options: Any) -> TrialRecord:
+    """One trial to its end."""
+    record = attempt.run_trial(spec, folder, **options)
+    assert record is not None, "it was not paused"
+    return record

@@ -11,7 +11,7 @@ from frostline.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from frostline.engines import Event
+    from frostline.events import Event
     from frostline.study import Study
 
 __all__ = ["layers", "run"]
@@ -60,7 +60,7 @@ def run(
     *,
     out: Path | str | None = None,
     workers: int = 1,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "auto",
     progress: bool = True,
     on_event: "Callable[[Event], None] | None" = None,
@@ -75,7 +75,7 @@ def run(
         out: output folder; None: the study's own. With a path only.
         workers: trials side by side, >= 1. From a script, workers need the ``if __name__ ==
             "__main__":`` of Python's multiprocessing.
-        threads: CPU threads of each.
+        threads: CPU threads of each; None: ``OMP_NUM_THREADS``, else cores / workers.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: False shows nothing.
         on_event: called for everything that happens, instead of showing it.

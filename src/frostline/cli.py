@@ -55,7 +55,9 @@ Out = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads of each trial. Default: cores / workers."),
+    typer.Option(
+        min=1, help="CPU threads of each trial. Default: OMP_NUM_THREADS, else cores / workers."
+    ),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the result is printed.")]
 
@@ -94,12 +96,10 @@ def run(
 ) -> None:
     """Fine-tune inits x depths x seeds. Finished trials are kept, interrupted ones resume."""
     from frostline.cli_progress import follow
-    from frostline.starter.machine import usable_cores
     from frostline.study import Study
 
     _wait_patiently()
     plan = Study.from_yaml(study, out)
-    threads = threads or max(1, usable_cores() // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
         if output is Format.table:
@@ -125,7 +125,7 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     from frostline.study import open_study
 
     study = open_study(folder)
-    _print_rows([_state_row(state) for state in study.status()], output)
+    _print_rows([_state_row(state) for state in (*study.status(), *study.strays())], output)
 
 
 @app.command()
@@ -245,7 +245,7 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     cells = study.cells()
     for what, values in (
         ("inits", [key.init for key in cells]),
-        ("depths", sorted(key.depth for key in cells)),
+        ("plans", list(study.plans())),
         ("seeds", [key.seed for key in cells]),
     ):
         typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")

@@ -215,6 +215,7 @@ class ScheduleConfig(_Model):
         augment: training-time transforms.
         eval_every: evaluate every so many epochs; None evaluates at the end only.
         checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
+        backbone_lr_scale: the backbone's learning rate as a share of the others', > 0.
     """
 
     epochs: int = Field(default=12, ge=1)
@@ -230,6 +231,7 @@ class ScheduleConfig(_Model):
     augment: AugmentConfig = AugmentConfig()
     eval_every: int | None = Field(default=None, ge=1)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
+    backbone_lr_scale: float = Field(default=1.0, gt=0, le=100)
 
 
 class InitConfig(_Model):
