@@ -13,7 +13,7 @@ MADE := $(VENV)/python-$(VERSION).stamp
 # What tests and pages are made with is pinned; the demo takes what a user's pip would take today.
 PINNED := --constraint constraints.txt
 
-.PHONY: demo test lint test-all test-browser grid-table constraints docs clean
+.PHONY: demo test test-pythons quick lint test-all test-browser grid-table constraints docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/frostline demo demo
@@ -24,6 +24,21 @@ test: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not browser and not gpu and not ray" \
 		--cov --cov-report=term --cov-fail-under=90
+
+# The other Pythons that pyproject.toml names and this machine has, each in a .venv of its own.
+OTHERS = $(shell "$(BASE)" scripts/pythons.py others 2>/dev/null)
+test-pythons: $(addprefix test-python-,$(OTHERS))
+
+test-python-%:
+	@path=$$("$(BASE)" scripts/pythons.py $*) || { echo "so Python $* is not tested"; exit 0; }; \
+		$(MAKE) --no-print-directory quick PYTHON="$$path" VENV=.venv-$*
+
+# What has differed by Python: the types of packages, pickles, docstrings, the standard library.
+QUICK := tests/checkpoints tests/contracts tests/datasets tests/difference tests/test_config.py \
+	tests/test_csv_text.py tests/test_errors_cli.py tests/test_records.py tests/test_schema.py
+quick: $(VENV)/dev.stamp
+	$(BIN)/mypy
+	$(BIN)/pytest --quiet -m "not slow and not browser and not gpu and not ray" $(QUICK)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """Which Pythons frostline names, and where this machine has them.
 
-``python scripts/pythons.py 3.13`` prints the path of a Python 3.13, or says that there is none.
+``python scripts/pythons.py 3.13`` prints the path of a Python 3.13, or that there is none and ends
+with 1; ``python scripts/pythons.py others`` prints the named versions that it does not run on.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-__all__ = ["ROOT", "find", "main", "named"]
+__all__ = ["ROOT", "find", "main", "named", "others"]
 
 ROOT = Path(__file__).resolve().parents[1]
 _CLASSIFIER = re.compile(r"Programming Language :: Python :: (\d+\.\d+)")
@@ -52,15 +53,20 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
+def others() -> list[str]:
+    """The named versions but the one that runs this."""
+    return [version for version in named() if version != "{}.{}".format(*sys.version_info)]
+
+
 def main() -> None:
-    """Print where the Python is, or end with 1."""
+    """Print the versions, or where one is; without one, say so and end with 1."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("version", help="such as 3.13")
-    version = parser.parse_args().version
-    path = find(version)
-    if path is None:
-        sys.exit(f"Python {version}: expected on the PATH or in pyenv, found none")
-    sys.stdout.write(f"{path}\n")
+    parser.add_argument("what", metavar="VERSION|others", help="such as 3.13")
+    what = parser.parse_args().what
+    found = " ".join(others()) if what == "others" else find(what)
+    if found is None:
+        sys.exit(f"no Python {what} on the PATH or in pyenv")
+    sys.stdout.write(f"{found}\n")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ def test_the_oldest_named_python_is_the_oldest_allowed() -> None:
     assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{pythons.named()[0].replace('.', '')}"
 
 
+def test_the_readme_names_them() -> None:
+    *others, newest = pythons.named()
+    said = f"Python {', '.join(others)} or {newest}."
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_mypy_reads_the_python_it_runs_on() -> None:
     """Told another, it drops what that one lacks: numpy 2.5 needs 3.12, and lost its overloads."""
     assert "python_version" not in PYPROJECT["tool"]["mypy"]
@@ -97,6 +103,12 @@ def test_the_running_python_is_found() -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert pythons.find(version) == Path(getattr(sys, "_base_executable", sys.executable))
     assert pythons.find("2.99") is None
+
+
+def test_the_others_are_all_but_the_running_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pythons, "named", lambda: ["3.1", "3.2", "3.10"])
+    monkeypatch.setattr(sys, "version_info", (3, 1, 4, "final", 0))
+    assert pythons.others() == ["3.2", "3.10"]
 
 
 def test_a_shim_that_does_not_run_is_not_found(
