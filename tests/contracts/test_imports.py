@@ -9,7 +9,7 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
-    ("depth", "extras"),
+    ("depth", "extras", "layouts"),
     ("config",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
     ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
