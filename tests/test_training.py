@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.config import AugmentConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.datasets import Boxes, DatasetIndex, ImageRecord
 from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.events import Progress
 from frostline.identity import Identity
@@ -60,7 +60,7 @@ def images(tmp_path: Path) -> PlacedImages:
     for i in range(5):
         Image.new("RGB", (32, 32), (40 * i, 10, 200 - 30 * i)).save(tmp_path / f"im{i}.png")
         none = np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_)
-        records.append(ImageRecord(f"im{i}.png", 32, 32, *none))
+        records.append(ImageRecord(f"im{i}.png", 32, 32, Boxes(*none)))
 
     class Named(PlacedImages):
         def __getitem__(self, i: int) -> Sample:

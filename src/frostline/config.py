@@ -20,6 +20,7 @@ from pydantic import (
 
 from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
+from frostline.layouts import LAYOUTS
 
 __all__ = [
     "IMAGENET",
@@ -60,6 +61,20 @@ def _known_backbone(name: str) -> str:
     raise ValueError(f"expected {', '.join(BACKBONES)} or timm:<model>{hint}")
 
 
+def _known_layout(name: str) -> str:
+    """Accept ``auto`` and what stands in the table of layouts now."""
+    if name == "auto" or name in LAYOUTS:
+        return name
+    near = difflib.get_close_matches(name, LAYOUTS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"expected auto, {', '.join(LAYOUTS)}{hint}")
+
+
+_LayoutName = Annotated[
+    str,
+    AfterValidator(_known_layout),
+    WithJsonSchema({"type": "string", "enum": ["auto", *LAYOUTS]}),
+]
 # Editors complete the names that are ours; timm has more than a thousand of its own.
 _Backbone = Annotated[
     str,
@@ -133,7 +148,7 @@ class DataConfig(_Model):
         on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
     """
 
-    layout: Literal["auto", "coco", "kaggle", "gwhd2021", "voc", "yolo"] = "auto"
+    layout: _LayoutName = "auto"
     images: str
     train: str | None = None
     val: str | None = None

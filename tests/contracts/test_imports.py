@@ -9,7 +9,7 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
-    ("depth", "extras", "members"),
+    ("depth", "extras", "layouts", "members"),
     ("config",),
     ("identity",),
     ("record_versions",),
