@@ -17,7 +17,7 @@ import typer
 
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
-from frostline.cli_init import Device, complete_backbone, init, schema
+from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
 from frostline.cli_table import Format, print_csv, print_table
 from frostline.errors import FrostlineError, one_line
 
@@ -88,7 +88,7 @@ def run(
     out: Out = None,
     workers: Workers = 1,
     threads: Threads = None,
-    device: Annotated[Device, typer.Option(help="Where trials run.")] = Device.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where trials run.")] = DeviceChoice.auto,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything; print cells, time and disk.")
     ] = False,

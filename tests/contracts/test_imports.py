@@ -24,7 +24,7 @@ LEVELS = (
     ("trainers",),
     ("attempt",),
     ("engines", "estimate", "figures"),
-    ("study",),
+    ("study", "pages"),
     ("signals",),
     ("reporting", "comparison"),
     ("demo",),

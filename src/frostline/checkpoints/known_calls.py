@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob, MemoryBlob
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, Span, StandIn
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
@@ -140,7 +140,7 @@ class KnownCalls:
 
     def _refused(self, name: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(
-            f"{self._where}: expected tensors and plain values, got a call of {shown(name)}; "
+            f"{self._where}: expected tensors and plain values, got a call of {quoted(name)}; "
             "it was not run; save the state dict alone, or as .safetensors"
         )
 
