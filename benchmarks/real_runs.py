@@ -173,7 +173,7 @@ def summary(name: str, records: Sequence[TrialRecord], lines: Sequence[str]) -> 
     for comparison in found.comparisons:
         cell = comparison.cell
         here = sorted(
-            (r for r in records if (r.key.init, r.key.depth) == (cell.init, cell.depth)),
+            (r for r in records if (r.key.init, r.plan.depth) == (cell.init, cell.depth)),
             key=lambda record: record.key.seed,
         )
         seeds = [

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frostline.cells import key_columns
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
 from frostline.cli_table import Format, print_csv, print_table
+from frostline.depth import depth_of_label
 from frostline.errors import FrostlineError, one_line
 
 if TYPE_CHECKING:
@@ -243,12 +245,15 @@ def _interruptible() -> Iterator[None]:
 def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
     cells = study.cells()
+    depths = [depth_of_label(key.plan) for key in cells]
     for what, values in (
         ("inits", [key.init for key in cells]),
-        ("plans", list(study.plans())),
+        ("depths", sorted(k for k in depths if k is not None)),
+        ("plans", [key.plan for key, k in zip(cells, depths, strict=True) if k is None]),
         ("seeds", [key.seed for key in cells]),
     ):
-        typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+        if values:
+            typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
     row = {
         "cells": estimate.cells,
         "left": estimate.left,
@@ -275,7 +280,7 @@ def _summary(record: "TrialRecord") -> dict[str, Any]:
     overall = record.metrics["val"]["coco"]["overall"]
     wheat = record.metrics["val"]["wheat"]["overall"]
     return {
-        **record.key.model_dump(),
+        **key_columns(record.key, record.plan.depth),
         "AP": overall["ap"],
         "AP50": overall["ap50"],
         "wheat": wheat["score"],
@@ -285,7 +290,7 @@ def _summary(record: "TrialRecord") -> dict[str, Any]:
 
 
 def _state_row(state: "TrialState") -> dict[str, Any]:
-    return {**state.key.model_dump(), "state": state.state, "detail": state.detail}
+    return {**key_columns(state.key), "state": state.state, "detail": state.detail}
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
@@ -294,7 +299,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
     elif output is Format.csv:
         print_csv(rows)
     else:
-        print_table(rows, cell=_cell, spare=_SPARE)
+        print_table(_without_idle(rows), cell=_cell, spare=_SPARE)
+
+
+def _without_idle(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows for people: without the variant where there is none, the plan where all are depths."""
+    idle = set()
+    if all(row.get("variant") is None for row in rows):
+        idle.add("variant")
+    if all(row.get("depth") is not None for row in rows):
+        idle.add("plan")
+    return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
 def _cell(column: str, value: object) -> str:

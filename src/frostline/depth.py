@@ -24,6 +24,7 @@ __all__ = [
     "Numbering",
     "Role",
     "depth_label",
+    "depth_of_label",
     "layer_table",
     "published_eps",
 ]
@@ -258,6 +259,17 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
 def depth_label(k: int) -> str:
     """The label of a depth in keys, folder names and tables: ``k09``."""
     return f"k{k:02d}"
+
+
+def depth_of_label(label: str) -> int | None:
+    """The depth that a plan's label names; None where it is the label of another plan.
+
+    Example:
+        >>> depth_of_label("k09"), depth_of_label("layer2")
+        (9, None)
+    """
+    number = label.removeprefix("k")
+    return int(number) if number != label and number.isdecimal() else None
 
 
 def published_eps(architecture: str) -> float:

@@ -14,7 +14,7 @@ LEVELS = (
     ("identity",),
     ("record_versions",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
-    ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
+    ("cells", "difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
     ("events", "study_file"),
     ("policy",),
     ("models", "freezing", "doctor"),

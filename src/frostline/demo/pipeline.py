@@ -186,7 +186,7 @@ def _cells(records: Sequence[TrialRecord]) -> _Cells:
     """Records of each (init, depth), one per seed."""
     cells: _Cells = {}
     for record in records:
-        cells.setdefault((record.key.init, record.key.depth), []).append(record)
+        cells.setdefault((record.key.init, record.plan.depth or 0), []).append(record)
     return cells
 
 

@@ -34,7 +34,8 @@ def stages_of_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
 def backbone_of(records: Sequence["TrialRecord"]) -> tuple[str, int, tuple[Stage, ...]]:
     """Numbering, largest depth and stages of the records' backbone; empty without records."""
     spec = records[0].spec if records else {}
-    numbering: Numbering = "paper" if spec.get("numbering") == "paper" else "all"
+    paper = any(record.plan.numbering == "paper" for record in records)
+    numbering: Numbering = "paper" if paper else "all"
     model = spec.get("model", {})
     try:
         table = layer_table(model.get("backbone", ""), width_mult=model.get("width_mult", 1.0))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from frostline.cells import cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
 from frostline.pages import render_page, template_source
@@ -36,6 +37,7 @@ class Contents:
         config: the study.
         records: finished trials.
         unfinished: every other cell.
+        strays: trials in the folder that the study no longer names.
         answer: what the study found.
         depths: Figure 3, one table per score.
         differences: Figure 2, one table per quantity.
@@ -48,6 +50,7 @@ class Contents:
     config: StudyConfig
     records: tuple[TrialRecord, ...]
     unfinished: tuple[TrialState, ...]
+    strays: tuple[TrialState, ...]
     answer: Answer
     depths: tuple[DepthTable, ...]
     differences: Mapping[Quantity, DifferenceTable]
@@ -67,6 +70,8 @@ def render(contents: Contents) -> str:
         "number": formats.number,
         "percent": formats.percent,
         "text": formats.text,
+        "plan": lambda record: cell_plan(record).name,
+        "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
     }
@@ -84,7 +89,9 @@ def _context(contents: Contents) -> dict[str, Any]:
         "answer": contents.answer,
         "headline": headline(contents.answer),
         "findings": findings(contents.answer),
-        "cautions": cautions(contents.answer, waiting=len(contents.unfinished)),
+        "cautions": cautions(
+            contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
+        ),
         "rule": compare_with_rule(contents.answer, contents.differences["cosine"]),
         "forest": rows.forest(contents.answer),
         "figure3": drawings.figure3(contents.depths),
@@ -103,6 +110,8 @@ def _context(contents: Contents) -> dict[str, Any]:
         "parts": {kind: rows.parts(records, contents.answer, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
+        "strays": contents.strays,
+        **_depth_words(contents),
         "first": first,
         "data": rows.data_rows(first.data),
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
@@ -119,10 +128,19 @@ def _context(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _depth_words(contents: Contents) -> dict[str, Any]:
+    """What the page calls k, and whether some cells are no depth."""
+    table = contents.depths[0]
+    paper = table.numbering == "paper"
+    others = bool(table.plans) or any(line.variant for line in table.lines)
+    k = "k (paper)" if paper else "k"
+    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+
+
 def _marks(contents: Contents) -> dict[str, bool]:
     """Which marks the figures hold, so that their captions explain no other."""
     means = [value for line in contents.differences["cosine"].lines for value in line.mean]
-    points = (p for table in contents.depths for line in table.lines for p in line.points)
+    points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
         "zero": 0.0 in means,
