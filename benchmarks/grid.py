@@ -27,11 +27,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.backbones import known_backbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
 from frostline.difference import profile
 from frostline.engines import Event, run_local
 from frostline.errors import TrainingError
-from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
 from frostline.trial import FILES, Moment, TrialSpec
@@ -86,9 +86,10 @@ class Observer:
 def layer_rows(moment: Moment) -> list[Row]:
     """Difference from the start, and gradients, of every convolution at one moment."""
     start, config = moment.start, moment.spec.model
-    table = model_layers(config)
+    known = known_backbone(config)
+    table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=norm_eps(config))
+    changes = profile(start.backbone, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -116,7 +117,7 @@ def layer_rows(moment: Moment) -> list[Row]:
 
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
-    table = model_layers(moment.spec.model)
+    table = known_backbone(moment.spec.model).table
     model, backbone = moment.start.model, moment.start.backbone
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, StudyConfig, load_study
-from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
 from frostline.doctor import require_torch
 from frostline.errors import RecordError, StudyChangedError
 from frostline.loading import load_data
@@ -71,7 +71,7 @@ class Study:
         Raises:
             PlanError: a depth is beyond the model.
         """
-        table = _layers(self.config.model)
+        table = architecture_of(self.config.model).backbone(self.config.model).table
         deepest = table.max_depth(self.config.numbering)
         depths = [deepest if depth == "all" else depth for depth in self.config.depths]
         for depth in depths:
@@ -119,6 +119,7 @@ class Study:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        require_fitting(self.config)
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
@@ -303,16 +304,6 @@ def _identity_in(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
     return spec
-
-
-def _layers(model: ModelConfig) -> LayerTable:
-    """The backbone's convolutions; only a network of timm has to be looked at for them."""
-    if model.backbone.startswith(TIMM_PREFIX):
-        require_torch()
-        from frostline.models import model_layers
-
-        return model_layers(model)
-    return layer_table(model.backbone, width_mult=model.width_mult)
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:

@@ -17,6 +17,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from frostline.architectures import architecture_of
+from frostline.architectures.building import load_tensors, with_filled_norms
+from frostline.backbones import Backbone
 from frostline.config import IMAGENET, DataConfig, InitConfig, ModelConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
 from frostline.depth import Numbering
@@ -26,14 +29,7 @@ from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
-from frostline.models import (
-    load_tensors,
-    model_layers,
-    norm_eps,
-    normalisation,
-    set_normalisation,
-)
-from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.plans import FreezePlan
 from frostline.records import (
     FILES,
     DataRecord,
@@ -240,7 +236,7 @@ def trial_identity(
     schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
     return {
         "key": spec.key.model_dump(mode="json"),
-        "model": spec.model.model_dump(mode="json") | {"norm_eps": norm_eps(spec.model)},
+        "model": spec.model.model_dump(mode="json") | {"norm_eps": _known(spec.model).eps},
         "schedule": schedule,
         "weights": init.sha256,
         "parts": list(init.parts),
@@ -277,17 +273,20 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors, init = match_source(source, shapes, spec.init)
+    architecture, known = architecture_of(spec.model), _known(spec.model)
+    tensors, init = match_source(source, shapes, spec.init, architecture)
     load_tensors(model, tensors)
-    pixels = init.normalisation or normalisation(spec.model)
-    set_normalisation(model, pixels)
+    pixels = init.normalisation or known.pixels
+    architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = FreezePlan.at_depth(
-        model_layers(spec.model),
+        known.table,
         spec.key.depth,
         batch_norm=spec.model.batch_norm,
         numbering=spec.numbering,
+        prefix=architecture.prefix,
     )
+    plan = with_filled_norms(plan, model, architecture, init.parts)
     _require_filled_prefix(plan, init)
     frozen, trainable = apply_plan(model, plan)
     plan_record = PlanRecord(
@@ -300,7 +299,9 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
         frozen_parameters=frozen,
         trainable_parameters=trainable,
     )
-    return Start(model, init, plan, plan_record, fingerprint(model), _backbone(model))
+    return Start(
+        model, init, plan, plan_record, fingerprint(model), _backbone(model, architecture.prefix)
+    )
 
 
 def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
@@ -314,12 +315,16 @@ def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
+def _known(model: ModelConfig) -> Backbone:
+    return architecture_of(model).backbone(model)
+
+
+def _backbone(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
     """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(BACKBONE_PREFIX)
+        if name.startswith(prefix)
     }
 
 
@@ -390,9 +395,9 @@ def _headline(result: Evaluation) -> dict[str, float | None]:
 
 
 def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...]:
-    rows = profile(
-        start.backbone, _backbone(start.model), model_layers(config), eps=norm_eps(config)
-    )
+    known, prefix = _known(config), architecture_of(config).prefix
+    now = _backbone(start.model, prefix)
+    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
     return tuple(row.to_dict() for row in rows)
 
 

@@ -8,13 +8,15 @@ import frostline
 SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
-    ("errors", "notebook", "csv_text", "seeds", "boxes"),
+    ("errors", "members", "notebook", "csv_text", "seeds", "boxes"),
     ("depth", "extras"),
     ("config",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
-    ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
-    ("models", "freezing", "doctor"),
-    ("tasks", "lightning"),
+    ("difference", "evaluation", "loading", "starter"),
+    ("freezing", "doctor"),
+    ("backbones",),
+    ("architectures",),
+    ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
     ("engines", "estimate", "figures"),
