@@ -2,11 +2,10 @@
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,17 @@ import torch
 from torch import nn
 
 from frostline.architectures import architecture_of
-from frostline.architectures.building import load_tensors, with_filled_norms
+from frostline.architectures.building import load_tensors
+from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import Backbone
-from frostline.config import IMAGENET, DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
-from frostline.depth import Numbering
+from frostline.depth import LayerTable, Numbering
 from frostline.difference import profile
 from frostline.errors import InitError, RecordError
 from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
+from frostline.identity import Identity, changes, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
 from frostline.plans import FreezePlan
@@ -52,6 +53,7 @@ __all__ = [
     "Start",
     "TrialSpec",
     "load_data",
+    "plan_of",
     "prepare",
     "run_trial",
     "trial_identity",
@@ -73,7 +75,8 @@ class TrialSpec:
         schedule: with the init's overrides applied.
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
-        numbering: how ``key.depth`` counts.
+        plan: what is frozen.
+        numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
         observer: called before the first training step and after each one, in the process that
@@ -87,6 +90,7 @@ class TrialSpec:
     schedule: ScheduleConfig
     data: DataConfig
     base: Path
+    plan: PlanConfig
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
@@ -161,7 +165,7 @@ def run_trial(
         canvas = common_canvas(tuple(data.values()), spec.model.image_size)
         placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
     identity = trial_identity(spec, start.init, start.plan, data)
-    _claim(folder, identity)
+    identity = _claim(folder, identity)
     fabric = make_fabric(spec.device)
     log = folder / FILES.log
 
@@ -185,7 +189,7 @@ def run_trial(
         seed=spec.key.seed,
         fabric=fabric,
         checkpoint=folder / FILES.checkpoint,
-        identity=_digest(identity),
+        identity=identity,
         score=score,
         on_step=_logged(log, on_step),
         on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
@@ -204,7 +208,8 @@ def run_trial(
     record = TrialRecord(
         key=spec.key,
         ranked=not spec.init.is_random,
-        spec=identity,
+        spec=identity.training,
+        scoring=identity.scoring,
         init=start.init,
         plan=start.plan_record,
         audit=audited,
@@ -226,35 +231,26 @@ def run_trial(
 
 def trial_identity(
     spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
-) -> dict[str, Any]:
-    """What defines a trial: equal identities mean equal experiments.
+) -> Identity:
+    """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Weights stand as the hash of their file: a renamed one is the same experiment, a changed one is
-    not. Data stand as the digest of names, sizes and boxes: other pixels in an image of the same
-    name and size are not noticed.
+    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
+    and size are not noticed.
     """
-    schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    return {
-        "key": spec.key.model_dump(mode="json"),
-        "model": spec.model.model_dump(mode="json") | {"norm_eps": _known(spec.model).eps},
-        "schedule": schedule,
-        "weights": init.sha256,
-        "parts": list(init.parts),
-        **({"section": init.section} if init.section else {}),
-        "plan": plan.digest(),
-        "numbering": spec.numbering,
-        "data": {split: index.digest() for split, index in data.items()},
-        **_other_pixels(init),
-    }
-
-
-def _other_pixels(init: InitRecord) -> dict[str, Any]:
-    """The normalisation where it is not ImageNet's, which all trials before it had."""
-    if init.normalisation in (None, IMAGENET):
-        return {}
-    assert init.normalisation is not None
-    values = init.normalisation.model_dump(mode="json", exclude_defaults=True)
-    return {"normalisation": values}
+    depth = spec.plan.depth
+    return identify(
+        seed=spec.key.seed,
+        model=spec.model,
+        norm_eps=_known(spec.model).eps,
+        schedule=spec.schedule,
+        weights=init.sha256,
+        parts=init.parts,
+        section=init.section,
+        normalisation=init.normalisation,
+        plan=plan.digest(),
+        data={split: index.digest() for split, index in data.items()},
+        cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+    )
 
 
 def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
@@ -279,28 +275,57 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
     pixels = init.normalisation or known.pixels
     architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
-    plan = FreezePlan.at_depth(
-        known.table,
-        spec.key.depth,
-        batch_norm=spec.model.batch_norm,
-        numbering=spec.numbering,
-        prefix=architecture.prefix,
-    )
-    plan = with_filled_norms(plan, model, architecture, init.parts)
+    plan = plan_of(spec, shapes)
     _require_filled_prefix(plan, init)
-    frozen, trainable = apply_plan(model, plan)
-    plan_record = PlanRecord(
+    counts = apply_plan(model, plan)
+    record = _plan_record(plan, known.table, architecture.prefix, counts)
+    counted = _counted(model, architecture.prefix)
+    return Start(model, init, plan, record, fingerprint(model), counted)
+
+
+def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """The freeze plan of a cell, for a model with tensors of these names.
+
+    Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
+
+    Raises:
+        PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
+    """
+    architecture = architecture_of(spec.model)
+    parts = () if spec.init.is_random else architecture.asked(spec.init.parts)
+    return with_filled_norms(_counted_plan(spec, names), names, architecture, parts)
+
+
+def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
+    table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
+    policy, wanted = spec.model.batch_norm, spec.plan
+    if wanted.stage is not None:
+        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy, prefix=prefix)
+    if wanted.patterns is not None:
+        found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix)
+        return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
+    assert wanted.depth is not None, "one of the three is given"
+    return FreezePlan.at_depth(
+        table, wanted.depth, batch_norm=policy, numbering=spec.numbering, prefix=prefix
+    )
+
+
+def _plan_record(
+    plan: FreezePlan, table: LayerTable, prefix: str, counts: tuple[int, int]
+) -> PlanRecord:
+    frozen, trainable = counts
+    return PlanRecord(
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
+        layers=tuple(x.index for x in table.layers if f"{prefix}{x.name}.weight" in plan),
         tensors=plan.tensors,
         frozen_parameters=frozen,
         trainable_parameters=trainable,
-    )
-    return Start(
-        model, init, plan, plan_record, fingerprint(model), _backbone(model, architecture.prefix)
     )
 
 
@@ -319,8 +344,8 @@ def _known(model: ModelConfig) -> Backbone:
     return architecture_of(model).backbone(model)
 
 
-def _backbone(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
+def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
@@ -328,23 +353,28 @@ def _backbone(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Write the identity beside the trial, or refuse a folder that holds another trial's work."""
+def _claim(folder: Path, identity: Identity) -> Identity:
+    """Write the identity beside the trial, or refuse a folder that holds another trial's work.
+
+    Returns:
+        The identity, with the digests under which the work that is there knows it.
+    """
     path = folder / FILES.spec
-    if path.exists() and any((folder / x).exists() for x in (FILES.checkpoint, FILES.record)):
-        try:
-            before = json.loads(path.read_bytes())
-        except ValueError:
-            before = {}
-        names = dict.fromkeys([*identity, *before])
-        other = [name for name in names if before.get(name) != identity.get(name)]
-        if other:
-            raise RecordError(
-                f"{folder.name} holds another trial, which differs in {', '.join(other)}; "
-                "delete it or use --out for a new folder"
-            )
-        return
-    write_json(path, identity)
+    worked = any((folder / name).exists() for name in (FILES.checkpoint, FILES.record))
+    if not (path.exists() and worked):
+        write_json(path, identity.to_dict())
+        return identity
+    try:
+        before = Identity.of_stored(json.loads(path.read_bytes()))
+        other = changes(before, identity)
+    except (ValueError, KeyError):
+        raise RecordError(f"cannot read {path}; delete the trial's folder to run it anew") from None
+    if other:
+        raise RecordError(
+            f"{folder.name} holds another trial: {'; '.join(other)}; delete it or use --out for a "
+            "new folder"
+        )
+    return dataclasses.replace(identity, older=identity.older | before.older | {before.digest})
 
 
 def _logged(path: Path, on_step: Callable[[Progress], None]) -> Callable[[Progress], None]:
@@ -396,7 +426,7 @@ def _headline(result: Evaluation) -> dict[str, float | None]:
 
 def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...]:
     known, prefix = _known(config), architecture_of(config).prefix
-    now = _backbone(start.model, prefix)
+    now = _counted(start.model, prefix)
     rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
     return tuple(row.to_dict() for row in rows)
 
@@ -447,10 +477,6 @@ def _hardware(device: torch.device, threads: int) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     capability = torch.backends.cpu.get_cpu_capability()
     return {"device": name, "cpu_capability": capability, "threads": str(threads)}
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 class _Clock:

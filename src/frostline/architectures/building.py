@@ -5,9 +5,8 @@ weights they are given. Here none of that depends on where the weights come from
 tensor is drawn from a generator seeded by its name, so all arms share the same random head.
 """
 
-import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.architectures import Architecture, architecture_of
 from frostline.config import ModelConfig
 from frostline.errors import FrostlineError
-from frostline.plans import FreezePlan
 from frostline.seeds import derived_seed
 
-__all__ = ["build_model", "load_tensors", "with_filled_norms"]
+__all__ = ["build_model", "load_tensors"]
 
 
 def build_model(config: ModelConfig, num_classes: int, *, seed: int = 0) -> nn.Module:
@@ -101,30 +99,3 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> N
     for name, array in tensors.items():
         assert state[name].shape == array.shape, f"{name} was matched by shape"
         state[name].copy_(torch.from_numpy(np.array(array)))
-
-
-def with_filled_norms(
-    plan: FreezePlan, model: nn.Module, architecture: Architecture, parts: Collection[str]
-) -> FreezePlan:
-    """The plan with the BatchNorm that policy ``frozen`` fixes beside that of the counted part.
-
-    ``frozen`` governs the parts that a start fills. For a part that starts random, whose statistics
-    are those of nothing, it is read as ``follow``: fixed exactly where the convolution is.
-
-    Args:
-        plan: made from the counted part's layer table.
-        model: the model.
-        architecture: of the model.
-        parts: what the start fills; none for ``random``.
-    """
-    filled = architecture.parts if "all" in parts else parts
-    prefixes = architecture.prefixes(part for part in filled if part != architecture.counted)
-    if plan.batch_norm != "frozen":
-        return plan
-    norms = {
-        f"{name}.{tensor}"
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and name.startswith(prefixes)
-        for tensor in module.state_dict()
-    }
-    return dataclasses.replace(plan, tensors=tuple(sorted({*plan.tensors, *norms})))
