@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.backbones import known_backbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.depth import depth_label
 from frostline.difference import profile
@@ -34,7 +35,6 @@ from frostline.engines import run_trials
 from frostline.errors import TrainingError
 from frostline.events import Ended, Event
 from frostline.identity import training_fields
-from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
 from frostline.trial import FILES, Moment, TrialSpec
@@ -89,9 +89,10 @@ class Observer:
 def layer_rows(moment: Moment) -> list[Row]:
     """Difference from the start, and gradients, of every convolution at one moment."""
     start, config = moment.start, moment.spec.model
-    table = model_layers(config)
+    known = known_backbone(config)
+    table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=norm_eps(config))
+    changes = profile(start.backbone, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -119,7 +120,7 @@ def layer_rows(moment: Moment) -> list[Row]:
 
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
-    table = model_layers(moment.spec.model)
+    table = known_backbone(moment.spec.model).table
     model, backbone = moment.start.model, moment.start.backbone
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]

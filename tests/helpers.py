@@ -9,8 +9,8 @@ import yaml
 from PIL import Image, ImageDraw
 
 from frostline import attempt
+from frostline.architectures.building import build_model
 from frostline.config import ModelConfig
-from frostline.models import build_detector
 from frostline.records import TrialRecord
 from frostline.trial import TrialSpec
 
@@ -22,6 +22,11 @@ TINY_MODEL = {
     "image_size": SIZE,
 }
 SCHEDULE = {"epochs": 2, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3}
+
+
+def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> Any:
+    """The model, its submodules as attributes of no type, as torchvision has none."""
+    return build_model(config, num_classes, seed=seed)
 
 
 def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
@@ -42,7 +47,7 @@ def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
 
 def write_start(path: Path, seed: int = 1) -> None:
     """A backbone of the tiny model as a starting point."""
-    model = build_detector(ModelConfig.model_validate(TINY_MODEL), 1, seed=seed)
+    model = build_model(ModelConfig.model_validate(TINY_MODEL), 1, seed=seed)
     tensors = {
         name.removeprefix("backbone.body."): tensor
         for name, tensor in model.state_dict().items()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
+from frostline.depth import LayerTable
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,15 +41,10 @@ def layers(
         >>> layers("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
     """
-    if isinstance(model, str) and model.startswith(TIMM_PREFIX):
-        from frostline.doctor import require_torch
-
-        require_torch()
-        from frostline.timm_backbones import timm_backbone
-
-        return timm_backbone(model.removeprefix(TIMM_PREFIX)).table
     if isinstance(model, str):
-        return layer_table(model, width_mult=width_mult)
+        from frostline.backbones import backbone_table
+
+        return backbone_table(model, width_mult=width_mult)
     from frostline.observing import observe_table
 
     return observe_table(model, example_input)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from frostline.architectures.building import load_tensors
 from frostline.depth import LayerTable
 from frostline.freezing import set_train_mode
-from frostline.models import load_tensors
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.seeds import derived_seed
 from frostline.training import batch_at

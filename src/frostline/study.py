@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
-from frostline.depth import TIMM_PREFIX, LayerTable, depth_label, layer_table
+from frostline.depth import LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError
 from frostline.events import Event, Outcome
@@ -86,7 +87,7 @@ class Study:
 
     def layers(self) -> LayerTable:
         """The layers that depths count, as the folder kept them or as the network has them."""
-        return self.table or _layers(self.config.model)
+        return self.table or architecture_of(self.config.model).backbone(self.config.model).table
 
     def cells(self) -> tuple[TrialKey, ...]:
         """The key of every trial, seed by seed, so that a study cut short has whole curves.
@@ -150,6 +151,7 @@ class Study:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        require_fitting(self.config)
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
@@ -181,7 +183,7 @@ class Study:
             threads: CPU threads of each; None: see ``threads_of_trial``. A trial that was
                 interrupted goes on with those that it began with.
             device: ``auto``, ``cpu`` or ``cuda``.
-            engine: where trials run; a name of ``engines.ENGINES``.
+            engine: where trials run; a name of ``members.ENGINES``.
             policy: which trials to advance next; None runs every cell to its end.
             on_event: called for everything that happens.
 
@@ -356,16 +358,6 @@ def _identity_in(folder: Path) -> Identity | None:
         return Identity.of_stored(json.loads((folder / FILES.spec).read_bytes()))
     except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
-
-
-def _layers(model: ModelConfig) -> LayerTable:
-    """The backbone's convolutions; only a network of timm has to be looked at for them."""
-    if model.backbone.startswith(TIMM_PREFIX):
-        require_torch()
-        from frostline.models import model_layers
-
-        return model_layers(model)
-    return layer_table(model.backbone, width_mult=model.width_mult)
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:

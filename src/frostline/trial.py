@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from frostline.architectures import architecture_of
+from frostline.architectures.building import load_tensors
+from frostline.architectures.norms import with_filled_norms
+from frostline.backbones import Backbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
 from frostline.depth import LayerTable, Numbering
@@ -29,14 +33,7 @@ from frostline.freezing import apply_plan, audit, fingerprint, require_passed
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
-from frostline.models import (
-    load_tensors,
-    model_layers,
-    norm_eps,
-    normalisation,
-    set_normalisation,
-)
-from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.plans import FreezePlan
 from frostline.records import (
     FILES,
     DataRecord,
@@ -87,7 +84,7 @@ class TrialSpec:
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
-        trainer: who trains; a name of ``trainers.TRAINERS``.
+        trainer: who trains; a name of ``members.TRAINERS``.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -278,7 +275,7 @@ def trial_identity(
     return identify(
         seed=spec.key.seed,
         model=spec.model,
-        norm_eps=norm_eps(spec.model),
+        norm_eps=_known(spec.model).eps,
         schedule=spec.schedule,
         weights=init.sha256,
         parts=init.parts,
@@ -309,20 +306,21 @@ def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = D
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors, init = match_source(source, shapes, spec.init)
+    architecture, known = architecture_of(spec.model), _known(spec.model)
+    tensors, init = match_source(source, shapes, spec.init, architecture)
     load_tensors(model, tensors)
-    pixels = init.normalisation or normalisation(spec.model)
-    set_normalisation(model, pixels)
+    pixels = init.normalisation or known.pixels
+    architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
     require_filled(plan, init)
     counts = apply_plan(model, plan)
-    record = _plan_record(plan, model_layers(spec.model), counts)
-    before = fingerprint(model), _backbone(model)
+    record = _plan_record(plan, known.table, architecture.prefix, counts)
+    before = fingerprint(model), _counted(model, architecture.prefix)
     return Start(spec, task, data, placed, model, init, plan, record, *before)
 
 
-def plan_of(spec: TrialSpec, names: Iterable[str]) -> FreezePlan:
+def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """The freeze plan of a cell, for a model with tensors of these names.
 
     Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
@@ -330,18 +328,30 @@ def plan_of(spec: TrialSpec, names: Iterable[str]) -> FreezePlan:
     Raises:
         PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
     """
-    table, policy, wanted = model_layers(spec.model), spec.model.batch_norm, spec.plan
+    architecture = architecture_of(spec.model)
+    parts = () if spec.init.is_random else architecture.asked(spec.init.parts)
+    return with_filled_norms(_counted_plan(spec, names), names, architecture, parts)
+
+
+def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
+    table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
+    policy, wanted = spec.model.batch_norm, spec.plan
     if wanted.stage is not None:
-        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy)
+        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy, prefix=prefix)
     if wanted.patterns is not None:
         found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
-        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix)
         return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
     assert wanted.depth is not None, "one of the three is given"
-    return FreezePlan.at_depth(table, wanted.depth, batch_norm=policy, numbering=spec.numbering)
+    return FreezePlan.at_depth(
+        table, wanted.depth, batch_norm=policy, numbering=spec.numbering, prefix=prefix
+    )
 
 
-def _plan_record(plan: FreezePlan, table: LayerTable, counts: tuple[int, int]) -> PlanRecord:
+def _plan_record(
+    plan: FreezePlan, table: LayerTable, prefix: str, counts: tuple[int, int]
+) -> PlanRecord:
     frozen, trainable = counts
     return PlanRecord(
         label=plan.label,
@@ -349,7 +359,7 @@ def _plan_record(plan: FreezePlan, table: LayerTable, counts: tuple[int, int]) -
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
-        layers=tuple(x.index for x in table.layers if f"{BACKBONE_PREFIX}{x.name}.weight" in plan),
+        layers=tuple(x.index for x in table.layers if f"{prefix}{x.name}.weight" in plan),
         tensors=plan.tensors,
         frozen_parameters=frozen,
         trainable_parameters=trainable,
@@ -371,12 +381,16 @@ def require_filled(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
+def _known(model: ModelConfig) -> Backbone:
+    return architecture_of(model).backbone(model)
+
+
+def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(BACKBONE_PREFIX)
+        if name.startswith(prefix)
     }
 
 
@@ -415,9 +429,9 @@ def _headline(result: Evaluation) -> dict[str, float | None]:
 
 
 def _differences(start: Start) -> tuple[dict[str, Any], ...]:
-    config = start.spec.model
-    after = _backbone(start.model)
-    rows = profile(start.backbone, after, model_layers(config), eps=norm_eps(config))
+    known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
+    now = _counted(start.model, prefix)
+    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
     return tuple(row.to_dict() for row in rows)
 
 

@@ -7,13 +7,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from frostline.events import Event, Outcome
-from frostline.members import member
+from frostline.members import ENGINES, member
 from frostline.trial import TrialSpec
 
-__all__ = ["ENGINES", "Engine", "Job", "engine", "run_trials"]
-
-#: Name on the command line -> where the engine is.
-ENGINES = {"local": "frostline.engines.local:LocalEngine"}
+__all__ = ["Engine", "Job", "engine", "run_trials"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

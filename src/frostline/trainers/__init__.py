@@ -6,13 +6,10 @@ from typing import Protocol
 
 from frostline.events import Progress
 from frostline.identity import Identity
-from frostline.members import member
+from frostline.members import TRAINERS, member
 from frostline.trial import Start, Trained
 
-__all__ = ["TRAINERS", "Trainer", "trainer"]
-
-#: Name in a study -> where the function is.
-TRAINERS = {"frostline": "frostline.trainers.loop:fine_tune"}
+__all__ = ["Trainer", "trainer"]
 
 
 class Trainer(Protocol):
