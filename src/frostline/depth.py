@@ -23,12 +23,15 @@ __all__ = [
     "LayerTable",
     "Numbering",
     "Role",
+    "Section",
+    "Unit",
     "layer_table",
     "published_eps",
 ]
 
 Numbering = Literal["all", "paper"]
 Role = Literal["main", "projection", "squeeze"]
+Unit = Literal["convolution", "block", "module"]
 
 _BASIC = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _BOTTLENECK = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -71,14 +74,33 @@ class ConvLayer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Section:
+    """Layers of a part of a model that depth does not count: its neck, its heads.
+
+    Attributes:
+        name: of the part.
+        prefix: what stands before its layers' names in the model's state dict (``rpn.``).
+        layers: convolutions and linear layers in forward order, counted from 1.
+    """
+
+    name: str
+    prefix: str
+    layers: tuple[ConvLayer, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class LayerTable:
     """All convolutions of one backbone, in the order in which a forward pass meets them.
 
     Attributes:
         architecture: name of the backbone; of an observed model the name of its class.
-        layers: the convolutions.
+        layers: what depth counts: the convolutions (of one section, where there are several).
         repeated: names of those that one forward pass calls several times (counted once).
         unused: convolutions of an observed model that the forward pass did not call.
+        unit: what one layer is: a ``convolution``; a ``block``, exactly where no convolution
+            follows the first attention call (ViT, Swin); a ``module`` of a trainer's own naming.
+        section: name of the section that depth counts.
+        others: the model's other sections, where the table covers all of it.
 
     Example:
         >>> layer_table("resnet50").stage_ends()
@@ -89,10 +111,14 @@ class LayerTable:
     layers: tuple[ConvLayer, ...]
     repeated: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    unit: Unit = "convolution"
+    section: str = "backbone"
+    others: tuple[Section, ...] = ()
 
     def __post_init__(self) -> None:
-        indices = [layer.index for layer in self.layers]
-        assert indices == list(range(1, len(indices) + 1)), "forward order has no gaps"
+        for layers in (self.layers, *(section.layers for section in self.others)):
+            indices = [layer.index for layer in layers]
+            assert indices == list(range(1, len(indices) + 1)), "forward order has no gaps"
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -161,28 +187,31 @@ class LayerTable:
         """Plain values for JSON."""
         return {
             "architecture": self.architecture,
+            "unit": self.unit,
+            "section": self.section,
             "stages": self.stage_ends(),
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "others": [dataclasses.asdict(section) for section in self.others],
             "repeated": list(self.repeated),
             "unused": list(self.unused),
         }
 
     def plot(self, ax: "Axes") -> None:
-        """Draw on ``ax`` which share of the convolutions' weights each depth k freezes."""
+        """Draw on ``ax`` which share of the layers' weights each depth k freezes."""
         sizes = [math.prod(layer.shape) for layer in self.layers]
         shares = [100 * done / sum(sizes) for done in itertools.accumulate(sizes, initial=0)]
         ax.step(range(len(shares)), shares, where="post")
         for end in list(self.stage_ends().values())[:-1]:
             ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
-        ax.set_xlabel("frozen convolutions k, counted from the input")
-        ax.set_ylabel("frozen weights of convolutions / %")
+        ax.set_xlabel(f"frozen {self.unit}s k, counted from the input")
+        ax.set_ylabel(f"frozen weights of {self.unit}s / %")
         ax.set_title(self.architecture)
 
     def _repr_html_(self) -> str:
         from frostline.notebook import table_html  # not needed to compare files
 
-        head = ("k", "convolution", "stage", "role", "weight", "BatchNorm")
-        caption = f"{self.architecture}: {len(self.layers)} convolutions in forward order"
+        head = ("k", self.unit, "stage", "role", "weight", "BatchNorm")
+        caption = f"{self.architecture}: {len(self.layers)} {self.unit}s in forward order"
         if self.repeated:
             caption += f"; called several times: {', '.join(self.repeated)}"
         if self.unused:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ __all__ = [
     "PlanLike",
     "apply_plan",
     "audit",
+    "compare",
     "fingerprint",
     "freeze",
     "plan_for",
@@ -103,7 +104,12 @@ def plan_for(
 
 
 class Frozen:
-    """A freeze plan in force on a model.
+    """A freeze plan in force on a model, from a plan in the model's own names.
+
+    In a training loop ``train`` stands where ``model.train()`` would, and ``audit`` after it.
+
+    Raises:
+        PlanError: the plan names tensors that the model does not have.
 
     Attributes:
         model: the model.
@@ -118,6 +124,7 @@ class Frozen:
         self.model = model
         self.plan = plan
         self.table = table
+        _require_known(plan, model.state_dict(keep_vars=True))
         self._parameters = tuple(_frozen_parameters(model, plan))
         self._held = tuple(_held_modules(model, plan))
         self._before_freezing = (
@@ -145,6 +152,29 @@ class Frozen:
         for module in self._held:
             module.training = False
         return len(loose)
+
+    def require_trainable(self) -> Self:
+        """Refuse a plan that leaves nothing to train.
+
+        Raises:
+            PlanError: no parameter is left; the model is as it was before.
+        """
+        if self.trainable_parameters == 0:
+            self.undo()
+            raise PlanError(
+                f"plan '{self.plan.label}' freezes every parameter of "
+                f"{type(self.model).__name__}: nothing is left to train; freeze less"
+            )
+        return self
+
+    def train(self) -> None:
+        """``model.train()``, except modules with frozen buffers, which stay in eval mode.
+
+        A forward pass puts these back by itself; here their flags are right before it, too.
+        """
+        self.model.train()
+        for module in self._held:
+            module.training = False
 
     def audit(self) -> AuditRecord:
         """Compare every byte: the plan's tensors must be what they were when it came in force.
@@ -244,7 +274,17 @@ def audit(before: Mapping[str, str], model: nn.Module, plan: FreezePlan) -> Audi
         model: the trained model.
         plan: the plan that was in force.
     """
-    after = fingerprint(model)
+    return compare(before, fingerprint(model), plan)
+
+
+def compare(before: Mapping[str, str], after: Mapping[str, str], plan: FreezePlan) -> AuditRecord:
+    """``audit`` of two fingerprints, such as those of weight files.
+
+    Args:
+        before: digests of the tensors by name, from before training.
+        after: the same after it.
+        plan: the plan that was in force.
+    """
     same = {name for name, digest in after.items() if before.get(name) == digest}
     frozen = frozenset(plan.tensors)
     return AuditRecord(

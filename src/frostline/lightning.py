@@ -152,16 +152,9 @@ class FreezeCallback(Callback):
         self._resumed = state_dict or None
 
     def _freeze(self, pl_module: "LightningModule") -> None:
-        frozen = freeze(
+        self.frozen = freeze(
             pl_module, self.plan, example_input=self.example_input, batch_norm=self.batch_norm
-        )
-        if frozen.trainable_parameters == 0:
-            frozen.undo()
-            raise PlanError(
-                f"plan '{frozen.plan.label}' leaves no parameter of {type(pl_module).__name__} to "
-                "train; freeze less"
-            )
-        self.frozen = frozen
+        ).require_trainable()
 
     def _undo(self) -> None:
         if self.frozen is not None:

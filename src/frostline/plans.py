@@ -7,16 +7,21 @@ different ways are the same experiment exactly when they name the same tensors.
 import dataclasses
 import fnmatch
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Literal
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
-from frostline.depth import ConvLayer, LayerTable, Numbering
+from frostline.depth import ConvLayer, LayerTable, Numbering, Unit
 from frostline.errors import PlanError
 from frostline.notebook import table_html
 
-__all__ = ["BACKBONE_PREFIX", "BatchNormPolicy", "FreezePlan"]
+__all__ = ["BACKBONE_PREFIX", "PLAN_VERSION", "BatchNormPolicy", "FreezePlan", "PlanVersion"]
 
 BatchNormPolicy = Literal["frozen", "follow", "live"]
+PlanVersion = Literal[1, 2]
+
+PLAN_VERSION: PlanVersion = 2  # of new plans; a folder keeps the version that it began with
 
 BACKBONE_PREFIX = "backbone.body."
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
@@ -32,6 +37,10 @@ class FreezePlan:
         batch_norm: the BatchNorm policy that the list already includes.
         depth: k, where the plan was made from a depth; else None.
         numbering: the numbering of ``depth``.
+        version: how a depth or a stage was read. 1: its convolutions and their BatchNorm. 2:
+            everything that a forward pass uses up to the cut. The six backbones of torchvision
+            have the same plans in both. It is no part of the digest.
+        unit: what ``depth`` counts.
     """
 
     label: str
@@ -39,6 +48,8 @@ class FreezePlan:
     batch_norm: BatchNormPolicy
     depth: int | None = None
     numbering: Numbering = "all"
+    version: PlanVersion = PLAN_VERSION
+    unit: Unit = "convolution"
 
     def __post_init__(self) -> None:
         assert list(self.tensors) == sorted(set(self.tensors)), "sorted, without repetition"
@@ -52,6 +63,7 @@ class FreezePlan:
         batch_norm: BatchNormPolicy = "frozen",
         numbering: Numbering = "all",
         prefix: str = BACKBONE_PREFIX,
+        version: PlanVersion = PLAN_VERSION,
     ) -> "FreezePlan":
         """Freeze the first ``k`` convolutions and the BatchNorm that the policy adds to them.
 
@@ -63,6 +75,7 @@ class FreezePlan:
             numbering: how ``k`` counts.
             prefix: what stands before the backbone's names in the model's state dict; "" for a
                 table that was observed on the whole model.
+            version: of the plan, see ``FreezePlan``.
 
         Raises:
             PlanError: k is beyond the model or the numbering is not defined for it.
@@ -73,7 +86,7 @@ class FreezePlan:
         tracked = batch_norm != "frozen"  # FrozenBatchNorm2d counts no batches
         names |= {prefix + name for layer in with_norm for name in _norm_tensors(layer, tracked)}
         label = f"k={k}" if numbering == "all" else f"k={k} ({numbering})"
-        return cls(label, tuple(sorted(names)), batch_norm, k, numbering)
+        return cls(label, tuple(sorted(names)), batch_norm, k, numbering, version, table.unit)
 
     @classmethod
     def at_stage(
@@ -83,6 +96,7 @@ class FreezePlan:
         *,
         batch_norm: BatchNormPolicy = "frozen",
         prefix: str = BACKBONE_PREFIX,
+        version: PlanVersion = PLAN_VERSION,
     ) -> "FreezePlan":
         """Freeze everything from the input up to and including ``stage``.
 
@@ -92,11 +106,14 @@ class FreezePlan:
                 (``layer2.0``).
             batch_norm: see ``at_depth``.
             prefix: see ``at_depth``.
+            version: see ``at_depth``.
 
         Raises:
             PlanError: there is no such stage or module.
         """
-        plan = cls.at_depth(table, table.end_of(stage), batch_norm=batch_norm, prefix=prefix)
+        plan = cls.at_depth(
+            table, table.end_of(stage), batch_norm=batch_norm, prefix=prefix, version=version
+        )
         return dataclasses.replace(plan, label=stage)
 
     @classmethod
@@ -121,6 +138,49 @@ class FreezePlan:
                 raise PlanError(f"pattern '{pattern}' matches none of {len(known)} tensor names")
         tensors = tuple(sorted({name for found in hits.values() for name in found}))
         return cls("patterns: " + " ".join(patterns), tensors, batch_norm)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read a plan that ``write`` wrote, edited by hand or not.
+
+        Raises:
+            PlanError: the file is no plan, was made by a newer version, or its names are not those
+                of its digest.
+        """
+        try:
+            data = json.loads(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
+            raise PlanError(f"cannot read plan {path}: {error}") from None
+        return cls.from_dict(data, name=str(path))
+
+    @classmethod
+    def from_dict(cls, data: Any, *, name: str = "the plan") -> Self:
+        """The plan of ``to_dict``, checked.
+
+        Args:
+            data: plain values.
+            name: of the plan in messages.
+
+        Raises:
+            PlanError: see ``read``.
+        """
+        problem = _problem(data)
+        if problem:
+            raise PlanError(f"{name} is no freeze plan: {problem}")
+        values = {key: data.get(key, _DEFAULTS.get(key)) for key in _CHOICES}
+        plan = cls(data["label"], tuple(data["tensors"]), depth=data.get("depth"), **values)
+        if data.get("digest") != plan.digest():
+            raise PlanError(
+                f"{name} was changed: expected digest {data.get('digest')}, its "
+                f"{len(plan.tensors)} names and policy give {plan.digest()}; put it back, or write "
+                "this digest if you meant the change"
+            )
+        return plan
+
+    def write(self, path: Path | str) -> None:
+        """Write as JSON, which ``read`` checks."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        Path(path).write_text(f"{text}\n", encoding="utf-8")
 
     def digest(self) -> str:
         """SHA-256 (hex) over the names and the policy: equal plans are equal experiments."""
@@ -175,6 +235,43 @@ class FreezePlan:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
+
+
+def _problem(data: Any) -> str | None:
+    """What keeps values from being a plan, in words; None if nothing does."""
+    if not isinstance(data, Mapping):
+        return f"expected an object, got {type(data).__name__}"
+    tensors, depth = data.get("tensors"), data.get("depth")
+    names = tensors if isinstance(tensors, list) else [None]
+    named = all(isinstance(name, str) for name in names)
+    checks = {
+        "expected a text under 'label'": isinstance(data.get("label"), str),
+        "expected a list of names under 'tensors'": named,
+        "expected 'tensors' sorted and without repetition": not named
+        or names == sorted(set(names)),
+        "expected a whole number or null under 'depth'": depth is None or type(depth) is int,
+    }
+    problems = [text for text, good in checks.items() if not good] + list(_wrong_choices(data))
+    return problems[0] if problems else None
+
+
+def _wrong_choices(data: Mapping[str, Any]) -> Iterator[str]:
+    for key, choices in _CHOICES.items():
+        value = data.get(key, _DEFAULTS.get(key))
+        if value not in choices:
+            shown = ", ".join(map(str, choices))
+            newer = "; is it from a newer frostline?" if key == "version" else ""
+            yield f"expected one of {shown} under '{key}', got {value!r}{newer}"
+
+
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "batch_norm": get_args(BatchNormPolicy),
+    "numbering": get_args(Numbering),
+    "version": get_args(PlanVersion),
+    "unit": get_args(Unit),
+}
+# Of plans from before these were written down.
+_DEFAULTS: Mapping[str, Any] = {"numbering": "all", "version": 1, "unit": "convolution"}
 
 
 def _without_backbone(name: str) -> str:
