@@ -8,10 +8,11 @@ every table against a forward pass through the real network.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
+from frostline.passage import Passage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,7 @@ _BASIC = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _BOTTLENECK = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 BACKBONES = (*_BASIC, *_BOTTLENECK, "mobilenet_v2", "mobilenet_v3_large")
+_SHOWN = 8  # names in a message
 TIMM_PREFIX = "timm:"  # before the name of a network of timm, whose table is read off it
 
 
@@ -101,6 +103,7 @@ class LayerTable:
             follows the first attention call (ViT, Swin); a ``module`` of a trainer's own naming.
         section: name of the section that depth counts.
         others: the model's other sections, where the table covers all of it.
+        passage: of an observed model, the forward pass that the table was read off.
 
     Example:
         >>> layer_table("resnet50").stage_ends()
@@ -114,6 +117,7 @@ class LayerTable:
     unit: Unit = "convolution"
     section: str = "backbone"
     others: tuple[Section, ...] = ()
+    passage: Passage | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for layers in (self.layers, *(section.layers for section in self.others)):
@@ -162,26 +166,80 @@ class LayerTable:
             ends[layer.stage] = k
         return ends
 
-    def end_of(self, stage: str) -> int:
-        """Depth at which a stage, or any module with convolutions, is completely frozen.
+    def used_at(self, k: int, numbering: Numbering = "all") -> frozenset[str] | None:
+        """Every tensor that a forward pass uses up to depth ``k``, BatchNorm included.
 
-        Args:
-            stage: a stage (``layer2``) or the name of a module (``layer2.0``).
+        That is until just before layer k + 1 is entered; for the deepest, to the end of the
+        backbone. Nothing for k = 0; None where no forward pass was observed.
 
         Raises:
-            PlanError: no convolution has that stage, or a name that begins with it.
+            PlanError: as ``frozen_layers``.
         """
+        count = len(self.frozen_layers(k, numbering))
+        if self.passage is None:
+            return None
+        if count == 0:
+            return frozenset()
+        if count == len(self.layers):
+            return self.passage.to_the_end()
+        return self.passage.before(self.layers[count].name)
+
+    def used_until(self, stage: str) -> frozenset[str] | None:
+        """Every tensor that a forward pass uses until a stage or module returns.
+
+        None where no forward pass was observed, or the stage is no module of the model.
+
+        Raises:
+            PlanError: as ``end_of``.
+        """
+        if self.passage is None or not (name := self._module(stage)):
+            return None
+        return self.passage.until(name)
+
+    def end_of(self, stage: str) -> int:
+        """Depth at which a stage, or any module with layers, is completely frozen.
+
+        Args:
+            stage: a stage (``layer2``) or the name of a module (``layer2.0``), or the end of a
+                module's name (``layer2`` for ``backbone.body.layer2``) where it is the only one.
+
+        Raises:
+            PlanError: no layer has that stage, or a name that begins with it; several modules
+                have a name that ends so.
+        """
+        name = self._module(stage)
+        if self.passage is not None and name:
+            end = self.passage.exit(name)
+            return sum(self.passage.entry(layer.name) < end for layer in self.layers)
         inside = [
             layer.index
             for layer in self.layers
-            if stage == layer.stage or f"{layer.name}.".startswith(f"{stage}.")
+            if stage == layer.stage or f"{layer.name}.".startswith(f"{name or stage}.")
         ]
         if not inside:
             raise PlanError(
                 f"{self.architecture} has no stage '{stage}': expected one of "
-                f"{', '.join(self.stage_ends())}, or a module with convolutions"
+                f"{', '.join(self.stage_ends())}, or a module that a forward pass calls"
             )
         return inside[-1]
+
+    def _module(self, stage: str) -> str | None:
+        """The full name of a module; None where no module is called so.
+
+        Raises:
+            PlanError: several are.
+        """
+        if self.passage is not None:
+            fits = self.passage.find(stage)
+        else:
+            fits = tuple(_ending_in(stage, [layer.name for layer in self.layers]))
+        if len(fits) > 1:
+            raise PlanError(
+                f"'{stage}' may be any of {len(fits)} modules of {self.architecture}: "
+                f"{', '.join(fits[:_SHOWN])}{', ...' if len(fits) > _SHOWN else ''}; give the full "
+                "name of one"
+            )
+        return fits[0] if fits else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -279,6 +337,16 @@ def published_eps(architecture: str) -> float:
     It is no part of a weight file. (The COCO_V1 detectors have 0.)
     """
     return 1e-3 if architecture == "mobilenet_v3_large" else 1e-5
+
+
+def _ending_in(name: str, layers: Sequence[str]) -> Iterator[str]:
+    """Modules around layers that have a name, or one that ends with it; an exact one alone."""
+    parts = [layer.split(".") for layer in layers]
+    known = dict.fromkeys(".".join(p[:i]) for p in parts for i in range(1, len(p) + 1))
+    if name in known:
+        yield name
+        return
+    yield from (module for module in known if module.endswith(f".{name}"))
 
 
 def _cells(layer: ConvLayer) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, get_args
 from frostline.depth import ConvLayer, LayerTable, Numbering, Unit
 from frostline.errors import PlanError
 from frostline.notebook import table_html
+from frostline.passage import as_written
 
 __all__ = ["BACKBONE_PREFIX", "PLAN_VERSION", "BatchNormPolicy", "FreezePlan", "PlanVersion"]
 
@@ -65,13 +66,16 @@ class FreezePlan:
         prefix: str = BACKBONE_PREFIX,
         version: PlanVersion = PLAN_VERSION,
     ) -> "FreezePlan":
-        """Freeze the first ``k`` convolutions and the BatchNorm that the policy adds to them.
+        """Freeze the first ``k`` layers, with all that a forward pass uses before the next one.
+
+        Layers are convolutions, or blocks where the table's unit says so. The cut is just before
+        layer k + 1 is entered: a layer norm that stands between is inside.
 
         Args:
             table: the backbone's layers in forward order.
-            k: number of convolutions counted from the input, 0 to ``table.max_depth(numbering)``.
+            k: number of layers counted from the input, 0 to ``table.max_depth(numbering)``.
             batch_norm: ``frozen`` adds every BatchNorm of the backbone, ``follow`` those of the
-                frozen convolutions, ``live`` none.
+                frozen convolutions and those before the cut, ``live`` none.
             numbering: how ``k`` counts.
             prefix: what stands before the backbone's names in the model's state dict; "" for a
                 table that was observed on the whole model.
@@ -81,12 +85,10 @@ class FreezePlan:
             PlanError: k is beyond the model or the numbering is not defined for it.
         """
         frozen = table.frozen_layers(k, numbering)
-        names = {prefix + name for layer in frozen for name in _conv_tensors(layer)}
-        with_norm = {"frozen": table.layers, "follow": frozen, "live": ()}[batch_norm]
-        tracked = batch_norm != "frozen"  # FrozenBatchNorm2d counts no batches
-        names |= {prefix + name for layer in with_norm for name in _norm_tensors(layer, tracked)}
+        used = table.used_at(k, numbering) if version > 1 else None
+        tensors = _cut(table, frozen, used, batch_norm, prefix)
         label = f"k={k}" if numbering == "all" else f"k={k} ({numbering})"
-        return cls(label, tuple(sorted(names)), batch_norm, k, numbering, version, table.unit)
+        return cls(label, tensors, batch_norm, k, numbering, version, table.unit)
 
     @classmethod
     def at_stage(
@@ -100,21 +102,26 @@ class FreezePlan:
     ) -> "FreezePlan":
         """Freeze everything from the input up to and including ``stage``.
 
+        The cut is where the stage's module returns: a layer norm behind it is outside.
+
         Args:
             table: the model's layers in forward order.
-            stage: a stage of the table (``layer2``), or any module with convolutions
-                (``layer2.0``).
+            stage: a stage of the table (``layer2``), or any module that a forward pass calls
+                (``layer2.0``), by its full name or by the end of it, where that is one module's.
             batch_norm: see ``at_depth``.
             prefix: see ``at_depth``.
             version: see ``at_depth``.
 
         Raises:
-            PlanError: there is no such stage or module.
+            PlanError: there is no such stage or module, or there are several.
         """
-        plan = cls.at_depth(
-            table, table.end_of(stage), batch_norm=batch_norm, prefix=prefix, version=version
-        )
-        return dataclasses.replace(plan, label=stage)
+        end = table.end_of(stage)
+        used = table.used_until(stage) if version > 1 else None
+        if used is None:
+            plan = cls.at_depth(table, end, batch_norm=batch_norm, prefix=prefix, version=version)
+            return dataclasses.replace(plan, label=stage)
+        tensors = _cut(table, table.layers[:end], used, batch_norm, prefix)
+        return cls(stage, tensors, batch_norm, end, "all", version, table.unit)
 
     @classmethod
     def matching(
@@ -132,7 +139,7 @@ class FreezePlan:
             PlanError: a pattern matches nothing, which is a typing error more often than a wish.
         """
         known = sorted(set(names))
-        hits = {p: [n for n in known if fnmatch.fnmatchcase(n, p)] for p in patterns}
+        hits = {p: [n for n in known if _matches(n, p)] for p in patterns}
         for pattern, found in hits.items():
             if not found:
                 raise PlanError(f"pattern '{pattern}' matches none of {len(known)} tensor names")
@@ -190,8 +197,9 @@ class FreezePlan:
     def fitted_to(self, names: Collection[str]) -> "FreezePlan":
         """The plan in the names of another model, where that can be done in one way.
 
-        A wrapper may have put a prefix before all names (``model.``, ``module.``), and a plan made
-        for a detector's backbone may be meant for the bare network. Nothing is left out: either
+        A wrapper may have put a prefix before all names (``model.``, ``module.``),
+        ``torch.compile`` may have put ``_orig_mod`` between, and a plan made for a detector's
+        backbone may be meant for the bare network. Nothing is left out: either
         every tensor of the plan has its counterpart, or it is an error.
 
         Args:
@@ -202,12 +210,14 @@ class FreezePlan:
         """
         if all(name in names for name in self.tensors):
             return self
+        known = {as_written(name): name for name in names}
+        own = tuple(map(as_written, self.tensors))
         fits = {}
-        for bare in dict.fromkeys((self.tensors, tuple(map(_without_backbone, self.tensors)))):
-            for prefix in sorted(_prefixes(bare[0], names)):
+        for bare in dict.fromkeys((own, tuple(map(_without_backbone, own)))):
+            for prefix in sorted(_prefixes(bare[0], known)):
                 tensors = tuple(prefix + name for name in bare)
-                if all(name in names for name in tensors):
-                    fits[tensors] = prefix
+                if all(name in known for name in tensors):
+                    fits[tuple(known[name] for name in tensors)] = prefix
         if not fits:
             missing = [name for name in self.tensors if name not in names]
             raise PlanError(
@@ -274,6 +284,10 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 _DEFAULTS: Mapping[str, Any] = {"numbering": "all", "version": 1, "unit": "convolution"}
 
 
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(as_written(name), pattern)
+
+
 def _without_backbone(name: str) -> str:
     return name.removeprefix(BACKBONE_PREFIX)
 
@@ -282,6 +296,34 @@ def _prefixes(name: str, names: Collection[str]) -> set[str]:
     """What stands before ``name`` in names that end with it, whole modules only."""
     ending = f".{name}"
     return {other.removesuffix(name) for other in names if f".{other}".endswith(ending)}
+
+
+def _cut(
+    table: LayerTable,
+    frozen: Sequence[ConvLayer],
+    used: frozenset[str] | None,
+    batch_norm: BatchNormPolicy,
+    prefix: str,
+) -> tuple[str, ...]:
+    """Sorted names of what a cut freezes.
+
+    Args:
+        table: all layers.
+        frozen: the layers before the cut.
+        used: the tensors before the cut; None where they are those of the layers.
+        batch_norm: the policy.
+        prefix: what stands before the table's names in the state dict.
+    """
+    tracked = batch_norm != "frozen"  # FrozenBatchNorm2d counts no batches
+
+    def norms(layers: Sequence[ConvLayer]) -> set[str]:
+        return {name for layer in layers for name in _norm_tensors(layer, tracked)}
+
+    every = norms(table.layers)
+    if used is None:
+        used = frozenset(name for layer in frozen for name in _conv_tensors(layer))
+    fixed = {"frozen": every, "follow": norms(frozen) | (used & every), "live": set[str]()}
+    return tuple(sorted(prefix + name for name in (used - every) | fixed[batch_norm]))
 
 
 def _conv_tensors(layer: ConvLayer) -> Iterator[str]:

@@ -9,7 +9,8 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
-    ("depth", "extras"),
+    ("passage", "attention"),
+    ("depth", "extras", "tracing"),
     ("config",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
     ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
@@ -34,7 +35,17 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # What needs no deep-learning framework: no import of these, not even inside a function (for types
 # alone they may be named).
 LIGHT = (
-    *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
+    *(
+        "errors",
+        "config",
+        "passage",
+        "depth",
+        "plans",
+        "checkpoints",
+        "datasets",
+        "records",
+        "difference",
+    ),
     *("evaluation", "loading", "schema", "starter", "study"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
