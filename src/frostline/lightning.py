@@ -44,9 +44,9 @@ class FreezeCallback(Callback):
     The plan is in force from ``setup("fit")``, before optimisers exist, on what the module's own
     ``setup`` and ``configure_model`` leave (built, filled or compiled there), and again at the
     start of every batch, so neither Lightning's own ``train()`` nor another callback undoes it.
-    Frozen parameters have no gradient: an optimiser over all parameters skips them, weight decay and
-    momentum included. When training ends every frozen tensor must have the bytes it had when it
-    began; a resumed training is held to the beginning of the first. After the fit the module's
+    Frozen parameters have no gradient: an optimiser over all parameters skips them, weight decay
+    and momentum included. When training ends every frozen tensor must have the bytes it had when
+    it began; a resumed training is held to the beginning of the first. After the fit the module's
     ``requires_grad`` flags are what they were before.
 
     Not for strategies that shard parameters (FSDP, DeepSpeed): bytes cannot be compared there.
