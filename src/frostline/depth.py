@@ -8,7 +8,7 @@ every table against a forward pass through the real network.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
@@ -26,6 +26,7 @@ __all__ = [
     "Role",
     "Section",
     "Unit",
+    "depth_label",
     "layer_table",
     "published_eps",
 ]
@@ -254,6 +255,27 @@ class LayerTable:
             "unused": list(self.unused),
         }
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "LayerTable":
+        """The table that ``to_dict`` wrote, also after it went through JSON.
+
+        The forward pass that it was read off is not in it: for words and figures, not for plans of
+        version 2.
+        """
+        sections = [
+            Section(part["name"], part["prefix"], _layers_of(part))
+            for part in raw.get("others", ())
+        ]
+        return cls(
+            raw["architecture"],
+            _layers_of(raw),
+            tuple(raw["repeated"]),
+            tuple(raw["unused"]),
+            raw.get("unit", "convolution"),
+            raw.get("section", "backbone"),
+            tuple(sections),
+        )
+
     def plot(self, ax: "Axes") -> None:
         """Draw on ``ax`` which share of the layers' weights each depth k freezes."""
         sizes = [math.prod(layer.shape) for layer in self.layers]
@@ -331,12 +353,26 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
     )
 
 
+def depth_label(k: int) -> str:
+    """The label of a depth in keys, folder names and tables: ``k09``."""
+    return f"k{k:02d}"
+
+
 def published_eps(architecture: str) -> float:
     """Eps of BatchNorm that torchvision's own weights of a backbone are used with.
 
     It is no part of a weight file. (The COCO_V1 detectors have 0.)
     """
     return 1e-3 if architecture == "mobilenet_v3_large" else 1e-5
+
+
+def _layers_of(raw: Mapping[str, Any]) -> tuple[ConvLayer, ...]:
+    """Layers from plain values, where JSON has made lists of the tuples."""
+    rows = (
+        {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+        for row in raw["layers"]
+    )
+    return tuple(ConvLayer(**row) for row in rows)
 
 
 def _ending_in(name: str, layers: Sequence[str]) -> Iterator[str]:
