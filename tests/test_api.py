@@ -14,9 +14,9 @@ from rich.console import Console
 from torch import nn
 
 import frostline
-from frostline.engines import Event
 from frostline.errors import ConfigError, DependencyError, PlanError, RecordError
 from frostline.evaluation import Detections
+from frostline.events import Event
 from tests.factories import make_grid, write_study_folder
 from tests.helpers import write_study
 

@@ -17,10 +17,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from frostline.architectures.building import build_model
 from frostline.cli import main
 from frostline.config import ModelConfig
 from frostline.estimate import Estimate
-from frostline.models import build_detector
 from tests.factories import make_config, make_record, write_study_folder
 from tests.helpers import SIZE, write_study
 
@@ -184,7 +184,7 @@ def _truncated(folder: Path) -> None:
 
 
 def _other_architecture(folder: Path) -> None:
-    model = build_detector(ModelConfig(backbone="resnet18", preset="slim"), 1)
+    model = build_model(ModelConfig(backbone="resnet18", preset="slim"), 1)
     safetensors.torch.save_file(model.state_dict(), folder / "a.safetensors")
 
 

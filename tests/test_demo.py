@@ -23,8 +23,8 @@ from frostline.demo import (
     summary,
     write_demo,
 )
-from frostline.engines import Event
 from frostline.errors import ConfigError
+from frostline.events import Event
 from frostline.records import TrialRecord, file_digest
 from frostline.study import Study
 from frostline.trial import load_data, prepare
@@ -166,7 +166,7 @@ def test_starts_fill_the_backbone_completely(demo: Path) -> None:
     assert [key.plan for key in study.cells()[:5]] == ["k00", "k09", "k18", "k39", "k52"]
     assert len(study.cells()) == 20
     for key in {key.init: key for key in study.cells()}.values():
-        init = prepare(study.spec(key), 1).init
+        init = prepare(study.spec(key), load_data(study.config.data, demo)).init
         assert (init.missing, init.unexpected, init.mismatched) == ((), (), ())
         assert init.matched == 52 * 5  # a weight and four of BatchNorm
 

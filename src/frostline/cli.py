@@ -18,7 +18,7 @@ import typer
 from frostline.cells import key_columns
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
-from frostline.cli_init import Device, complete_backbone, init, schema
+from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
 from frostline.cli_table import Format, print_csv, print_table
 from frostline.depth import depth_of_label
 from frostline.errors import FrostlineError, one_line
@@ -57,7 +57,9 @@ Out = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads of each trial. Default: cores / workers."),
+    typer.Option(
+        min=1, help="CPU threads of each trial. Default: OMP_NUM_THREADS, else cores / workers."
+    ),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the result is printed.")]
 
@@ -88,7 +90,7 @@ def run(
     out: Out = None,
     workers: Workers = 1,
     threads: Threads = None,
-    device: Annotated[Device, typer.Option(help="Where trials run.")] = Device.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where trials run.")] = DeviceChoice.auto,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything; print cells, time and disk.")
     ] = False,
@@ -96,12 +98,10 @@ def run(
 ) -> None:
     """Fine-tune inits x depths x seeds. Finished trials are kept, interrupted ones resume."""
     from frostline.cli_progress import follow
-    from frostline.starter.machine import usable_cores
     from frostline.study import Study
 
     _wait_patiently()
     plan = Study.from_yaml(study, out)
-    threads = threads or max(1, usable_cores() // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
         if output is Format.table:

@@ -172,7 +172,7 @@ class LayerTable:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "LayerTable":
         """The table that ``to_dict`` wrote, also after it went through JSON."""
-        rows = [
+        rows: list[dict[str, Any]] = [
             {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
             for row in raw["layers"]
         ]

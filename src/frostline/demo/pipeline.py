@@ -14,8 +14,8 @@ from PIL import Image
 
 from frostline.config import parse_study
 from frostline.demo.field import FIELDS, IMAGE_SIDE, Field, paint
-from frostline.engines import Event
 from frostline.errors import ConfigError
+from frostline.events import Event
 from frostline.records import TrialRecord, atomic_write
 from frostline.study import Study
 

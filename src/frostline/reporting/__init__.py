@@ -34,7 +34,7 @@ from frostline.records import FILES, TrialRecord, atomic_write
 from frostline.reporting.answer import (
     Answer,
     Cell,
-    Comparison,
+    CellComparison,
     Noise,
     StartComparison,
     answer,
@@ -49,7 +49,7 @@ from frostline.study import Study, open_study
 __all__ = [
     "Answer",
     "Cell",
-    "Comparison",
+    "CellComparison",
     "Noise",
     "ReportPaths",
     "StartComparison",

@@ -32,7 +32,7 @@ from frostline.reporting.tukey import tukey_quantile
 __all__ = [
     "Answer",
     "Cell",
-    "Comparison",
+    "CellComparison",
     "Noise",
     "StartComparison",
     "answer",
@@ -110,7 +110,7 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CellComparison:
     """A cell against a reference cell.
 
     Attributes:
@@ -168,8 +168,8 @@ class Answer:
     score: Score
     split: str
     deepest: int
-    comparisons: tuple[Comparison, ...]
-    within: dict[str, tuple[Comparison, ...]]
+    comparisons: tuple[CellComparison, ...]
+    within: dict[str, tuple[CellComparison, ...]]
     starts: tuple[StartComparison, ...]
     noise: Noise
     references: tuple[Cell, ...]
@@ -231,7 +231,7 @@ def answer(
     return Answer(score, split, deepest, compared, within, starts, fit.noise, tuple(references))
 
 
-def comparison_row(comparison: Comparison) -> dict[str, Any]:
+def comparison_row(comparison: CellComparison) -> dict[str, Any]:
     """One cell as a flat row of a table; what is not finite is None."""
     cell = comparison.cell
     return {
@@ -309,11 +309,11 @@ def _fit(cells: list[Cell]) -> _Fit:
     return _Fit(cells, effects, inverse, design, Noise(sd, freedom))
 
 
-def _compare(cells: Sequence[Cell], fit: _Fit) -> tuple[Comparison, ...]:
+def _compare(cells: Sequence[Cell], fit: _Fit) -> tuple[CellComparison, ...]:
     """Every cell against the one with the highest mean, all pairs holding at once."""
     alive = [cell for cell in cells if cell.values]
     if not alive:
-        return tuple(Comparison(c, math.nan, math.nan, math.nan, "unknown") for c in cells)
+        return tuple(CellComparison(c, math.nan, math.nan, math.nan, "unknown") for c in cells)
     best = max(alive, key=lambda cell: cell.mean)
     quantile = math.nan
     if fit.noise.freedom > 0 and len(alive) > 1:
@@ -321,16 +321,16 @@ def _compare(cells: Sequence[Cell], fit: _Fit) -> tuple[Comparison, ...]:
     return tuple(_compared(cell, best, fit, quantile) for cell in cells)
 
 
-def _compared(cell: Cell, best: Cell, fit: _Fit, quantile: float) -> Comparison:
+def _compared(cell: Cell, best: Cell, fit: _Fit, quantile: float) -> CellComparison:
     if cell is best:
-        return Comparison(cell, 0.0, 0.0, 0.0, "best")
+        return CellComparison(cell, 0.0, 0.0, 0.0, "best")
     if not cell.values:
-        return Comparison(cell, math.nan, math.nan, math.nan, "unknown")
+        return CellComparison(cell, math.nan, math.nan, math.nan, "unknown")
     difference, half = _contrast(fit, cell, best, quantile)
     if math.isnan(half):
-        return Comparison(cell, cell.mean - best.mean, math.nan, math.nan, "unknown")
+        return CellComparison(cell, cell.mean - best.mean, math.nan, math.nan, "unknown")
     verdict: Verdict = "tie" if difference + half >= 0 else "lower"
-    return Comparison(cell, difference, difference - half, difference + half, verdict)
+    return CellComparison(cell, difference, difference - half, difference + half, verdict)
 
 
 def _contrast(fit: _Fit, cell: Cell, against: Cell, quantile: float) -> tuple[float, float]:
@@ -347,7 +347,7 @@ def _contrast(fit: _Fit, cell: Cell, against: Cell, quantile: float) -> tuple[fl
     return float(contrast @ fit.effects), quantile * fit.noise.sd * spread
 
 
-def _compare_starts(compared: Sequence[Comparison]) -> tuple[StartComparison, ...]:
+def _compare_starts(compared: Sequence[CellComparison]) -> tuple[StartComparison, ...]:
     best = next((c.cell for c in compared if c.verdict == "best"), None)
     alive = {(c.cell.init, c.cell.frozen): c.cell for c in compared if c.cell.values}
     inits = dict.fromkeys(init for init, _ in alive)

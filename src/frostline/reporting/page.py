@@ -3,17 +3,14 @@
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from frostline.cells import cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
+from frostline.pages import render_page, template_source
 from frostline.records import TrialRecord
 from frostline.reporting import drawings, formats, rows
 from frostline.reporting.answer import Answer
@@ -64,14 +61,7 @@ class Contents:
 
 def render(contents: Contents) -> str:
     """The whole page as one HTML text that asks for nothing from outside itself."""
-    environment = Environment(
-        loader=PackageLoader("frostline", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "score": formats.score,
         "thousandths": formats.thousandths,
         "points": points,
@@ -85,19 +75,16 @@ def render(contents: Contents) -> str:
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
     }
-    return environment.get_template("report.html").render(_context(environment, contents))
+    return render_page("report.html", _context(contents), filters)
 
 
-def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
+def _context(contents: Contents) -> dict[str, Any]:
     records = contents.records
     first = records[0]
-    script = _source(environment, "report.js")
+    script = template_source("report.js")
     return {
         "name": contents.name,
         "config": contents.config,
-        "version": metadata.version("frostline"),
-        "style": Markup(_source(environment, "report.css")),  # noqa: S704  (our own file)
-        "script": Markup(script),  # noqa: S704  (our own file)
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "answer": contents.answer,
         "headline": headline(contents.answer),
@@ -159,8 +146,3 @@ def _marks(contents: Contents) -> dict[str, bool]:
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),
     }
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

@@ -10,7 +10,7 @@ from frostline.figures import DifferenceTable, Score, Stage, is_collapsed, score
 from frostline.figures.stages import stages_of_rows
 from frostline.figures.values import mean_of
 from frostline.records import DataRecord, TrialRecord
-from frostline.reporting.answer import Answer, Comparison
+from frostline.reporting.answer import Answer, CellComparison
 from frostline.study import TrialState
 
 __all__ = [
@@ -70,7 +70,7 @@ def forest(answer: Answer) -> list[dict[str, Any]]:
     return rows
 
 
-def _rank(comparison: Comparison) -> float:
+def _rank(comparison: CellComparison) -> float:
     return math.inf if math.isnan(comparison.difference) else -comparison.difference
 
 
