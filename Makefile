@@ -15,6 +15,9 @@ PINNED := --constraint constraints.txt
 
 .PHONY: demo test test-pythons quick lint test-all test-browser grid-table constraints docs clean
 
+# Two processes with as many threads as cores each would wait for one another.
+test quick: export OMP_NUM_THREADS ?= 1
+
 demo: $(VENV)/demo.stamp
 	$(BIN)/frostline demo demo
 
