@@ -25,8 +25,8 @@ test: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not browser and not gpu and not ray" \
-		--cov --cov-report=term --cov-fail-under=90
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		-m "not browser and not gpu and not ray" --cov --cov-report=term --cov-fail-under=90
 
 # The other Pythons that pyproject.toml names and this machine has, each in a .venv of its own.
 OTHERS = $(shell "$(BASE)" scripts/pythons.py others 2>/dev/null)
