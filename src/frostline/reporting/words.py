@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from frostline.cells import CellPlan, shared_name
 from frostline.figures import DifferenceTable
 from frostline.figures.values import mean_of
-from frostline.reporting.answer import Answer, Cell, Comparison
+from frostline.reporting.answer import Answer, Cell, CellComparison
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
 
@@ -209,7 +209,7 @@ def _freezing(answer: Answer, init: str) -> str:
     return text + "."
 
 
-def _time_saved(cells: Sequence[Comparison], tie: Cell) -> str:
+def _time_saved(cells: Sequence[CellComparison], tie: Cell) -> str:
     """Against nothing frozen on the same schedule."""
     same = (c.cell for c in cells if c.cell.frozen.variant == tie.frozen.variant)
     full = next((cell for cell in same if cell.frozen.nothing_frozen), None)
