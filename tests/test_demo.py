@@ -25,7 +25,7 @@ from frostline.demo import (
 )
 from frostline.depth import depth_label
 from frostline.errors import ConfigError
-from frostline.events import Event
+from frostline.events import Ended, Event
 from frostline.records import TrialKey, TrialRecord, file_digest
 from frostline.study import Study
 from frostline.trial import load_data, prepare
@@ -249,7 +249,7 @@ def test_the_demo_from_nothing_to_report(tmp_path: Path) -> None:
     assert result.ok
     assert result.report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert len(result.lines) == 3
-    assert [e.kind for e in events].count("ended") == 2
+    assert sum(isinstance(e, Ended) for e in events) == 2
 
     again: list[Event] = []
     assert run_demo(tmp_path / "demo", workers=1, on_event=again.append).lines == result.lines

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.architectures.building import build_model
 from frostline.backbones import known_backbone
@@ -14,9 +14,11 @@ from frostline.config import ModelConfig
 from frostline.depth import layer_table
 from frostline.errors import AuditError, PlanError
 from frostline.freezing import (
+    Frozen,
     PlanLike,
     apply_plan,
     audit,
+    compare,
     fingerprint,
     freeze,
     plan_for,
@@ -260,3 +262,53 @@ def test_frozen_shows_itself() -> None:
     assert "116 of 278" in repr(frozen)
     assert "freeze audit: passed" in frozen.audit()._repr_html_()
     assert frozen.audit().to_dict()["passed"] is True
+
+
+def _trained(policy: BatchNormPolicy, *, public: bool) -> tuple[dict[str, Tensor], Any]:
+    """A detector after two steps, frozen by ``Frozen`` or by the functions beside it."""
+    torch.manual_seed(0)
+    model, config = _model(policy)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm=policy)
+    if public:
+        frozen = Frozen(model, plan).require_trainable()
+        counts, before = (frozen.frozen_parameters, frozen.trainable_parameters), frozen.fingerprint
+    else:
+        counts, before = apply_plan(model, plan), fingerprint(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 44.0]]), "labels": torch.ones(1).long()}
+    for step in range(2):
+        torch.manual_seed(step)
+        frozen.train() if public else set_train_mode(model, plan)
+        losses = model([torch.rand(3, 64, 64)], [target])
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    result = frozen.audit() if public else audit(before, model, plan)
+    modes = {name for name, module in model.named_modules() if module.training}
+    return model.state_dict(), (counts, before, result, modes)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_frozen_trains_as_the_functions_do_to_the_bit(policy: BatchNormPolicy) -> None:
+    (state, facts), (other, others) = (_trained(policy, public=public) for public in (True, False))
+    assert facts == others
+    assert state.keys() == other.keys()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_frozen_refuses_a_plan_for_another_model_and_one_that_leaves_nothing() -> None:
+    net = _net()
+    with pytest.raises(PlanError, match="names 81 tensors that the model does not have"):
+        Frozen(net, FreezePlan.at_depth(layer_table("resnet18"), 1))
+    everything = FreezePlan.matching(net.state_dict(), ["*"], batch_norm="follow")
+    with pytest.raises(PlanError, match="freezes every parameter of Sequential: nothing is left"):
+        Frozen(net, everything).require_trainable()
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+def test_an_audit_of_digests_by_hand() -> None:
+    plan = FreezePlan("by hand", ("a", "b", "gone"), "follow")
+    before = {"a": "1", "b": "2", "gone": "3", "c": "4", "d": "5"}
+    result = compare(before, {"a": "1", "b": "0", "c": "4", "d": "6"}, plan)
+    assert (result.frozen, result.changed, result.unmoved) == (3, ("b", "gone"), ("c",))

@@ -16,6 +16,7 @@ from frostline.config import AugmentConfig, ScheduleConfig
 from frostline.datasets import Boxes, DatasetIndex, ImageRecord
 from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.events import Progress
+from frostline.freezing import Frozen
 from frostline.identity import Identity
 from frostline.plans import FreezePlan
 from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
@@ -93,10 +94,9 @@ def _train(
             raise _KilledError
 
     result = train(
-        model,
+        Frozen(model, FreezePlan("none", (), "live")),
         images,
         task=task,
-        plan=FreezePlan("none", (), "live"),
         schedule=schedule,
         seed=0,
         fabric=make_fabric("cpu"),

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from frostline.config import IMAGENET, Normalisation
 from frostline.difference import difference
 from frostline.errors import AuditError, InitError, RecordError
-from frostline.freezing import apply_plan
+from frostline.freezing import Frozen
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
 from frostline.tasks import DETECTION
@@ -142,13 +142,12 @@ def test_a_failed_audit_leaves_no_record(tmp_path: Path, monkeypatch: pytest.Mon
     study = Study.from_yaml(write_study(tmp_path))
     spec = study.spec(study.cells()[2])
 
-    def thaw(model, plan):  # type: ignore[no-untyped-def]
-        counts = apply_plan(model, plan)
-        for parameter in model.parameters():
+    def thaw(frozen: Frozen) -> Frozen:
+        for parameter in frozen.model.parameters():
             parameter.requires_grad_(True)
-        return counts
+        return frozen
 
-    monkeypatch.setattr("frostline.trial.apply_plan", thaw)
+    monkeypatch.setattr(Frozen, "require_trainable", thaw)
     with pytest.raises(AuditError, match="the trial does not count"):
         run_trial(spec, tmp_path / "out")
     assert not (tmp_path / "out" / FILES.record).exists()

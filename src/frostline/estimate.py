@@ -107,10 +107,9 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DET
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         train(
-            start.model,
+            start.frozen,
             PlacedImages(few, canvas),
             task=task,
-            plan=start.plan,
             schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
             fabric=make_fabric(spec.device),

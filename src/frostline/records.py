@@ -130,6 +130,7 @@ class PlanRecord(_Record):
         batch_norm: the BatchNorm policy, already part of ``tensors``.
         digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
         version: of the rule that made the list; see ``FreezePlan``.
+        unit: what ``depth`` and ``layers`` count.
         layers: which layers of the backbone's table are frozen, by their index, from 1.
         tensors: state-dict names of what must not change, sorted.
         frozen_parameters: elements that are not updated; buffers are not counted.
@@ -142,6 +143,7 @@ class PlanRecord(_Record):
     batch_norm: str
     digest: str
     version: int = 1
+    unit: str = "convolution"
     layers: tuple[int, ...]
     tensors: tuple[str, ...]
     frozen_parameters: int = Field(ge=0)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from frostline.architectures.building import load_tensors
 from frostline.depth import LayerTable
-from frostline.freezing import set_train_mode
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.seeds import derived_seed
 from frostline.training import batch_at
@@ -125,7 +124,7 @@ def probe_losses(moment: Moment, batches: int) -> Iterator[Tensor]:
     for position in range(min(batches, -(-len(images) // spec.schedule.batch_size))):
         torch.manual_seed(derived_seed(seed, "probe", position))
         batch = batch_at(images, start.task, spec.schedule, seed, 0, position)
-        set_train_mode(start.model, start.plan)
+        start.frozen.train()
         losses = start.task.loss(start.model, batch, moment.device)
         yield torch.stack(list(losses.values())).sum()
 

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
-from frostline.depth import LayerTable, depth_label
+from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError
 from frostline.events import Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.notebook import table_html
+from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.policy import Observation, Observed, Policy, grid
 from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
 from frostline.starter.machine import usable_cores
-from frostline.study_file import StudyFile
+from frostline.study_file import STUDY_FILE, StudyFile
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
@@ -53,12 +54,15 @@ class Study:
         base: folder against which the study's paths resolve.
         folder: output; one folder a trial under ``trials/``.
         table: the layers that depths count, where the folder kept them.
+        plan_version: of the freeze plans, see ``FreezePlan``: a folder keeps the one that it began
+            with.
     """
 
     config: StudyConfig
     base: Path
     folder: Path
     table: LayerTable | None = None
+    plan_version: PlanVersion = PLAN_VERSION
 
     @classmethod
     def from_yaml(cls, path: Path | str, out: Path | str | None = None) -> Self:
@@ -66,11 +70,15 @@ class Study:
 
         Raises:
             ConfigError: the file cannot be used.
+            RecordError: the folder holds a study that cannot be read, or of a later version.
         """
         path = Path(path)
         config = load_study(path)
         base = path.resolve().parent
-        return cls(config, base, Path(out) if out is not None else base / "runs" / path.stem)
+        folder = Path(out) if out is not None else base / "runs" / path.stem
+        begun = (folder / STUDY_FILE).exists()
+        version = StudyFile.read(folder).plan_version if begun else PLAN_VERSION
+        return cls(config, base, folder, plan_version=version)
 
     def plans(self) -> dict[str, PlanConfig]:
         """What is frozen, by the label of the plan: the depths as they are given, then the plans.
@@ -125,6 +133,7 @@ class Study:
             data=self.config.data,
             base=self.base,
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
             device=device,
@@ -133,6 +142,17 @@ class Study:
     def status(self) -> tuple[TrialState, ...]:
         """Where every cell stands, read from the folder."""
         return tuple(_state(key, self.trial_folder(key)) for key in self.cells())
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the folder besides its trials, in one line each."""
+        older = self.plan_version < PLAN_VERSION
+        if not older or self.config.model.backbone in BACKBONES:  # theirs are equal in both
+            return ()
+        return (
+            f"Its freeze plans are of version {self.plan_version}, with which this folder began, "
+            "also for new cells: convolutions and their BatchNorm alone; another folder (--out) "
+            "freezes everything up to the cut.",
+        )
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
@@ -199,7 +219,7 @@ class Study:
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        StudyFile(self.config, self.base, self.layers()).write(self.folder)
+        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
         resources = {"threads": threads_of_trial(workers, threads), "device": device}
         with engine_of(engine, workers=workers) as where:
             return self._advance(where, policy or grid(self.cells()), resources, on_event)
@@ -321,7 +341,7 @@ def open_study(folder: Path) -> Study:
         RecordError: the folder does not hold a study, or one that a later version wrote.
     """
     file = StudyFile.read(folder)
-    return Study(file.config, file.base, folder, file.table)
+    return Study(file.config, file.base, folder, file.table, file.plan_version)
 
 
 def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:

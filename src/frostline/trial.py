@@ -25,15 +25,15 @@ from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import Backbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
-from frostline.depth import LayerTable, Numbering
+from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.difference import profile
 from frostline.errors import InitError, RecordError, one_line
 from frostline.evaluation import Evaluation, to_coco_results
-from frostline.freezing import apply_plan, audit, fingerprint, require_passed
+from frostline.freezing import Frozen, require_passed
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
-from frostline.plans import FreezePlan
+from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
     DataRecord,
@@ -81,6 +81,7 @@ class TrialSpec:
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
         plan: what is frozen.
+        plan_version: how a depth or a stage is read, see ``FreezePlan``.
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -97,6 +98,7 @@ class TrialSpec:
     data: DataConfig
     base: Path
     plan: PlanConfig
+    plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
@@ -113,11 +115,9 @@ class Start:
         task: the task's functions.
         data: the splits as they were read.
         placed: their images on the study's canvas.
-        model: with its starting weights; its plan is applied.
+        frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
-        plan: what is frozen.
-        plan_record: the same as the record keeps it.
-        fingerprint: SHA-256 of every tensor's bytes, by state-dict name.
+        plan_record: the plan as the record keeps it.
         backbone: copies of the backbone's tensors, by state-dict name.
     """
 
@@ -125,12 +125,20 @@ class Start:
     task: Task
     data: Mapping[str, DatasetIndex]
     placed: Mapping[str, PlacedImages]
-    model: nn.Module
+    frozen: Frozen
     init: InitRecord
-    plan: FreezePlan
     plan_record: PlanRecord
-    fingerprint: dict[str, str]
     backbone: dict[str, npt.NDArray[Any]]
+
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+        return self.frozen.model
+
+    @property
+    def plan(self) -> FreezePlan:
+        """What is frozen."""
+        return self.frozen.plan
 
     @property
     def identity(self) -> Identity:
@@ -215,7 +223,7 @@ def judge(
     clock = _Clock(dict(seconds))
     device = torch.device(choose_device(start.spec.device))
     _load_trained(start.model.to(device), trained.weights)
-    audited = audit(start.fingerprint, start.model, start.plan)
+    audited = start.frozen.audit()
     require_passed(audited)
     with clock.measure("evaluate"):
         metrics = _evaluate(start, device, folder)
@@ -314,10 +322,10 @@ def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = D
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
     require_filled(plan, init)
-    counts = apply_plan(model, plan)
-    record = _plan_record(plan, known.table, architecture.prefix, counts)
-    before = fingerprint(model), _counted(model, architecture.prefix)
-    return Start(spec, task, data, placed, model, init, plan, record, *before)
+    frozen = Frozen(model, plan).require_trainable()
+    record = _plan_record(frozen, known.table, architecture.prefix)
+    counted = _counted(model, architecture.prefix)
+    return Start(spec, task, data, placed, frozen, init, record, counted)
 
 
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
@@ -338,32 +346,45 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
     policy, wanted = spec.model.batch_norm, spec.plan
     if wanted.stage is not None:
-        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy, prefix=prefix)
+        return FreezePlan.at_stage(
+            table, wanted.stage, batch_norm=policy, prefix=prefix, version=spec.plan_version
+        )
     if wanted.patterns is not None:
         found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
-        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1)
         return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
     assert wanted.depth is not None, "one of the three is given"
     return FreezePlan.at_depth(
-        table, wanted.depth, batch_norm=policy, numbering=spec.numbering, prefix=prefix
+        table,
+        wanted.depth,
+        batch_norm=policy,
+        numbering=spec.numbering,
+        prefix=prefix,
+        version=spec.plan_version,
     )
 
 
-def _plan_record(
-    plan: FreezePlan, table: LayerTable, prefix: str, counts: tuple[int, int]
-) -> PlanRecord:
-    frozen, trainable = counts
+def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
+    plan = frozen.plan
     return PlanRecord(
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
-        layers=tuple(x.index for x in table.layers if f"{prefix}{x.name}.weight" in plan),
+        version=plan.version,
+        unit=plan.unit,
+        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
         tensors=plan.tensors,
-        frozen_parameters=frozen,
-        trainable_parameters=trainable,
+        frozen_parameters=frozen.frozen_parameters,
+        trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
+    """Whether a plan names all weights of a layer."""
+    names = layer.tensors or (f"{layer.name}.weight",)
+    return all(prefix + name in plan for name in names)
 
 
 def require_filled(plan: FreezePlan, init: InitRecord) -> None:

@@ -9,7 +9,8 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
-    ("depth", "extras", "layouts", "members"),
+    ("passage", "attention"),
+    ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),
     ("identity",),
     ("record_versions",),
@@ -44,7 +45,7 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
     *("evaluation", "loading", "schema", "starter", "study", "identity", "members", "events"),
-    *("record_versions", "study_file", "policy", "cli_progress"),
+    *("record_versions", "study_file", "policy", "cli_progress", "passage"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 

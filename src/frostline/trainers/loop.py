@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from frostline.architectures import architecture_of
 from frostline.events import Progress
 from frostline.identity import Identity
 from frostline.records import FILES, append_line
@@ -39,16 +40,16 @@ def fine_tune(
             spec.observer(Moment(step, steps, start, fabric.device, folder))
 
     result = train(
-        start.model,
+        start.frozen,
         start.placed["train"],
         task=start.task,
-        plan=start.plan,
         schedule=spec.schedule,
         seed=spec.key.seed,
         fabric=fabric,
         checkpoint=folder / FILES.checkpoint,
         identity=identity,
         score=lambda model: headline_scores(start, model, fabric.device),
+        backbone=architecture_of(spec.model).prefix,
         pause=pause,
         on_step=_logged(log, on_step),
         on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
