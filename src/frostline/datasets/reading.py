@@ -204,4 +204,4 @@ def _read_found(
 def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
     source = open_source(images, annotations)
     row = layout_named(recognise(source) if layout == "auto" else layout)
-    return build_index(open_tree(images), row.read(source, options), options)
+    return build_index(source, row.read(source, options), options)
