@@ -50,16 +50,16 @@ def shown(text: object) -> str:
 
 
 def several(names: Sequence[str]) -> str:
-    """Two or more names in words, the first three of them.
+    """Names in words, the first three of them.
 
     Example:
-        >>> several(["a", "b"]), several(["a", "b", "c", "d"])
-        ('a and b', 'a, b, c and 1 more')
+        >>> several(["a"]), several(["a", "b"]), several(["a", "b", "c", "d"])
+        ('a', 'a and b', 'a, b, c and 1 more')
     """
     first = [shown(name) for name in names[:3]]
     if len(names) > len(first):
         return f"{', '.join(first)} and {len(names) - len(first)} more"
-    return " and ".join([", ".join(first[:-1]), first[-1]])
+    return " and ".join(part for part in (", ".join(first[:-1]), *first[-1:]) if part)
 
 
 def _brief(value: object) -> str:

@@ -134,6 +134,10 @@ class NamedFiles:
         self._names, self._exact, self._naming = names, exact, naming or Naming()
         self._by_last: dict[str, list[tuple[str, str]]] | None = None
         self._splits_there: set[str] = set()
+        whole = re.fullmatch(
+            r"([A-Za-z]+)\d*", self._naming.root
+        )  # of "test_fields" it says little
+        self._root_splits = _SPLIT_WORDS.get(whole[1].lower(), ()) if whole else ()
 
     def find(self, name: str) -> Spelling:
         """What fits a name, see the class."""
@@ -171,7 +175,7 @@ class NamedFiles:
 
     def _of_another_split(self, file: str, own: tuple[str, ...]) -> bool:
         """Whether a file lies in the folder of a split that cannot be meant."""
-        its = split_words(f"{self._naming.root}/{file}".rpartition("/")[0])
+        its = split_words(file.rpartition("/")[0]) or self._root_splits
         if its and own:  # both paths say it
             return set(its).isdisjoint(own)
         mine = set(self._naming.splits)
@@ -188,7 +192,7 @@ class NamedFiles:
         written = "/".join(relative_name(name).split("/")[cut - len(parts) :])
         rules: tuple[Callable[[str], bool], ...] = (
             lambda file: at_root and folded(file) == key,
-            lambda file: beside is not None and folded(file) == folded(beside) + key,
+            lambda file: not cut and beside is not None and folded(file) == folded(beside) + key,
             lambda file: beside not in (None, "") and file.startswith(str(beside)),
             lambda file: not splits.isdisjoint(split_words(file.rpartition("/")[0])),
             lambda file: f"/{file}".endswith(f"/{written}"),

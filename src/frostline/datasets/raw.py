@@ -193,10 +193,13 @@ def _located(
         Spelling((image.file,)) if image.resolved else files.find(image.file) for image in images
     ]
     folders = _shared_folders(images, spellings)
-    certain = len(folders) == 1 and all(len(spelling.fits) == 1 for spelling in spellings)
+    certain = len(folders) == 1 and all(len(spelling.fits) < 2 for spelling in spellings)  # noqa: PLR2004
     if len(folders) == 1:
         (folder,) = folders
-        spellings = [Spelling((folder + relative_name(image.file),)) for image in images]
+        spellings = [
+            Spelling((folder + relative_name(image.file),)) if spelling.fits else spelling
+            for image, spelling in zip(images, spellings, strict=True)
+        ]
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
@@ -207,9 +210,10 @@ def _located(
 
 
 def _shared_folders(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> set[str]:
-    """Folders in each of which all images are, by the names that they have."""
+    """Folders in each of which all images that are there are, by the names that they have."""
     shared: set[str] | None = None
-    for image, spelling in zip(images, spellings, strict=True):
+    there = ((image, found) for image, found in zip(images, spellings, strict=True) if found.fits)
+    for image, spelling in there:
         name = relative_name(image.file)
         these = {f.removesuffix(name) for f in spelling.fits if spelling.only_prefix}
         shared = these if shared is None else shared & these
@@ -237,18 +241,20 @@ def _is_there(tree: Tree, name: str) -> bool:
 
 
 def _once_each(images: Sequence[RawImage | None], problems: Problems) -> list[RawImage | None]:
-    """Without images found for another name where their file has been named or found already."""
+    """Each file once: of two names for one file, the one that was not written so goes."""
     owners = Counter(image.file for image in images if image is not None)
+    seen: set[str] = set()
     kept: list[RawImage | None] = []
     for image in images:
-        twice = image is not None and image.named is not None and owners[image.file] > 1
-        if image is not None and twice:
-            message = (
-                f"expected each image once, {shown(image.named)} and another name fit "
-                f"{shown(image.file)} alone"
-            )
+        twice = image is not None and owners[image.file] > 1
+        if image is not None and twice and (image.named is not None or image.file in seen):
+            name = image.file if image.named is None else image.named
+            message = f"expected each image once, {shown(name)} and another fit {shown(image.file)}"
             problems.error("image-duplicate", image.place, message)
-        kept.append(None if twice else image)
+            kept.append(None)
+            continue
+        seen.update([] if image is None else [image.file])
+        kept.append(image)
     return kept
 
 

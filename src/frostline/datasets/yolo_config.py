@@ -224,10 +224,16 @@ class _Places:
                 return place
         naming = Naming("", split_words(key), self._tree.root.name)
         fits = NamedFiles(self._all, lambda _: False, naming).find(value.rstrip("/\\")).fits
-        if len(fits) > 1:
+        if len(fits) != 1 or self._holds_others(fits[0], split_words(value) or naming.splits):
             return None
-        self.found += [value] if fits else []
-        return self._place(fits[0]) if fits else None
+        self.found.append(value)
+        return self._place(fits[0])
+
+    def _holds_others(self, folder: str, splits: Sequence[str]) -> bool:
+        """Whether a folder has folders of other splits in it: then it is not that of this one."""
+        below = (n[len(folder) + 1 :] for n in self._tree.names() if n.startswith(f"{folder}/"))
+        words = (split_words(name.rpartition("/")[0]) for name in below)
+        return any(its and set(its).isdisjoint(splits) for its in words)
 
     def _place(self, name: str) -> str | None:
         plain = plain_name(name)

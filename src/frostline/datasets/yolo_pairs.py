@@ -135,11 +135,11 @@ class _Labels:
         self.tree = tree
         texts = [n for n in names if n.lower().endswith(".txt") and not is_class_file(n)]
         self._texts = set(texts)
-        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
-        for text in texts:
-            self._by_stem[folded(text[: -len(".txt")])].append(text)
         self._exact = {image: self._as_named(image) for image in pictures}
         self._without_captions()
+        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        for text in sorted(self._texts):
+            self._by_stem[folded(text[: -len(".txt")])].append(text)
         self._owners = {label: image for image, label in self._exact.items() if label}
         self._others: dict[str, tuple[str, ...]] = {}
         claims: defaultdict[str, list[str]] = defaultdict(list)
