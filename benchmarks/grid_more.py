@@ -126,7 +126,7 @@ def run(out: Path, pause: Path) -> bool:
         print(f"{len(todo)} left; {name} {arm.slug}", flush=True)
         text = json.dumps({"data": name, **dataclasses.asdict(arm)})
         command = [sys.executable, __file__, "one", text, "--out", str(out), "--pause", str(pause)]
-        if subprocess.run(command).returncode:
+        if subprocess.run(command, check=False).returncode:
             failed.add((name, arm))
     return not failed
 
