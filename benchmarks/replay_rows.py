@@ -88,7 +88,7 @@ def read(name: str) -> Rows:
         test={arm: float(row["ap"]) for arm, row in trials},
         curves={arm: tuple(curves[arm][e] for e in sorted(curves[arm])) for arm, _ in trials},
         seconds=old or timed,
-        signals=_signals(name, {arm: row for arm, row in trials}),
+        signals=_signals(name, dict(trials)),
     )
 
 

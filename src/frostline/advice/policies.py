@@ -4,12 +4,28 @@ Each function returns a policy. Ties go to the candidate that the problem lists 
 policy says the same whatever the order in which observations came.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from frostline.advice.cells import Advance, Cell, Decision, Observation, Policy, Problem, reached
+from frostline.errors import ConfigError
 
-__all__ = ["always", "asha", "halving", "hyperband", "probe", "recall", "rewound", "signalled"]
+__all__ = [
+    "always",
+    "asha",
+    "even",
+    "halving",
+    "hyperband",
+    "ladder",
+    "probe",
+    "recall",
+    "rewound",
+    "signalled",
+    "smallest_budget",
+]
+
+_ROUNDING = 1e-9  # of sums of prices
 
 Which = Callable[[Problem], tuple[Cell, ...]]
 Observed = frozenset[Observation]
@@ -46,6 +62,76 @@ def probe(share: float, which: Which = unfrozen) -> Policy:
         return Decision(pick=best(last, cells), why=f"highest after epoch {epoch}")
 
     return policy
+
+
+def even(which: Which = unfrozen) -> Policy:
+    """All candidates as far as the budget lets the best be finished; then the best.
+
+    With n equal candidates and a budget of B trainings that is (B - 1) / (n - 1) of the epochs.
+    """
+
+    def policy(problem: Problem, observed: Observed, left: float) -> Decision:
+        cells = which(problem)
+        budget = left + math.fsum(one.price for one in observed)
+        plans = ((epoch,) * (len(cells) - 1) for epoch in range(problem.epochs, 0, -1))
+        return _knocked_out(problem, observed, cells, _first_affordable(problem, plans, budget))
+
+    return policy
+
+
+def ladder(which: Which = unfrozen) -> Policy:
+    """One candidate less at each of n - 1 evenly spaced epochs, as late as the budget lets it.
+
+    The lowest goes first, so that close ones are looked at longest.
+    """
+
+    def policy(problem: Problem, observed: Observed, left: float) -> Decision:
+        cells = which(problem)
+        budget = left + math.fsum(one.price for one in observed)
+        steps = len(cells) - 1
+        plans = (
+            tuple(max(1, top * i // steps) for i in range(1, steps + 1))
+            for top in range(problem.epochs, 0, -1)
+        )
+        return _knocked_out(problem, observed, cells, _first_affordable(problem, plans, budget))
+
+    return policy
+
+
+def smallest_budget(problem: Problem) -> float:
+    """One training and one epoch of each other candidate with nothing frozen, in ``1x``."""
+    return _price(problem, (1,) * (len(problem.unfrozen) - 1))
+
+
+def _price(problem: Problem, plan: Sequence[int]) -> float:
+    """Highest cost of a plan: the epoch at which each but one candidate goes out."""
+    dearest = max(problem.cells[cell].price for cell in problem.unfrozen)
+    return dearest * (problem.epochs + sum(plan)) / problem.epochs
+
+
+def _first_affordable(
+    problem: Problem, plans: Iterable[tuple[int, ...]], budget: float
+) -> tuple[int, ...]:
+    for plan in plans:
+        if _price(problem, plan) <= budget + _ROUNDING:
+            return plan
+    raise ConfigError(
+        f"expected a budget of at least {smallest_budget(problem):.2f} trainings (one, and an "
+        f"epoch of each other candidate), got {budget:.2f}: raise it, or leave candidates out"
+    )
+
+
+def _knocked_out(
+    problem: Problem, observed: Observed, cells: Sequence[Cell], plan: Sequence[int]
+) -> Decision:
+    """Where a plan stands: at each of its epochs the lowest candidate goes out."""
+    for epoch in plan:
+        if todo := _not_at(reached(observed), cells, epoch):
+            return Decision(todo, why=f"{len(todo)} candidates to epoch {epoch}")
+        scores = scores_at(observed, epoch)
+        lowest = min(reversed(cells), key=lambda cell: scores[cell])
+        cells = [cell for cell in cells if cell != lowest]
+    return Decision(pick=cells[0], why="the last one left")
 
 
 def recall(means: Mapping[str, float], keep: int, share: float) -> Policy:
@@ -175,7 +261,7 @@ def asha(share: float, eta: int = 3, which: Which = everything) -> Policy:
 
 
 def _promotion(observed: Observed, rungs: Sequence[int], eta: int) -> Advance | None:
-    for rung, after in reversed(list(zip(rungs, rungs[1:], strict=False))):
+    for rung, after in reversed(list(itertools.pairwise(rungs))):
         scores = scores_at(observed, rung)
         order = sorted(scores, key=lambda cell: (-scores[cell], cell))
         above = scores_at(observed, after)
