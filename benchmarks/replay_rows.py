@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from frostline.advice.cells import Cell, Facts, Problem
+from frostline.advice.fitting import History
 from frostline.advice.replay import Recorded
 from frostline.advice.scoring import Scores
 from grid_more_plan import LIKELY, MORE, More, pair_of, rate, rows_of_more
@@ -152,7 +153,7 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
         return None
     return Task(
         name,
-        rows.name.partition("_5")[0].partition("_2")[0],
+        DATASETS[rows.name].folder or rows.name,
         facts,
         epochs=max(map(len, rows.curves.values())),
         seeds=seeds,
@@ -192,6 +193,17 @@ def open_rates(rows: Rows) -> Task | None:
     if not several:
         return None
     return task(rows, complete, f"{rows.name}, rates open", rates_open=True)
+
+
+def history(rows: Rows) -> History:
+    """Every complete trial of a data set, as what constants are fitted on."""
+    arms = [arm for arm in rows.selection if arm.plain]
+    cells = {arm: cell_of(arm, rates_open=True) for arm in arms}
+    return History(
+        {cells[a]: Facts(a.depth / DEEPEST, rows.prices.get(a.depth, 1.0), a.lr) for a in arms},
+        {(cells[a], a.seed): rows.curves[a] for a in arms},
+        {(cells[a], a.seed): rows.test[a] for a in arms},
+    )
 
 
 def _seeds(rows: Rows, arm: More) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.advice.cells import Cell, Facts
-from frostline.advice.model import FLOOR, Constants
+from frostline.advice.model import Constants, log_odds
 
 __all__ = ["History", "fit"]
 
@@ -36,12 +36,8 @@ class History:
         """Cell -> seed -> log of the last selection score."""
         found: dict[Cell, dict[int, float]] = {cell: {} for cell in self.facts}
         for (cell, seed), curve in self.curves.items():
-            found[cell][seed] = _log(curve[-1])
+            found[cell][seed] = log_odds(curve[-1])
         return {cell: by_seed for cell, by_seed in found.items() if by_seed}
-
-
-def _log(score: float) -> float:
-    return math.log(max(score, FLOOR))
 
 
 def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
@@ -53,7 +49,8 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
     """
     slopes = [slope for history in histories if (slope := _slope(history)) is not None]
     shape = _shape(histories)
-    offsets = [np.array(list(_offsets(history).values())) for history in histories]
+    offsets = [_offsets(history) for history in histories]
+    middles = [statistics.fmean(map(statistics.fmean, table.values())) for table in offsets]
     pooled = _pooled(families)
     slope = statistics.fmean(slopes)
     return Constants(
@@ -67,9 +64,9 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         seed=pooled([_noise(h)[0] for h in histories]),
         noise=pooled([_noise(h)[1] for h in histories]),
         gaps=_gaps(histories, pooled),
-        offset=statistics.fmean(float(o.mean()) for o in offsets),
-        offset_task=_sd([float(o.mean()) for o in offsets]),
-        offset_cell=pooled([float(o.var(ddof=1)) if len(o) > 1 else None for o in offsets]),
+        offset=statistics.fmean(middles),
+        offset_task=_sd(middles),
+        offset_cell=pooled([_offset_variance(table) for table in offsets]),
     )
 
 
@@ -187,10 +184,16 @@ def _rest_variance(history: History, shape: Sequence[tuple[float, float]]) -> fl
 
 
 def _noise(history: History) -> tuple[float | None, float | None]:
-    """Variance of the seed that all cells share, and of a trial beside it (two-way layout)."""
-    ends = history.ends()
-    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in ends.values())))
-    table = np.array([[by_seed[s] for s in seeds] for by_seed in ends.values()])
+    """Variance of the seed that all cells share, and of a trial beside it (two-way layout).
+
+    Of cells with nothing frozen, which are what is picked; frozen ones scatter more. Of these, the
+    cells with the most seeds.
+    """
+    ends = {c: by_seed for c, by_seed in history.ends().items() if history.facts[c].depth == 0}
+    most = max(map(len, ends.values()))
+    whole = [by_seed for by_seed in ends.values() if len(by_seed) == most]
+    seeds = sorted(set.intersection(*map(set, whole)))
+    table = np.array([[by_seed[s] for s in seeds] for by_seed in whole])
     if min(table.shape) <= 1:
         return None, None
     rest = table - table.mean(1, keepdims=True)
@@ -200,12 +203,22 @@ def _noise(history: History) -> tuple[float | None, float | None]:
     return max(0.0, float(shared.var(ddof=1)) - trial / table.shape[0]), trial
 
 
-def _offsets(history: History) -> dict[Cell, float]:
-    """Cell -> mean log selection score minus log test score."""
+def _offsets(history: History) -> dict[Cell, list[float]]:
+    """Nothing frozen: cell -> by seed, log odds of the selection score minus of the test score."""
     return {
-        cell: statistics.fmean(v - _log(history.test[cell, seed]) for seed, v in by_seed.items())
+        cell: [value - log_odds(history.test[cell, seed]) for seed, value in by_seed.items()]
         for cell, by_seed in history.ends().items()
+        if history.facts[cell].depth == 0
     }
+
+
+def _offset_variance(table: Mapping[Cell, Sequence[float]]) -> float | None:
+    """Between cells, without what the noise of their few seeds adds."""
+    whole = [values for values in table.values() if len(values) > 1]
+    between = _variance(map(statistics.fmean, whole))
+    if between is None:
+        return None
+    return between - statistics.fmean(statistics.variance(v) / len(v) for v in whole)
 
 
 def _gaps(
@@ -235,7 +248,7 @@ def _gaps_at(history: History, share: float) -> dict[Cell, list[float]]:
     for (cell, _seed), curve in sorted(history.curves.items()):
         if history.facts[cell].depth == 0:
             epoch = max(1, round(share * len(curve)))
-            found.setdefault(cell, []).append(_log(curve[-1]) - _log(curve[epoch - 1]))
+            found.setdefault(cell, []).append(log_odds(curve[-1]) - log_odds(curve[epoch - 1]))
     return found
 
 

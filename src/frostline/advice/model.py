@@ -1,7 +1,7 @@
 """A Gaussian model of the cells, in closed form: what was observed says of every candidate.
 
-Scores enter as logarithms, so that parts are relative and carry over between data sets. With f the
-log selection score of a cell over seeds,
+Scores in [0, 1] enter as log odds, in which parts carry over between data sets better than as
+points or logarithms. With f the log odds of a cell's selection score over seeds,
 
     f(cell)       = level + start + rate + slope(start) * shape(depth) + rest(cell)
     end(trial)    = f(cell) + seed + noise(trial)
@@ -27,7 +27,7 @@ __all__ = ["FLOOR", "Constants", "Posterior", "condition"]
 
 Array = npt.NDArray[np.float64]
 
-FLOOR = 0.01  # scores below count as this one: the logarithm of a first epoch's 0 says nothing
+FLOOR = 0.01  # scores below count as this one: the log odds of a first epoch's 0 say nothing
 LEVEL_SD = 1.0  # of the log score of an unknown task
 DRAWS = 4000
 
@@ -48,7 +48,7 @@ class Constants:
         noise: SD of one trial.
         gaps: (share of the epochs, mean gap, SD task, SD cell, SD trial), by rising share; the
             last share is 1 with no gap.
-        offset: mean log selection score minus log test score.
+        offset: mean log odds of the selection score minus log odds of the test score.
         offset_task: its SD between tasks.
         offset_cell: its SD between cells.
     """
@@ -84,9 +84,9 @@ class Posterior:
 
     Attributes:
         cells: candidates.
-        mean: of log test scores over seeds, (n,).
+        mean: of log odds of the test scores over seeds, (n,).
         covariance: of the same, (n, n).
-        selection_mean: of log selection scores over seeds, (n,).
+        selection_mean: of log odds of the selection scores over seeds, (n,).
         selection_covariance: of the same, (n, n).
         spread: SD of one further seed around its cell.
     """
@@ -110,7 +110,7 @@ class Posterior:
     def expected_regret(self, pick: Cell, among: Sequence[Cell]) -> float:
         """Mean of the best score minus the pick's, in score units."""
         places = [self.cells.index(cell) for cell in among]
-        scores = np.exp(_draws(self.mean[places], self.covariance[np.ix_(places, places)]))
+        scores = _score(_draws(self.mean[places], self.covariance[np.ix_(places, places)]))
         return float((scores.max(1) - scores[:, list(among).index(pick)]).mean())
 
     def interval(self, cell: Cell, seeds: float = math.inf) -> tuple[float, float]:
@@ -118,15 +118,31 @@ class Posterior:
         place = self.cells.index(cell)
         sd = math.sqrt(self.covariance[place, place] + self.spread**2 / seeds)
         middle = self.mean[place]
-        return math.exp(middle - 1.96 * sd), math.exp(middle + 1.96 * sd)
+        low, high = _score(np.array([middle - 1.96 * sd, middle + 1.96 * sd]))
+        return float(low), float(high)
 
     def difference(self, a: Cell, b: Cell, seeds: float = math.inf) -> tuple[float, float, float]:
         """Mean and 95 % interval of test score a - b, each a mean over so many further seeds."""
         places = [self.cells.index(a), self.cells.index(b)]
         covariance = self.covariance[np.ix_(places, places)] + self.spread**2 / seeds * np.eye(2)
-        scores = np.exp(_draws(self.mean[places], covariance))
+        scores = _score(_draws(self.mean[places], covariance))
         low, high = np.quantile(scores[:, 0] - scores[:, 1], [0.025, 0.975])
         return float((scores[:, 0] - scores[:, 1]).mean()), float(low), float(high)
+
+
+def log_odds(score: float) -> float:
+    """Log odds of a score, which counts as at least ``FLOOR`` and at most one minus it.
+
+    >>> round(log_odds(0.8), 4)
+    1.3863
+    """
+    inside = min(max(score, FLOOR), 1 - FLOOR)
+    return math.log(inside / (1 - inside))
+
+
+def _score(odds: Array) -> Array:
+    result: Array = 1 / (1 + np.exp(-odds))
+    return result
 
 
 def _draws(mean: Array, covariance: Array) -> Array:
@@ -150,7 +166,7 @@ def condition(problem: Problem, observed: Iterable[Observation], constants: Cons
     places = np.array([cells.index(one.cell) for one in seen], dtype=int)
     shares = np.array([one.epoch / problem.epochs for one in seen])
     gap = constants.gap(shares)
-    values = np.log([max(one.score, FLOOR) for one in seen])
+    values = np.array([log_odds(one.score) for one in seen])
     expected = prior_mean[places] - gap[0]
     within = prior[np.ix_(places, places)] + _trial_covariance(seen, shares, constants)
     weights = np.linalg.solve(within + 1e-10 * np.eye(len(seen)), prior[places])
@@ -163,7 +179,7 @@ def condition(problem: Problem, observed: Iterable[Observation], constants: Cons
 
 def _means(cells: Sequence[Cell], facts: Mapping[Cell, Facts], constants: Constants) -> Array:
     lost = [constants.slope * constants.lost(facts[cell].depth) for cell in cells]
-    return math.log(0.4) - np.array(lost)
+    return -np.array(lost)
 
 
 def _covariance(

@@ -18,6 +18,7 @@ __all__ = [
     "halving",
     "hyperband",
     "ladder",
+    "priced",
     "probe",
     "recall",
     "rewound",
@@ -96,6 +97,36 @@ def ladder(which: Which = unfrozen) -> Policy:
         return _knocked_out(problem, observed, cells, _first_affordable(problem, plans, budget))
 
     return policy
+
+
+def priced(policy: Policy, share: float) -> Policy:
+    """Another policy, and with the pick's start the deepest freeze to a share: what depth costs.
+
+    Its price is set aside from the budget at the beginning; it does not change the pick.
+    """
+
+    def with_price(problem: Problem, observed: Observed, left: float) -> Decision:
+        epoch = problem.until(share)
+        own = frozenset(one for one in observed if problem.cells[one.cell].depth == 0)
+        deep = max((facts.depth, facts.price) for facts in problem.cells.values())
+        aside = deep[1] * epoch / problem.epochs
+        paid = math.fsum(one.price for one in observed - own)
+        decision = policy(problem, own, left + paid - aside)
+        if decision.pick is None:
+            return decision
+        step = Advance(deepest(problem, decision.pick), epoch)
+        last = reached(observed)
+        if step.cell == decision.pick or (step.cell in last and last[step.cell].epoch >= epoch):
+            return decision
+        return Decision((step,), why="what freezing everything costs this start")
+
+    return with_price
+
+
+def deepest(problem: Problem, cell: Cell) -> Cell:
+    """The candidate of a cell's start and rate that freezes most."""
+    same = [c for c in problem.cells if (c.init, c.variant) == (cell.init, cell.variant)]
+    return max(same, key=lambda c: problem.cells[c].depth)
 
 
 def smallest_budget(problem: Problem) -> float:
