@@ -40,10 +40,10 @@ def spec_of(name: str, arm: More, out: Path) -> TrialSpec:
     if arm.backbone_lr_scale != 1:
         changed["backbone_lr_scale"] = arm.backbone_lr_scale
     schedule = ScheduleConfig.model_validate(spec.schedule.model_dump() | changed)
-    observed = arm.depth == 0 and arm.seed in (0, 1) and arm.share == 1 and arm.images == 1
+    observed = arm.depth == 0 and arm.seed in (0, 1) and arm.share == 1 and arm.image_share == 1
     data = spec.data
-    if arm.images != 1:
-        data = data.model_copy(update={"train": str(_fewer(out / "data" / name, arm.images))})
+    if arm.image_share != 1:
+        data = data.model_copy(update={"train": str(_fewer(out / "data" / name, arm.image_share))})
     return dataclasses.replace(
         spec,
         schedule=schedule,
@@ -119,10 +119,13 @@ def _cost(name: str, arm: More, meter: Meter) -> grid.Row:
 
 
 def run(out: Path, pause: Path) -> bool:
-    """Run what is left, one process a trial; a trial that fails otherwise is passed over once."""
+    """Run what is left, one process a trial; one that fails otherwise is not tried again now."""
     failed: set[tuple[str, More]] = set()
+    tried: set[tuple[str, More]] = set()
     while todo := [pair for pair in left() if pair not in failed]:
         name, arm = todo[0]
+        assert todo[0] not in tried, f"{name} {arm.slug}: ran, and its rows are not found"
+        tried.add(todo[0])
         print(f"{len(todo)} left; {name} {arm.slug}", flush=True)
         text = json.dumps({"data": name, **dataclasses.asdict(arm)})
         command = [sys.executable, __file__, "one", text, "--out", str(out), "--pause", str(pause)]

@@ -32,7 +32,7 @@ class More:
         boxes: ``true``.
         share: of the epochs, rounded up to at least 2; warm-up is scaled with them.
         backbone_lr_scale: the backbone's rate, as a share of ``lr``.
-        images: share of the training images, with the same number of steps.
+        image_share: share of the training images, with the same number of steps.
     """
 
     init: str
@@ -43,7 +43,7 @@ class More:
     boxes: str = "true"
     share: float = 1.0
     backbone_lr_scale: float = 1.0
-    images: float = 1.0
+    image_share: float = 1.0
 
     @property
     def basic(self) -> Arm:
@@ -53,12 +53,12 @@ class More:
     @property
     def plain(self) -> bool:
         """Whether nothing differs from ``grid.py``'s setting."""
-        return self.share == self.backbone_lr_scale == self.images == 1
+        return self.share == self.backbone_lr_scale == self.image_share == 1
 
     @property
     def slug(self) -> str:
         """Folder name: as ``Arm``'s, with what differs after the rate."""
-        varied = (("b", self.backbone_lr_scale), ("e", self.share), ("i", self.images))
+        varied = (("b", self.backbone_lr_scale), ("e", self.share), ("i", self.image_share))
         extra = "".join(f"-{letter}{value:g}" for letter, value in varied if value != 1)
         return self.basic.slug.replace(f"-k{self.depth:02d}-", f"{extra}-k{self.depth:02d}-")
 
@@ -67,7 +67,7 @@ def pair_of(row: Mapping[str, Any]) -> tuple[str, More]:
     """Data set and arm of a row."""
     numbers = {
         "depth": int, "seed": int, "lr": float,
-        "share": float, "backbone_lr_scale": float, "images": float,
+        "share": float, "backbone_lr_scale": float, "image_share": float,
     }  # fmt: skip
     fields = [field.name for field in dataclasses.fields(More)]
     return row["data"], More(**{f: numbers.get(f, str)(row[f]) for f in fields})
@@ -89,7 +89,7 @@ def settings(name: str, arm: More) -> tuple[int, float]:
     if arm.share != 1:
         epochs = max(2, math.ceil(arm.share * full))
         return epochs, warmup * epochs / full
-    return round(full / arm.images), warmup / arm.images
+    return round(full / arm.image_share), warmup / arm.image_share
 
 
 @functools.cache
@@ -171,7 +171,7 @@ def backbone(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]
 def images(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     for init in THREE:
         if lr := rate(name, init, done):
-            yield More(init, 0, seed, "adamw", lr, images=0.25)
+            yield More(init, 0, seed, "adamw", lr, image_share=0.25)
 
 
 WHEAT, CARDS, CELLS = "wheat29_tiles512", "playing_cards", "bccd"
