@@ -27,10 +27,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
+from frostline.depth import depth_label
 from frostline.difference import profile
 from frostline.engines import Event, run_local
 from frostline.errors import TrainingError
+from frostline.identity import training_fields
 from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
@@ -136,7 +138,7 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
     random = arm.init == RANDOM
     source = RANDOM if random else str(Path(os.environ["FROSTLINE_WEIGHTS"]) / WEIGHTS[arm.init])
     return TrialSpec(
-        key=TrialKey(init=arm.init, depth=arm.depth, seed=arm.seed),
+        key=TrialKey(init=arm.init, plan=depth_label(arm.depth), seed=arm.seed),
         init=InitConfig(source=source),
         model=ModelConfig(
             backbone="mobilenet_v2",
@@ -162,6 +164,7 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
             test=str(folder / "score.json"),
         ),
         base=out,
+        plan=PlanConfig(depth=arm.depth),
         # Gradients of a live BatchNorm would move its statistics: the reference is not observed.
         observer=None if random else Observer(rewinds=arm.depth == 0 and arm.boxes == "true"),
     )
@@ -209,10 +212,10 @@ def require_same(spec: TrialSpec, folder: Path) -> None:
     """Refuse the record of other settings, which an old OUT may hold under the same name."""
     made = TrialRecord.read(folder / FILES.record).spec
     for part, wanted in (("model", spec.model), ("schedule", spec.schedule)):
-        for key, value in wanted.model_dump(mode="json").items():
-            if key in ("norm_eps", "checkpoint_seconds"):  # resolved, and no part of a trial
-                continue
-            if made[part].get(key) != value:
+        values = training_fields(wanted)
+        for key in dict.fromkeys([*values, *made[part]]):
+            value = values.get(key)
+            if key != "norm_eps" and made[part].get(key) != value:  # norm_eps is resolved
                 raise SystemExit(
                     f"{folder}: made with {part}.{key} {made[part].get(key)}, expected {value}; "
                     "delete the folder, or give another --out"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from frostline.config import DataConfig, SplitConfig, StudyConfig
-from frostline.depth import layer_table
+from frostline.depth import depth_label, layer_table
 from frostline.evaluation import Detections, to_coco_results
 from frostline.plans import BatchNormPolicy, FreezePlan
 from frostline.records import (
@@ -56,10 +56,11 @@ def make_record(
     splits = ("val", "test") if with_test else ("val",)
     digests = digests or DATA_DIGESTS
     return TrialRecord(
-        key=TrialKey(init=init, depth=depth, seed=seed),
+        key=TrialKey(init=init, plan=depth_label(depth), seed=seed),
         ranked=ranked,
         spec={
-            "key": {"init": init, "depth": depth, "seed": seed},
+            "form": 2,
+            "seed": seed,
             "model": {
                 "backbone": backbone,
                 "preset": "slim",
@@ -67,7 +68,6 @@ def make_record(
                 "image_size": 320,
                 "width_mult": 1.0,
                 "norm_eps": 1e-5,
-                "max_detections": 300,
             },
             "schedule": {
                 "epochs": epochs,
@@ -81,14 +81,13 @@ def make_record(
                 "clip_norm": 10.0,
                 "precision": "fp32",
                 "augment": {"flip": True, "colour": True, "scale_jitter": True},
-                "eval_every": None,
             },
             "weights": "c" * 64 if ranked else None,
             "parts": ["backbone"],
             "plan": plan.digest(),
-            "numbering": "all",
             "data": dict(digests),
         },
+        scoring={"max_detections": 300},
         init=InitRecord(
             source=f"{init}.safetensors" if ranked else "random",
             parts=("backbone",),
@@ -101,6 +100,7 @@ def make_record(
             numbering="all",
             batch_norm=batch_norm,
             digest=plan.digest(),
+            layers=tuple(range(1, depth + 1)),
             tensors=plan.tensors,
             frozen_parameters=round(_CONV_PARAMETERS * share),
             trainable_parameters=4_638_824 - round(_CONV_PARAMETERS * share),
@@ -196,7 +196,9 @@ def make_config(records: Iterable[TrialRecord], **changes: Any) -> StudyConfig:
             init: {"source": f"{init}.safetensors" if good else "random"}
             for init, good in ranked.items()
         },
-        "depths": sorted({key.depth for key in keys}),
+        "depths": sorted(
+            {record.plan.depth for record in records if record.plan.depth is not None}
+        ),
         "seeds": sorted({key.seed for key in keys}),
         "schedule": {"epochs": 4},
     }

@@ -23,6 +23,7 @@ from frostline.demo import (
     summary,
     write_demo,
 )
+from frostline.depth import depth_label
 from frostline.engines import Event
 from frostline.errors import ConfigError
 from frostline.records import TrialKey, TrialRecord, file_digest
@@ -162,7 +163,7 @@ def test_assets_are_the_ones_described() -> None:
 
 def test_starts_fill_the_backbone_completely(demo: Path) -> None:
     study = Study.from_yaml(demo / "study.yaml")
-    assert [key.depth for key in study.cells()[:5]] == [0, 9, 18, 39, 52]
+    assert [key.plan for key in study.cells()[:5]] == ["k00", "k09", "k18", "k39", "k52"]
     assert len(study.cells()) == 20
     for key in {key.init: key for key in study.cells()}.values():
         init = prepare(study.spec(key), 1).init
@@ -195,7 +196,7 @@ def records() -> list[TrialRecord]:
     scores = {("classification", 0): (0.30, 0.34), ("classification", 52): (0.20, 0.22)}
     scores |= {("detection", 0): (0.36, 0.38), ("detection", 52): (0.30, 0.34)}
     return [
-        _record(TrialKey(init=init, depth=depth, seed=seed), ap)
+        _record(TrialKey(init=init, plan=depth_label(depth), seed=seed), ap)
         for (init, depth), both in scores.items()
         for seed, ap in enumerate(both)
     ]

@@ -19,7 +19,7 @@ from frostline.records import (
 
 
 def test_slug() -> None:
-    assert TrialKey(init="imagenet", depth=9, seed=1).slug == "imagenet-k09-s1"
+    assert TrialKey(init="imagenet", plan="k09", seed=1).slug == "imagenet-k09-s1"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_random_is_a_reference_at_depth_zero_with_live_norm(tmp_path: Path) -> N
     inits = {"random": {"source": "random"}, "a": {"source": "a.safetensors"}}
     study = _study(tmp_path, inits=inits)
     keys = [key for key in study.cells() if key.init == "random"]
-    assert [key.depth for key in keys] == [0]
+    assert [key.plan for key in keys] == ["k00"]
     assert study.spec(keys[0]).model.batch_norm == "live"
     assert study.spec(study.cells()[-1]).model.batch_norm == "frozen"
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from frostline.config import AugmentConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, ImageRecord
 from frostline.errors import ConfigError, RecordError, TrainingError
+from frostline.identity import Identity
 from frostline.plans import FreezePlan
 from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
 from frostline.training import Progress, TrainingResult, make_fabric, train
 
+X = Identity({"name": "x"}, {})
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
 SCHEDULE = ScheduleConfig(epochs=3, batch_size=2, lr=0.01, augment=OFF, checkpoint_seconds=0)
 
@@ -78,7 +80,7 @@ def _train(
     stop_at: int | None = None,
     schedule: ScheduleConfig = SCHEDULE,
     task: Task = TASK,
-    identity: str = "x",
+    identity: Identity = X,
     score: Callable[[nn.Module], dict[str, float | None]] = lambda model: {"ap": 0.5},
 ) -> tuple[nn.Module, TrainingResult]:
     model = _Net()
@@ -171,7 +173,7 @@ def test_a_loss_that_is_not_finite_stops_with_names(images: PlacedImages, tmp_pa
 def test_a_checkpoint_of_another_trial_is_refused(images: PlacedImages, tmp_path: Path) -> None:
     _train(images, tmp_path / "a.pt")
     with pytest.raises(RecordError, match="belongs to another trial"):
-        _train(images, tmp_path / "a.pt", identity="y")
+        _train(images, tmp_path / "a.pt", identity=Identity({"name": "y"}, {}))
     (tmp_path / "a.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(RecordError, match="delete it to start over"):
         _train(images, tmp_path / "a.pt")

@@ -59,7 +59,7 @@ def test_differences_are_of_the_stored_weights(
         u = before[f"features.{row['name']}.weight"]
         v = after[f"backbone.body.{row['name']}.weight"]
         assert row["cosine"] == difference(u, v).cosine
-        frozen = row["index"] <= record.key.depth
+        frozen = row["index"] <= (record.plan.depth or 0)
         assert (row["cosine"] == 0.0) == frozen
         assert np.array_equal(u, v) == frozen
 
@@ -126,20 +126,13 @@ def test_a_folder_of_another_trial_is_refused(
     finished: tuple[TrialSpec, Path, TrialRecord],
 ) -> None:
     spec, folder, _ = finished
-    other = TrialSpec(
-        key=spec.key.model_copy(update={"seed": 7}),
-        init=spec.init,
-        model=spec.model,
-        schedule=spec.schedule,
-        data=spec.data,
-        base=spec.base,
-    )
-    with pytest.raises(RecordError, match="another trial, which differs in key"):
+    other = dataclasses.replace(spec, key=spec.key.model_copy(update={"seed": 7}))
+    with pytest.raises(RecordError, match="another trial: seed was 0, is 7;"):
         run_trial(other, folder)
     before = json.loads((folder / FILES.spec).read_bytes())
     before["normalisation"] = {}  # what an identity names only where it is not the usual
     (folder / FILES.spec).write_text(json.dumps(before))
-    with pytest.raises(RecordError, match="another trial, which differs in normalisation;"):
+    with pytest.raises(RecordError, match=r"another trial: normalisation was \{\}, is None;"):
         run_trial(spec, folder)
 
 
@@ -197,7 +190,7 @@ def test_random_tensors_are_not_frozen(tmp_path: Path, stem: tuple[int, ...] | N
     init = {"source": "a.safetensors", "allow_missing": ["backbone.body.0.0.weight"]}
     study = Study.from_yaml(write_yaml(path, inits={"a": init}, depths=[52, 0]))
     deep, free = study.cells()[0], study.cells()[-1]
-    assert (deep.depth, free.depth) == (52, 0)
+    assert (deep.plan, free.plan) == ("k52", "k00")
     prepare(study.spec(free), 1)
     with pytest.raises(InitError, match=r"leaves backbone\.body\.0\.0\.weight random"):
         prepare(study.spec(deep), 1)
@@ -239,7 +232,7 @@ def test_the_normalisation_of_an_init(tmp_path: Path) -> None:
     usual, other = (study.spec(key) for key in study.cells()[:: len(study.config.depths)])
     start = prepare(usual, 1)
     assert start.init.normalisation == IMAGENET
-    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data)
+    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data).training
     start = prepare(other, 1)
     assert start.model.transform.image_std == own["std"]  # type: ignore[union-attr]
-    assert trial_identity(other, start.init, start.plan, data)["normalisation"] == own
+    assert trial_identity(other, start.init, start.plan, data).training["normalisation"] == own

@@ -12,7 +12,7 @@ from frostline.records import TrialKey
 from frostline.training import Progress
 from frostline.watching import watch
 
-KEY = TrialKey(init="<b>", depth=9, seed=0)
+KEY = TrialKey(init="<b>", plan="k09", seed=0)
 STEP = Progress(epoch=1, step=3, steps=8, loss=0.5, images_per_second=4.0, seconds_left=90.0)
 EVENTS = (
     Event("started", KEY),

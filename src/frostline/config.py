@@ -31,6 +31,7 @@ __all__ = [
     "Normalisation",
     "OptimizerName",
     "Part",
+    "PlanConfig",
     "ScheduleConfig",
     "SplitConfig",
     "StudyConfig",
@@ -46,6 +47,7 @@ Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 _TIMM_BACKBONE = rf"{TIMM_PREFIX}[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
 _MAX_BYTES = 1_000_000
 _SHOWN_CHARACTERS = 60
+_DEPTH_LABEL = re.compile(r"[kK]\d+")
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
 
 
@@ -269,8 +271,31 @@ class InitConfig(_Model):
         return self.source == "random"
 
 
+class PlanConfig(_Model):
+    """What a freeze plan freezes: exactly one of the ways.
+
+    Attributes:
+        depth: number of convolutions, counted from the input.
+        stage: a stage or module of the backbone (``layer2``), with all that comes before it.
+        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else.
+    """
+
+    depth: int | None = Field(default=None, ge=0)
+    stage: str | None = Field(default=None, min_length=1)
+    patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of 'stage' and 'patterns', got {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
 class StudyConfig(_Model):
-    """What ``frostline run`` needs: inits x depths x seeds over one data set and one model.
+    """What ``frostline run`` needs: inits x plans x seeds over one data set and one model.
 
     Attributes:
         version: of this format.
@@ -279,6 +304,7 @@ class StudyConfig(_Model):
         inits: starting weights by name; names become parts of folder names.
         depths: numbers of backbone convolutions, counted from the input, that are not updated;
             ``all`` is the whole backbone.
+        plans: freeze plans beside the depths, by label; labels become parts of folder names.
         numbering: ``all`` counts every convolution; ``paper`` the main path of bottleneck ResNets.
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
@@ -289,6 +315,7 @@ class StudyConfig(_Model):
     model: ModelConfig = ModelConfig()
     inits: dict[str, InitConfig] = Field(min_length=1)
     depths: tuple[Depth, ...] = Field(default=(0,), min_length=1)
+    plans: dict[str, PlanConfig] = Field(default_factory=dict)
     numbering: Literal["all", "paper"] = "all"
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
@@ -298,6 +325,8 @@ class StudyConfig(_Model):
         for name in self.inits:
             if not _SLUG.fullmatch(name):
                 raise ValueError(f"init name '{name}': use letters, digits, '_', '-', '.', '+'")
+        for label, plan in self.plans.items():
+            _require_label(label, plan)
         for what, values in (("depths", self.depths), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"'{what}' repeats a value: {list(values)}")
@@ -314,6 +343,15 @@ class StudyConfig(_Model):
         if isinstance(overrides.get("augment"), dict):
             overrides = overrides | {"augment": shared["augment"] | overrides["augment"]}
         return ScheduleConfig.model_validate(shared | overrides)
+
+
+def _require_label(label: str, plan: PlanConfig) -> None:
+    if not _SLUG.fullmatch(label):
+        raise ValueError(f"plan label '{label}': use letters, digits, '_', '-', '.', '+'")
+    if _DEPTH_LABEL.fullmatch(label):
+        raise ValueError(f"plan label '{label}' is that of a depth; choose another")
+    if plan.depth is not None:
+        raise ValueError(f"plan '{label}' is a depth; name it under 'depths'")
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -8,7 +8,7 @@ every table against a forward pass through the real network.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
@@ -23,6 +23,7 @@ __all__ = [
     "LayerTable",
     "Numbering",
     "Role",
+    "depth_label",
     "layer_table",
     "published_eps",
 ]
@@ -167,6 +168,16 @@ class LayerTable:
             "unused": list(self.unused),
         }
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "LayerTable":
+        """The table that ``to_dict`` wrote, also after it went through JSON."""
+        rows = [
+            {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+            for row in raw["layers"]
+        ]
+        layers = tuple(ConvLayer(**row) for row in rows)
+        return cls(raw["architecture"], layers, tuple(raw["repeated"]), tuple(raw["unused"]))
+
     def plot(self, ax: "Axes") -> None:
         """Draw on ``ax`` which share of the convolutions' weights each depth k freezes."""
         sizes = [math.prod(layer.shape) for layer in self.layers]
@@ -242,6 +253,11 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
         architecture,
         tuple(dataclasses.replace(row, index=i) for i, row in enumerate(rows, start=1)),
     )
+
+
+def depth_label(k: int) -> str:
+    """The label of a depth in keys, folder names and tables: ``k09``."""
+    return f"k{k:02d}"
 
 
 def published_eps(architecture: str) -> float:

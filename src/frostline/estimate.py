@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from frostline.datasets import DatasetIndex
+from frostline.identity import Identity
 from frostline.loading import load_data
 from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
 from frostline.training import make_fabric, torch_as_before, train
@@ -76,7 +77,7 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
 
 
 def _depth(spec: TrialSpec) -> int:
-    return spec.key.depth
+    return spec.plan.depth or 0
 
 
 def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:
@@ -114,7 +115,7 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DET
             seed=spec.key.seed,
             fabric=make_fabric(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
-            identity="estimate",
+            identity=Identity({}, {}),
             score=lambda model: {},
             on_step=lambda _: ends.append(time.monotonic()),
         )

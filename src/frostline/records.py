@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from frostline.config import Normalisation
 from frostline.errors import RecordError
 from frostline.notebook import facts_html
+from frostline.record_versions import of_first_version
 
 __all__ = [
     "FILES",
@@ -36,7 +37,7 @@ __all__ = [
     "write_json",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _PACKAGES = (
     *("frostline", "torch", "torchvision", "timm", "lightning-fabric", "hotcoco", "numpy"),
     "pillow",
@@ -64,22 +65,30 @@ class _Record(BaseModel):
 
 
 class TrialKey(_Record):
-    """Which cell of the grid a trial is: init x depth x seed.
+    """Which trial of a study this is: start x plan (x variant) x seed.
 
     Attributes:
         init: name of the start in the study.
-        depth: k; ``all`` is written as the number it stands for.
+        plan: label of the freeze plan; of a depth it is ``k09``, with ``all`` as the number it
+            stands for.
+        variant: what differs from the start's own schedule (``lr3e-4``); None for nothing.
         seed: of the new tensors, and of the images' order and augmentation.
     """
 
     init: str
-    depth: int = Field(ge=0)
+    plan: str
+    variant: str | None = None
     seed: int = Field(ge=0)
+
+    @property
+    def cell(self) -> str:
+        """Name of the trial without its seed: ``imagenet-k09``, ``imagenet-k09-lr3e-4``."""
+        return "-".join(part for part in (self.init, self.plan, self.variant) if part)
 
     @property
     def slug(self) -> str:
         """Folder name, legal on every platform."""
-        return f"{self.init}-k{self.depth:02d}-s{self.seed}"
+        return f"{self.cell}-s{self.seed}"
 
 
 class InitRecord(_Record):
@@ -113,10 +122,12 @@ class PlanRecord(_Record):
 
     Attributes:
         label: one phrase for tables, such as ``k=11``.
-        depth: k, where the plan was made from a depth; else None.
+        depth: k, where the plan was made from a depth; None for a plan that is no prefix.
         numbering: how ``depth`` counts: ``all`` or ``paper``.
         batch_norm: the BatchNorm policy, already part of ``tensors``.
         digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
+        version: of the rule that made the list; see ``FreezePlan``.
+        layers: which layers of the backbone's table are frozen, by their index, from 1.
         tensors: state-dict names of what must not change, sorted.
         frozen_parameters: elements that are not updated; buffers are not counted.
         trainable_parameters: elements that are.
@@ -127,9 +138,23 @@ class PlanRecord(_Record):
     numbering: str
     batch_norm: str
     digest: str
+    version: int = 1
+    layers: tuple[int, ...]
     tensors: tuple[str, ...]
     frozen_parameters: int = Field(ge=0)
     trainable_parameters: int = Field(ge=0)
+
+    @property
+    def nothing_frozen(self) -> bool:
+        """Whether all layers are updated, whatever the BatchNorm policy fixes."""
+        return not self.layers
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Where its cell stands among those of its start: depths first, then by what is frozen."""
+        if self.depth is not None:
+            return (False, self.depth, "")
+        return (True, len(self.layers), self.label)
 
 
 class AuditRecord(_Record):
@@ -216,8 +241,9 @@ class TrialRecord(_Record):
         schema_version: of this format.
         key: the cell.
         ranked: False for the random reference.
-        spec: what defines the trial (model, schedule, weights and data by hash): equal specs mean
-            equal experiments, and a differing one on an existing folder is explained.
+        spec: what defines the training (model, schedule, weights and data by hash): equal specs
+            mean equal experiments, and a differing one on an existing folder is explained.
+        scoring: what only the scores depend on; they are comparable where it is equal.
         init: where the starting weights came from, and what matched.
         plan: what was frozen.
         audit: whether it stayed.
@@ -233,10 +259,11 @@ class TrialRecord(_Record):
         finished_at: UTC, ISO 8601.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: TrialKey
     ranked: bool
     spec: dict[str, Any]
+    scoring: dict[str, Any]
     init: InitRecord
     plan: PlanRecord
     audit: AuditRecord
@@ -260,27 +287,39 @@ class TrialRecord(_Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a record back.
+        """Read a record back; one of an earlier version comes in today's form.
 
         Raises:
-            RecordError: the file is missing, not JSON, or of another schema version.
+            RecordError: the file is missing, not JSON, or of a later schema version.
         """
         try:
             raw = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read record {path}: {error}") from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise RecordError(
-                f"{path}: expected schema version {SCHEMA_VERSION}, got {version}; "
+                f"{path}: expected schema version 1 to {SCHEMA_VERSION}, got {version}; "
                 "use the version of frostline that wrote it, or run the trial again"
             )
         try:
-            return cls.model_validate(raw)
+            return cls.from_dict(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RecordError(f"{path}: not a trial record: {where}: {first['msg']}") from None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """A record from its plain values, as any version wrote them.
+
+        Raises:
+            ValidationError: they are not a record's.
+        """
+        if raw.get("schema_version") == 1:
+            with contextlib.suppress(KeyError, TypeError):  # what it lacks, validation names
+                raw = of_first_version(raw)
+        return cls.model_validate(raw)
 
 
 @contextlib.contextmanager

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from frostline.config import ModelConfig, StudyConfig, load_study
-from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
+from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
+from frostline.depth import TIMM_PREFIX, LayerTable, depth_label, layer_table
 from frostline.doctor import require_torch
-from frostline.errors import RecordError, StudyChangedError
+from frostline.errors import ConfigError, RecordError, StudyChangedError
+from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.notebook import table_html
-from frostline.records import FILES, TrialKey, TrialRecord, write_json
+from frostline.records import FILES, TrialKey, TrialRecord
+from frostline.study_file import StudyFile
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
@@ -24,7 +26,6 @@ if TYPE_CHECKING:  # what trains imports torch: only where something is run
 
 __all__ = ["Study", "TrialState", "open_study", "read_records"]
 
-_STUDY_FILE = "study.json"
 _TRIALS = "trials"
 
 
@@ -33,7 +34,7 @@ class TrialState:
     """Where one cell of a study stands."""
 
     key: TrialKey
-    state: Literal["done", "failed", "started", "waiting"]
+    state: Literal["done", "failed", "started", "waiting", "unlisted"]
     detail: str = ""
 
 
@@ -45,11 +46,13 @@ class Study:
         config: what to run.
         base: folder against which the study's paths resolve.
         folder: output; one folder a trial under ``trials/``.
+        table: the layers that depths count, where the folder kept them.
     """
 
     config: StudyConfig
     base: Path
     folder: Path
+    table: LayerTable | None = None
 
     @classmethod
     def from_yaml(cls, path: Path | str, out: Path | str | None = None) -> Self:
@@ -63,25 +66,41 @@ class Study:
         base = path.resolve().parent
         return cls(config, base, Path(out) if out is not None else base / "runs" / path.stem)
 
-    def cells(self) -> tuple[TrialKey, ...]:
-        """Every cell, seed by seed, so that a study cut short has whole curves.
-
-        A random init is a reference with nothing to keep: it runs at depth 0 only.
+    def plans(self) -> dict[str, PlanConfig]:
+        """What is frozen, by the label of the plan: the depths as they are given, then the plans.
 
         Raises:
             PlanError: a depth is beyond the model.
         """
-        table = _layers(self.config.model)
+        table = self.layers()
         deepest = table.max_depth(self.config.numbering)
         depths = [deepest if depth == "all" else depth for depth in self.config.depths]
         for depth in depths:
             table.frozen_layers(depth, self.config.numbering)
-        return tuple(
-            TrialKey(init=name, depth=depth, seed=seed)
+        return {depth_label(k): PlanConfig(depth=k) for k in depths} | self.config.plans
+
+    def layers(self) -> LayerTable:
+        """The layers that depths count, as the folder kept them or as the network has them."""
+        return self.table or _layers(self.config.model)
+
+    def cells(self) -> tuple[TrialKey, ...]:
+        """The key of every trial, seed by seed, so that a study cut short has whole curves.
+
+        A random init is a reference with nothing to keep: it runs with nothing frozen only.
+
+        Raises:
+            ConfigError: two trials would share a folder.
+            PlanError: a depth is beyond the model.
+        """
+        labels = list(self.plans())
+        keys = tuple(
+            TrialKey(init=name, plan=label, seed=seed)
             for seed in self.config.seeds
             for name, init in self.config.inits.items()
-            for depth in ([0] if init.is_random else dict.fromkeys(depths))
+            for label in ([depth_label(0)] if init.is_random else labels)
         )
+        _require_own_folders(keys)
+        return keys
 
     def trial_folder(self, key: TrialKey) -> Path:
         """Folder of one cell."""
@@ -99,6 +118,7 @@ class Study:
             schedule=self.config.schedule_of(key.init),
             data=self.config.data,
             base=self.base,
+            plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
             numbering=self.config.numbering,
             threads=threads,
             device=device,
@@ -107,6 +127,12 @@ class Study:
     def status(self) -> tuple[TrialState, ...]:
         """Where every cell stands, read from the folder."""
         return tuple(_state(key, self.trial_folder(key)) for key in self.cells())
+
+    def strays(self) -> tuple[TrialState, ...]:
+        """Trials in the folder that the study no longer names; they stand in no table."""
+        named = {key.slug for key in self.cells()}
+        folders = sorted((self.folder / _TRIALS).glob("*"))
+        return tuple(_stray(folder) for folder in folders if _is_stray(folder, named))
 
     def check(self) -> None:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
@@ -122,15 +148,15 @@ class Study:
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
-        from frostline.trial import prepare, trial_identity
+        from frostline.trial import plan_of, prepare, trial_identity
 
         for name in self.config.inits:
-            of_init = [key for key in cells if key.init == name]
-            spec = self.spec(max(of_init, key=lambda key: key.depth))
-            start = prepare(spec, len(data["train"].classes))
-            identity = trial_identity(spec, start.init, start.plan, data)
-            for key in of_init:
-                _require_same(identity, key, self.trial_folder(key))
+            specs = [self.spec(key) for key in cells if key.init == name]
+            start = prepare(specs[-1], len(data["train"].classes))
+            for spec in specs:
+                plan = plan_of(spec, start.model.state_dict())
+                identity = trial_identity(spec, start.init, plan, data)
+                _require_same(identity, spec.key, self.trial_folder(spec.key))
 
     def run(
         self,
@@ -160,7 +186,7 @@ class Study:
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
+        StudyFile(self.config, self.base, self.layers()).write(self.folder)
         trials = {
             self.trial_folder(key): self.spec(key, threads=threads, device=device)
             for key in self.left()
@@ -214,7 +240,7 @@ class Study:
         depth_table(records, score).plot(ax)
 
     def _repr_html_(self) -> str:
-        head = ("init", "k", "seed", "state", "AP", "AP50", "note")
+        head = ("init", "plan", "variant", "seed", "state", "AP", "AP50", "note")
         rows = list(self._rows())
         done = sum(row["state"] == "done" for row in rows)
         return table_html(
@@ -244,19 +270,16 @@ def _cell(value: Any) -> str:
 
 
 def open_study(folder: Path) -> Study:
-    """A study from its output folder alone, for looking at what is there.
+    """A study from its output folder alone.
 
-    Its data and weights are not looked for: ``base`` is the folder itself.
+    Its data and weights are not looked for. Where ``study.json`` does not say where the study's
+    paths resolve, as those of version 1, they are taken to resolve two levels above.
 
     Raises:
-        RecordError: the folder does not hold a study.
+        RecordError: the folder does not hold a study, or one that a later version wrote.
     """
-    path = folder / _STUDY_FILE
-    if not path.exists():
-        raise RecordError(
-            f"{folder} holds no study: expected {_STUDY_FILE}; `frostline run study.yaml` makes one"
-        )
-    return Study(_read_config(path), folder, folder)
+    file = StudyFile.read(folder)
+    return Study(file.config, file.base, folder, file.table)
 
 
 def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
@@ -269,40 +292,30 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
     return study.config, study.records()
 
 
-def _read_config(path: Path) -> StudyConfig:
-    try:
-        return StudyConfig.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
-
-
-def _require_same(identity: dict[str, Any], key: TrialKey, folder: Path) -> None:
+def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
     """Explain, value by value, in what a trial differs from the one already in its folder."""
     before = _identity_in(folder)
     if before is None:
         return
-    of_cell = {"key", "plan"}  # they follow from the rest and the depth
-    old, new = ({n: v for n, v in x.items() if n not in of_cell} for x in (before, identity))
-    changes = list(_changes(old, new))
-    if changes:
+    different = changes(before, identity)
+    if different:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
-            f"{'; '.join(changes)}; change it back, delete the trial's folder "
+            f"{'; '.join(different)}; change it back, delete the trial's folder "
             f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
 
 
-def _identity_in(folder: Path) -> dict[str, Any] | None:
+def _identity_in(folder: Path) -> Identity | None:
     if (folder / FILES.record).exists():
-        return TrialRecord.read(folder / FILES.record).spec
+        record = TrialRecord.read(folder / FILES.record)
+        return Identity(record.spec, record.scoring)
     if not (folder / FILES.checkpoint).exists():
         return None  # nothing is lost by starting anew
     try:
-        spec: dict[str, Any] = json.loads((folder / FILES.spec).read_bytes())
-    except (OSError, ValueError) as error:
+        return Identity.of_stored(json.loads((folder / FILES.spec).read_bytes()))
+    except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
-    return spec
 
 
 def _layers(model: ModelConfig) -> LayerTable:
@@ -331,10 +344,28 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     return TrialState(key, "waiting")
 
 
-def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old != new:
-            yield f"{where.rstrip('.')} was {old!r}, is {new!r}"
-        return
-    for key in dict.fromkeys([*old, *new]):
-        yield from _changes(old.get(key), new.get(key), f"{where}{key}.")
+def _require_own_folders(keys: Sequence[TrialKey]) -> None:
+    """Names may hold hyphens, and not every disk tells case apart."""
+    seen: dict[str, TrialKey] = {}
+    for key in keys:
+        other = seen.setdefault(key.slug.lower(), key)
+        if other != key:
+            raise ConfigError(
+                f"start '{other.init}' with plan '{other.plan}' and start '{key.init}' with plan "
+                f"'{key.plan}' would share the folder {key.slug}; rename one of them"
+            )
+
+
+def _is_stray(folder: Path, named: Collection[str]) -> bool:
+    return folder.name not in named and any(
+        (folder / file).exists() for file in (FILES.record, FILES.checkpoint)
+    )
+
+
+def _stray(folder: Path) -> TrialState:
+    """A trial that no cell names; its key is read off its folder's name."""
+    cell, _, seed = folder.name.rpartition("-s")
+    init, _, plan = cell.rpartition("-")
+    key = TrialKey(init=init, plan=plan, seed=int(seed) if seed.isdecimal() else 0)
+    what = "a record" if (folder / FILES.record).exists() else "a checkpoint"
+    return TrialState(key, "unlisted", f"the study does not name it; its folder has {what}")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from frostline.config import ScheduleConfig
 from frostline.errors import ConfigError, RecordError, TrainingError
 from frostline.freezing import set_train_mode
+from frostline.identity import Identity
 from frostline.plans import FreezePlan
 from frostline.records import EpochRecord, atomic_write
 from frostline.seeds import derived_seed
@@ -122,7 +123,7 @@ def train(
     seed: int,
     fabric: Fabric,
     checkpoint: Path,
-    identity: str,
+    identity: Identity,
     score: Callable[[nn.Module], dict[str, float | None]],
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_resume: Callable[[int], None] = lambda step: None,
@@ -142,7 +143,7 @@ def train(
         seed: of order, augmentation and sampling inside the model.
         fabric: device and precision.
         checkpoint: file of the running checkpoint; removed by the caller once a record exists.
-        identity: digest of what defines this training; a checkpoint of another one is refused.
+        identity: what defines this training; a checkpoint of another one is refused.
         score: model -> metrics, called every ``schedule.eval_every`` epochs.
         on_step: called after each step.
         on_resume: called with the step of the checkpoint, if there is one.
@@ -196,7 +197,7 @@ def train(
         if epoch_ended:
             _close_epoch(state, epoch + 1, lr, schedule, lambda: score(model))
         if epoch_ended or time.monotonic() - saved > schedule.checkpoint_seconds:
-            _save(checkpoint, identity, model, optimizer, state)
+            _save(checkpoint, identity.digest, model, optimizer, state)
             saved = time.monotonic()
 
     history = tuple(EpochRecord.model_validate(row) for row in state.history)
@@ -343,7 +344,7 @@ def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _S
             raise OSError(errno.EIO, str(error).splitlines()[0]) from None
 
 
-def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _State:
+def _resume(path: Path, identity: Identity, model: nn.Module, optimizer: Any) -> _State:
     """State of the checkpoint, with model, optimiser and generator set to it; else a fresh one."""
     if not path.exists():
         return _State()
@@ -353,7 +354,7 @@ def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _Sta
         raise RecordError(
             f"cannot read checkpoint {path}: {error}; delete it to start over"
         ) from None
-    if payload["identity"] != identity:
+    if not identity.knows(payload["identity"]):
         raise RecordError(
             f"{path} belongs to another trial; delete it or use --out for a new folder"
         )

@@ -2,11 +2,10 @@
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from frostline.config import IMAGENET, DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
-from frostline.depth import Numbering
+from frostline.depth import LayerTable, Numbering
 from frostline.difference import profile
 from frostline.errors import InitError, RecordError
 from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import apply_plan, audit, fingerprint, require_passed
+from frostline.identity import Identity, changes, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import load_data
 from frostline.models import (
@@ -56,6 +56,7 @@ __all__ = [
     "Start",
     "TrialSpec",
     "load_data",
+    "plan_of",
     "prepare",
     "run_trial",
     "trial_identity",
@@ -77,7 +78,8 @@ class TrialSpec:
         schedule: with the init's overrides applied.
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
-        numbering: how ``key.depth`` counts.
+        plan: what is frozen.
+        numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
         observer: called before the first training step and after each one, in the process that
@@ -91,6 +93,7 @@ class TrialSpec:
     schedule: ScheduleConfig
     data: DataConfig
     base: Path
+    plan: PlanConfig
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
@@ -165,7 +168,7 @@ def run_trial(
         canvas = common_canvas(tuple(data.values()), spec.model.image_size)
         placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
     identity = trial_identity(spec, start.init, start.plan, data)
-    _claim(folder, identity)
+    identity = _claim(folder, identity)
     fabric = make_fabric(spec.device)
     log = folder / FILES.log
 
@@ -189,7 +192,7 @@ def run_trial(
         seed=spec.key.seed,
         fabric=fabric,
         checkpoint=folder / FILES.checkpoint,
-        identity=_digest(identity),
+        identity=identity,
         score=score,
         on_step=_logged(log, on_step),
         on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
@@ -208,7 +211,8 @@ def run_trial(
     record = TrialRecord(
         key=spec.key,
         ranked=not spec.init.is_random,
-        spec=identity,
+        spec=identity.training,
+        scoring=identity.scoring,
         init=start.init,
         plan=start.plan_record,
         audit=audited,
@@ -230,35 +234,26 @@ def run_trial(
 
 def trial_identity(
     spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
-) -> dict[str, Any]:
-    """What defines a trial: equal identities mean equal experiments.
+) -> Identity:
+    """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Weights stand as the hash of their file: a renamed one is the same experiment, a changed one is
-    not. Data stand as the digest of names, sizes and boxes: other pixels in an image of the same
-    name and size are not noticed.
+    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
+    and size are not noticed.
     """
-    schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    return {
-        "key": spec.key.model_dump(mode="json"),
-        "model": spec.model.model_dump(mode="json") | {"norm_eps": norm_eps(spec.model)},
-        "schedule": schedule,
-        "weights": init.sha256,
-        "parts": list(init.parts),
-        **({"section": init.section} if init.section else {}),
-        "plan": plan.digest(),
-        "numbering": spec.numbering,
-        "data": {split: index.digest() for split, index in data.items()},
-        **_other_pixels(init),
-    }
-
-
-def _other_pixels(init: InitRecord) -> dict[str, Any]:
-    """The normalisation where it is not ImageNet's, which all trials before it had."""
-    if init.normalisation in (None, IMAGENET):
-        return {}
-    assert init.normalisation is not None
-    values = init.normalisation.model_dump(mode="json", exclude_defaults=True)
-    return {"normalisation": values}
+    depth = spec.plan.depth
+    return identify(
+        seed=spec.key.seed,
+        model=spec.model,
+        norm_eps=norm_eps(spec.model),
+        schedule=spec.schedule,
+        weights=init.sha256,
+        parts=init.parts,
+        section=init.section,
+        normalisation=init.normalisation,
+        plan=plan.digest(),
+        data={split: index.digest() for split, index in data.items()},
+        cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+    )
 
 
 def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
@@ -282,25 +277,45 @@ def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
     pixels = init.normalisation or normalisation(spec.model)
     set_normalisation(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
-    plan = FreezePlan.at_depth(
-        model_layers(spec.model),
-        spec.key.depth,
-        batch_norm=spec.model.batch_norm,
-        numbering=spec.numbering,
-    )
+    plan = plan_of(spec, shapes)
     _require_filled_prefix(plan, init)
-    frozen, trainable = apply_plan(model, plan)
-    plan_record = PlanRecord(
+    counts = apply_plan(model, plan)
+    record = _plan_record(plan, model_layers(spec.model), counts)
+    return Start(model, init, plan, record, fingerprint(model), _backbone(model))
+
+
+def plan_of(spec: TrialSpec, names: Iterable[str]) -> FreezePlan:
+    """The freeze plan of a cell, for a model with tensors of these names.
+
+    Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
+
+    Raises:
+        PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
+    """
+    table, policy, wanted = model_layers(spec.model), spec.model.batch_norm, spec.plan
+    if wanted.stage is not None:
+        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy)
+    if wanted.patterns is not None:
+        found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy)
+        return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
+    assert wanted.depth is not None, "one of the three is given"
+    return FreezePlan.at_depth(table, wanted.depth, batch_norm=policy, numbering=spec.numbering)
+
+
+def _plan_record(plan: FreezePlan, table: LayerTable, counts: tuple[int, int]) -> PlanRecord:
+    frozen, trainable = counts
+    return PlanRecord(
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
+        layers=tuple(x.index for x in table.layers if f"{BACKBONE_PREFIX}{x.name}.weight" in plan),
         tensors=plan.tensors,
         frozen_parameters=frozen,
         trainable_parameters=trainable,
     )
-    return Start(model, init, plan, plan_record, fingerprint(model), _backbone(model))
 
 
 def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
@@ -323,23 +338,28 @@ def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Write the identity beside the trial, or refuse a folder that holds another trial's work."""
+def _claim(folder: Path, identity: Identity) -> Identity:
+    """Write the identity beside the trial, or refuse a folder that holds another trial's work.
+
+    Returns:
+        The identity, with the digests under which the work that is there knows it.
+    """
     path = folder / FILES.spec
-    if path.exists() and any((folder / x).exists() for x in (FILES.checkpoint, FILES.record)):
-        try:
-            before = json.loads(path.read_bytes())
-        except ValueError:
-            before = {}
-        names = dict.fromkeys([*identity, *before])
-        other = [name for name in names if before.get(name) != identity.get(name)]
-        if other:
-            raise RecordError(
-                f"{folder.name} holds another trial, which differs in {', '.join(other)}; "
-                "delete it or use --out for a new folder"
-            )
-        return
-    write_json(path, identity)
+    worked = any((folder / name).exists() for name in (FILES.checkpoint, FILES.record))
+    if not (path.exists() and worked):
+        write_json(path, identity.to_dict())
+        return identity
+    try:
+        before = Identity.of_stored(json.loads(path.read_bytes()))
+        other = changes(before, identity)
+    except (ValueError, KeyError):
+        raise RecordError(f"cannot read {path}; delete the trial's folder to run it anew") from None
+    if other:
+        raise RecordError(
+            f"{folder.name} holds another trial: {'; '.join(other)}; delete it or use --out for a "
+            "new folder"
+        )
+    return dataclasses.replace(identity, older=identity.older | before.older | {before.digest})
 
 
 def _logged(path: Path, on_step: Callable[[Progress], None]) -> Callable[[Progress], None]:
@@ -442,10 +462,6 @@ def _hardware(device: torch.device, threads: int) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     capability = torch.backends.cpu.get_cpu_capability()
     return {"device": name, "cpu_capability": capability, "threads": str(threads)}
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 class _Clock:

@@ -109,7 +109,7 @@ def test_a_finished_trial_is_not_run_again_and_leftovers_go(
 
 def test_when_a_worker_dies_the_waiting_are_not_blamed(spec: TrialSpec) -> None:
     other = spec.key.model_copy(update={"seed": 5})
-    waiting = TrialSpec(other, spec.init, spec.model, spec.schedule, spec.data, spec.base)
+    waiting = dataclasses.replace(spec, key=other)
     futures: dict[Future[Outcome], TrialSpec] = {}
     for one in (spec, waiting):
         future: Future[Outcome] = Future()
@@ -125,14 +125,7 @@ def test_when_a_worker_dies_the_waiting_are_not_blamed(spec: TrialSpec) -> None:
 
 
 def test_every_trial_has_one_end(spec: TrialSpec, tmp_path: Path) -> None:
-    second = TrialSpec(
-        spec.key.model_copy(update={"seed": 1}),
-        spec.init,
-        spec.model,
-        spec.schedule,
-        spec.data,
-        spec.base,
-    )
+    second = dataclasses.replace(spec, key=spec.key.model_copy(update={"seed": 1}))
     kinds: list[tuple[str, int]] = []
     run_local(
         {tmp_path / "a": spec, tmp_path / "b": second},
