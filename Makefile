@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint test-all test-browser grid-table docs clean
+.PHONY: demo test lint test-all test-browser grid-table replay docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/frostline demo demo
@@ -27,6 +27,10 @@ test-all: $(VENV)/dev.stamp
 
 grid-table: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/grid_table.py
+	$(BIN)/python benchmarks/grid_more_table.py
+
+replay: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/replay.py
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html

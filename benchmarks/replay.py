@@ -36,6 +36,7 @@ from frostline.advice.policies import (
 from frostline.advice.racing import race
 from frostline.advice.replay import Outcome, replay
 from frostline.advice.scoring import family_interval, family_mean, regret
+from grid_more_plan import More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
@@ -104,7 +105,7 @@ def entries() -> list[Entry]:
         Entry("race by the model, to 34%", lambda c: race(c.constants, (0.1, 0.2, 0.34), 0.1)),
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
-          for name, make in BUDGETED.items() for b in (1.5, 2, 3)),
+          for name, make in BUDGETED.items() for b in (1.25, 1.5, 2, 2.5, 3)),
         *(Entry(f"{name}, and the price of depth, {b:g}x", fixed(priced(make(), 0.34)), b)
           for name, make in BUDGETED.items() for b in (2,)),
     ]  # fmt: skip
@@ -142,16 +143,17 @@ def contexts(tasks: Sequence[Task], sets: Mapping[str, Rows]) -> list[Context]:
 
 
 def recalled(others: Iterable[Rows]) -> dict[str, float]:
-    """Start -> mean log odds of its best rate at k=0, minus that of all starts of the set."""
+    """Start -> mean log odds at k=0, seed 0 and its rate, minus that of all starts of the set."""
     found: dict[str, list[float]] = {}
     for rows in others:
-        best: dict[str, float] = {}
-        for arm, score in rows.selection.items():
-            if arm.depth == arm.seed == 0 and arm.plain:
-                best[arm.init] = max(best.get(arm.init, -math.inf), log_odds(score))
-        middle = statistics.fmean(best.values())
-        for init, value in best.items():
-            found.setdefault(init, []).append(value - middle)
+        rates = {init: rate(rows.name, init, rows.selection) for init in THREE}
+        values = {
+            init: log_odds(rows.selection[More(init, 0, 0, "adamw", lr)])
+            for init, lr in rates.items()
+            if lr
+        }
+        for init, value in values.items():
+            found.setdefault(init, []).append(value - statistics.fmean(values.values()))
     return {init: statistics.fmean(values) for init, values in found.items()}
 
 

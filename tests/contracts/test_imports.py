@@ -22,7 +22,7 @@ LEVELS = (
     ("engines", "estimate", "figures"),
     ("study_file",),
     ("study",),
-    ("signals",),
+    ("advice", "signals"),
     ("reporting", "comparison"),
     ("demo",),
     ("cli_table",),
@@ -38,7 +38,7 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # alone they may be named).
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
-    *("evaluation", "loading", "schema", "starter", "study"),
+    *("evaluation", "loading", "schema", "starter", "study", "advice"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 
