@@ -57,7 +57,7 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         start=pooled([_start_variance(h) for h in histories]),
         rate=pooled([_rate_variance(h) for h in histories]),
         slope=slope,
-        slope_task=max(_sd(slopes), slope / 2),
+        slope_task=_between(slopes),
         slope_start=pooled([_slope_variance(h) for h in histories]),
         shape=shape,
         rest=pooled([_rest_variance(h, shape) for h in histories]),
@@ -65,7 +65,7 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         noise=pooled([_noise(h)[1] for h in histories]),
         gaps=_gaps(histories, pooled),
         offset=statistics.fmean(middles),
-        offset_task=_sd(middles),
+        offset_task=_between(middles),
         offset_cell=pooled([_offset_variance(table) for table in offsets]),
     )
 
@@ -87,8 +87,15 @@ def _pooled(families: Sequence[str]) -> Callable[[Variances], float]:
     return pool
 
 
-def _sd(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else abs(statistics.fmean(values))
+def _between(values: Sequence[float]) -> float:
+    """SD of a further data set around the mean of some, of which there are few.
+
+    As if one more degree of freedom had shown half the mean: two data sets that happen to agree
+    would otherwise promise that all do. The mean's own error is added.
+    """
+    middle, count = statistics.fmean(values), len(values)
+    squares = sum((value - middle) ** 2 for value in values) + (middle / 2) ** 2
+    return math.sqrt(squares / count * (1 + 1 / count))
 
 
 def _variance(values: Iterable[float]) -> float | None:
@@ -121,23 +128,33 @@ def _rate_variance(history: History) -> float | None:
 
 
 def _losses(history: History) -> dict[str, dict[float, float]]:
-    """Start -> depth -> log score lost against nothing frozen, over the seeds that both have."""
-    found: dict[str, dict[float, float]] = {}
+    """Start -> depth -> log odds lost against nothing frozen, over the seeds that both have.
+
+    Of each start at the one of its variants that has most depths.
+    """
     ends = history.ends()
+    found: dict[tuple[str, str], dict[float, float]] = {}
     for cell, by_seed in ends.items():
-        facts = history.facts[cell]
-        whole = [
-            other
-            for other in ends
-            if (other.init, other.variant) == (cell.init, cell.variant)
-            and history.facts[other].depth == 0
-        ]
-        for other in whole:
-            shared = by_seed.keys() & ends[other].keys()
-            if facts.depth > 0 and shared:
-                lost = statistics.fmean(ends[other][s] - by_seed[s] for s in sorted(shared))
-                found.setdefault(cell.init, {})[facts.depth] = lost
-    return found
+        depth, whole = history.facts[cell].depth, _whole(history, cell)
+        shared = sorted(by_seed.keys() & ends.get(whole, {}).keys()) if whole else []
+        if whole and depth > 0 and shared:
+            lost = statistics.fmean(ends[whole][s] - by_seed[s] for s in shared)
+            found.setdefault((cell.init, cell.variant), {})[depth] = lost
+    widest: dict[str, dict[float, float]] = {}
+    for (init, _), by_depth in sorted(found.items()):
+        if len(by_depth) > len(widest.get(init, {})):
+            widest[init] = by_depth
+    return widest
+
+
+def _whole(history: History, cell: Cell) -> Cell | None:
+    """The cell with the same start and variant that freezes nothing."""
+    same = (
+        other
+        for other, facts in history.facts.items()
+        if facts.depth == 0 and (other.init, other.variant) == (cell.init, cell.variant)
+    )
+    return next(same, None)
 
 
 def _all_frozen(history: History) -> list[float]:
@@ -232,7 +249,7 @@ def _gaps(
         trial = pool([_within(table) for table in tables])
         mean = statistics.fmean(means)
         later = rows[0]
-        sds = (_sd(means), cell, trial)  # a gap's variance cannot fall the earlier it is looked at
+        sds = (_between(means), cell, trial)  # a gap's variance cannot fall the earlier it is looked at
         rows.insert(0, (share, mean, *map(max, sds, later[2:])))
     return tuple(rows)
 
