@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from frostline.advice.fitting import History
 from frostline.advice.replay import Recorded
 from frostline.advice.scoring import Scores
 from grid_more_plan import LIKELY, MORE, More, pair_of, rate, rows_of_more
-from grid_plan import DATASETS, DEEPEST, THREE, Arm, rows_of
+from grid_plan import DATASETS, DEEPEST, RESULTS, THREE, Arm, rows_of
 from grid_rows import layer_rows
 
 Row = dict[str, str]
@@ -31,7 +32,7 @@ class Task:
         seeds: with which every candidate has a complete trial, and some other seed has one too.
         recorded: what a policy can see.
         scores: of complete trials.
-        finals: selection scores of every trial of the data set, whatever its cell.
+        boxes: on the selection images.
     """
 
     name: str
@@ -41,9 +42,10 @@ class Task:
     seeds: tuple[int, ...]
     recorded: Recorded
     scores: Scores
+    boxes: int
 
     def problem(self, seed: int) -> Problem:
-        return Problem(self.facts, self.epochs, seed)
+        return Problem(self.facts, self.epochs, seed, self.boxes)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Rows:
     curves: Mapping[More, tuple[float, ...]]
     seconds: Mapping[More, float]
     signals: Signals
+    boxes: int
 
     @functools.cached_property
     def prices(self) -> dict[int, float]:
@@ -90,7 +93,16 @@ def read(name: str) -> Rows:
         curves={arm: tuple(curves[arm][e] for e in sorted(curves[arm])) for arm, _ in trials},
         seconds=old or timed,
         signals=_signals(name, dict(trials)),
+        boxes=_boxes(name),
     )
+
+
+def _boxes(name: str) -> int:
+    """On the selection images."""
+    paths = [folder / name / "facts.json" for folder in (RESULTS, MORE)]
+    facts = json.loads(next(path for path in paths if path.exists()).read_bytes())
+    found: int = facts["data"]["val"]["boxes"]
+    return found
 
 
 def _arms(old: Iterable[Row], new: Iterable[Row]) -> Iterator[tuple[More, Row]]:
@@ -170,6 +182,7 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
             {key: rows.selection[arm] for key, arm in trials.items()},
             {key: rows.test[arm] for key, arm in trials.items()},
         ),
+        boxes=rows.boxes,
     )
 
 
@@ -203,6 +216,7 @@ def history(rows: Rows) -> History:
         {cells[a]: Facts(a.depth / DEEPEST, rows.prices.get(a.depth, 1.0), a.lr) for a in arms},
         {(cells[a], a.seed): rows.curves[a] for a in arms},
         {(cells[a], a.seed): rows.test[a] for a in arms},
+        rows.boxes,
     )
 
 

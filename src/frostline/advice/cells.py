@@ -46,11 +46,13 @@ class Problem:
         cells: candidates, in the order that breaks ties.
         epochs: of a complete trial, >= 1.
         seed: with which candidates run.
+        boxes: on the selection images, >= 1: the fewer, the noisier are scores.
     """
 
     cells: Mapping[Cell, Facts]
     epochs: int
     seed: int
+    boxes: int = 100
 
     def until(self, share: float) -> int:
         """Epochs of a share of a complete trial, at least one."""

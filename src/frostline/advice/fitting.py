@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.advice.cells import Cell, Facts
-from frostline.advice.model import Constants, log_odds
+from frostline.advice.model import BOXES, Constants, log_odds
 
 __all__ = ["History", "fit"]
 
@@ -26,11 +26,17 @@ class History:
         facts: its cells.
         curves: (cell, seed) -> selection score after each epoch.
         test: (cell, seed) -> test score.
+        boxes: on the selection images.
     """
 
     facts: Mapping[Cell, Facts]
     curves: Mapping[tuple[Cell, int], Sequence[float]]
     test: Mapping[tuple[Cell, int], float]
+    boxes: int = BOXES
+
+    def of_images(self, variance: float | None) -> float | None:
+        """A variance that images make, for ``BOXES`` boxes."""
+        return None if variance is None else variance * self.boxes / BOXES
 
     def ends(self) -> dict[Cell, dict[int, float]]:
         """Cell -> seed -> log of the last selection score."""
@@ -62,11 +68,13 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         shape=shape,
         rest=pooled([_rest_variance(h, shape) for h in histories]),
         seed=pooled([_noise(h)[0] for h in histories]),
-        noise=pooled([_noise(h)[1] for h in histories]),
+        noise=pooled([h.of_images(_noise(h)[1]) for h in histories]),
         gaps=_gaps(histories, pooled),
         offset=statistics.fmean(middles),
         offset_task=_between(middles),
-        offset_cell=pooled([_offset_variance(table) for table in offsets]),
+        offset_cell=pooled(
+            [h.of_images(_offset_variance(t)) for h, t in zip(histories, offsets, strict=True)]
+        ),
     )
 
 
@@ -246,10 +254,14 @@ def _gaps(
         tables = [_gaps_at(history, share) for history in histories]
         means = [statistics.fmean(map(statistics.fmean, table.values())) for table in tables]
         cell = pool([_variance(map(statistics.fmean, table.values())) for table in tables])
-        trial = pool([_within(table) for table in tables])
+        trial = pool([h.of_images(_within(t)) for h, t in zip(histories, tables, strict=True)])
         mean = statistics.fmean(means)
         later = rows[0]
-        sds = (_between(means), cell, trial)  # a gap's variance cannot fall the earlier it is looked at
+        sds = (
+            _between(means),
+            cell,
+            trial,
+        )  # a gap's variance cannot fall the earlier it is looked at
         rows.insert(0, (share, mean, *map(max, sds, later[2:])))
     return tuple(rows)
 

@@ -10,10 +10,13 @@ points or logarithms. With f the log odds of a cell's selection score over seeds
 
 Every part is normal and independent of the others. A gap is what training still gains after a
 share t of the epochs; its increments are independent, so its covariance at t and t' is its
-variance at the later of the two. Conditioning on everything seen is one solve of linear equations
-(Rasmussen and Williams, Gaussian Processes for Machine Learning, equations 2.23 and 2.24).
+variance at the later of the two. What images make (a trial's noise and gap, a cell's offset) falls
+with the root of the number of boxes that they hold. Conditioning on everything seen is one solve
+of linear equations (Rasmussen and Williams, Gaussian Processes for Machine Learning, equations 2.23
+and 2.24).
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ Array = npt.NDArray[np.float64]
 
 FLOOR = 0.01  # scores below count as this one: the log odds of a first epoch's 0 say nothing
 LEVEL_SD = 1.0  # of the log score of an unknown task
+BOXES = 100  # for which noise is given
 DRAWS = 4000
 
 
@@ -45,12 +49,12 @@ class Constants:
         shape: (frozen share of the backbone, share of the loss), both rising from 0 to 1.
         rest: SD of a cell around all that.
         seed: SD that the cells of one seed share.
-        noise: SD of one trial.
-        gaps: (share of the epochs, mean gap, SD task, SD cell, SD trial), by rising share; the
-            last share is 1 with no gap.
+        noise: SD of one trial, with ``BOXES`` boxes.
+        gaps: (share of the epochs, mean gap, SD task, SD cell, SD trial with ``BOXES``
+            boxes), by rising share; the last share is 1 with no gap.
         offset: mean log odds of the selection score minus log odds of the test score.
         offset_task: its SD between tasks.
-        offset_cell: its SD between cells.
+        offset_cell: its SD between cells, with ``BOXES`` boxes.
     """
 
     start: float
@@ -159,7 +163,7 @@ def condition(problem: Problem, observed: Iterable[Observation], constants: Cons
 
     The order of observations does not matter. Cost: cubic in their number, some hundreds.
     """
-    cells = tuple(problem.cells)
+    cells, constants = tuple(problem.cells), at_boxes(constants, problem.boxes)
     seen = sorted(observed, key=lambda one: (one.cell, one.seed, one.epoch))
     prior_mean = _means(cells, problem.cells, constants)
     prior = _covariance(cells, cells, problem.cells, constants)
@@ -175,6 +179,17 @@ def condition(problem: Problem, observed: Iterable[Observation], constants: Cons
     offsets = constants.offset_task**2 + constants.offset_cell**2 * np.eye(len(cells))
     spread = math.hypot(constants.seed, constants.noise)
     return Posterior(cells, mean - constants.offset, covariance + offsets, mean, covariance, spread)
+
+
+def at_boxes(constants: Constants, boxes: float) -> Constants:
+    """Constants for images with another number of boxes than ``BOXES``."""
+    factor = math.sqrt(BOXES / boxes)
+    return dataclasses.replace(
+        constants,
+        noise=constants.noise * factor,
+        offset_cell=constants.offset_cell * factor,
+        gaps=tuple((*row[:4], row[4] * factor) for row in constants.gaps),
+    )
 
 
 def _means(cells: Sequence[Cell], facts: Mapping[Cell, Facts], constants: Constants) -> Array:
