@@ -259,6 +259,21 @@ def simplest(played: Mapping[str, Sequence[Result]]) -> list[str]:
             f"simplest first: {', '.join(near)}.", ""]  # fmt: skip
 
 
+def above_grid(played: Mapping[str, Sequence[Result]], tasks: Iterable[Task]) -> list[str]:
+    """Tasks on which a policy with a budget of 2x lies above the grid by more than its error."""
+    found = []
+    for name in (f"{policy}, 2x" for policy in BUDGETED):
+        for task in tasks:
+            own, grid = (
+                [r.regret for r in played[key] if r.context.task is task] for key in (name, GRID)
+            )
+            error = statistics.stdev(grid) / math.sqrt(len(grid)) if len(grid) > 1 else 0.0
+            if statistics.fmean(own) > statistics.fmean(grid) + error:
+                found.append(f"{name} on {task.name}")
+    return ["Above the exhaustive grid by more than the standard error of its regret, at 2x: "
+            f"{'; '.join(found) or 'none'}.", ""]  # fmt: skip
+
+
 def _everywhere(results: Sequence[Result], played: Mapping[str, Sequence[Result]]) -> bool:
     tasks = {r.context.task.name for r in played[GRID]}
     return {r.context.task.name for r in results} == tasks
@@ -276,7 +291,7 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
-    lines += [*simplest(played), *unresolved(tasks)]
+    lines += [*simplest(played), *above_grid(played, tasks), *unresolved(tasks)]
     if len({task.family for task in opened}) > 1:
         wide = contexts(opened, sets)
         free = {e.name: [r for c in wide for r in play(e, c)] for e in open_entries()}

@@ -1,12 +1,21 @@
 """The loop: what runs, what it costs, and that order and cuts change nothing."""
 
-import math
-
 import pytest
 
-from frostline.advice.cells import Advance, Cell, Decision, Observation, Problem
-from frostline.advice.policies import always, even, probe
-from frostline.advice.replay import Recorded, replay
+from frostline.advice.cells import Advance, Cell, Decision, Observation, Policy, Problem
+from frostline.advice.model import Constants
+from frostline.advice.policies import (
+    always,
+    even,
+    everything,
+    halving,
+    ladder,
+    priced,
+    probe,
+    recall,
+)
+from frostline.advice.racing import race
+from frostline.advice.replay import Recorded, Step, World, play, replay
 from frostline.errors import ConfigError
 from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
 
@@ -26,17 +35,65 @@ def test_a_frozen_cell_has_its_own_price() -> None:
     assert replay(always(FROZEN), problem(), recorded()).spent == pytest.approx(0.6)
 
 
-def test_a_policy_decides_the_same_from_any_order_of_observations() -> None:
-    """Killed after any decision, what it saw is enough to go on as before."""
-    whole = replay(even(), problem(), recorded(), 2.0)
-    seen: frozenset[Observation] = frozenset()
-    for decision in whole.decisions:
-        left = 2.0 - math.fsum(one.price for one in seen)
-        shuffled = frozenset(sorted(seen, key=lambda one: (-one.epoch, one.cell)))
-        assert even()(problem(), shuffled, left) == decision
-        for step in decision.advance:
-            begun = max((one.epoch for one in seen if one.cell == step.cell), default=0)
-            seen |= frozenset(recorded().observe(problem(), step, begun))
+CONSTANTS = Constants(
+    start=0.3, rate=0.0, slope=0.5, slope_task=0.2, slope_start=0.1, shape=((0.0, 0.0), (1.0, 1.0)),
+    rest=0.05, seed=0.0, noise=0.1, gaps=((0.1, 1.0, 0.3, 0.1, 0.1), (1.0, 0.0, 0.0, 0.0, 0.0)),
+    offset=0.2, offset_task=0.05, offset_cell=0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        probe(0.3),
+        probe(0.5, everything),
+        even(),
+        ladder(),
+        priced(ladder(), 0.3),
+        halving(0.2, 2),
+        recall({"a": 1.0, "b": 0.5}, 2, 0.2),
+        race(CONSTANTS, (0.2, 0.5), 0.2),
+    ],
+)
+def test_stopped_anywhere_it_ends_with_the_same_pick_and_bill(policy: Policy) -> None:
+    """Also amid a round, or while the pick is finished, whose later scores are lower here."""
+    whole = play(policy, problem(), world_of(falling()), 2.5)
+    order = by_round(policy)
+    assert frozenset(order) == whole.observed
+    for count in range(len(order)):
+        again = play(policy, problem(), world_of(falling()), 2.5, observed=order[:count])
+        assert again.pick == whole.pick, count
+        assert again.observed == whole.observed, count
+
+
+def falling() -> Recorded:
+    """As the toy, but every curve falls by half in its last three epochs."""
+    curves = recorded().curves
+    return Recorded({key: (*c[:7], *(x / 2 for x in c[7:])) for key, c in curves.items()})
+
+
+def world_of(rows: Recorded) -> World:
+    return lambda steps: [one for step in steps for one in rows.observe(problem(), step)]
+
+
+def by_round(policy: Policy) -> list[Observation]:
+    """Observations in the order in which one worker makes them."""
+    order: list[Observation] = []
+
+    def world(steps: tuple[Step, ...]) -> list[Observation]:
+        found = list(world_of(falling())(steps))
+        order.extend(found)
+        return found
+
+    play(policy, problem(), world, 2.5)
+    return order
+
+
+def test_a_larger_budget_goes_on_from_what_a_smaller_one_saw() -> None:
+    small = replay(even(), problem(), recorded(), 1.4)
+    more = play(even(), problem(), world_of(recorded()), 3.0, observed=small.observed)
+    assert small.pick == A
+    assert (more.pick, more.spent) == (B, pytest.approx(3.0))
 
 
 def test_a_missing_trial_and_a_standstill_are_named() -> None:

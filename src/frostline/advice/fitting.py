@@ -255,14 +255,10 @@ def _gaps(
         means = [statistics.fmean(map(statistics.fmean, table.values())) for table in tables]
         cell = pool([_variance(map(statistics.fmean, table.values())) for table in tables])
         trial = pool([h.of_images(_within(t)) for h, t in zip(histories, tables, strict=True)])
-        mean = statistics.fmean(means)
-        later = rows[0]
-        sds = (
-            _between(means),
-            cell,
-            trial,
-        )  # a gap's variance cannot fall the earlier it is looked at
-        rows.insert(0, (share, mean, *map(max, sds, later[2:])))
+        task, later = _between(means), rows[0]
+        # The earlier a gap is looked at, the larger is its variance.
+        sds = max(task, later[2]), max(cell, later[3]), max(trial, later[4])
+        rows.insert(0, (share, statistics.fmean(means), *sds))
     return tuple(rows)
 
 
@@ -272,7 +268,7 @@ def _within(table: Mapping[Cell, Sequence[float]]) -> float | None:
 
 
 def _gaps_at(history: History, share: float) -> dict[Cell, list[float]]:
-    """Nothing frozen: cell -> by seed, log score at the end minus after a share of the epochs."""
+    """Nothing frozen: cell -> by seed, log odds at the end minus those after a share."""
     found: dict[Cell, list[float]] = {}
     for (cell, _seed), curve in sorted(history.curves.items()):
         if history.facts[cell].depth == 0:

@@ -57,10 +57,9 @@ def probe(share: float, which: Which = unfrozen) -> Policy:
 
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells, epoch = which(problem), problem.until(share)
-        last = reached(observed)
-        if todo := _not_at(last, cells, epoch):
+        if todo := _not_at(reached(observed), cells, epoch):
             return Decision(todo, why=f"{len(todo)} candidates to epoch {epoch}")
-        return Decision(pick=best(last, cells), why=f"highest after epoch {epoch}")
+        return Decision(pick=best_at(observed, cells, epoch), why=f"highest after epoch {epoch}")
 
     return policy
 
@@ -204,12 +203,9 @@ def rewound(share: float, loss: float) -> Policy:
 
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells, epoch = problem.unfrozen, problem.until(share)
-        last = reached(observed)
-        if any(cell in last and problem.cells[cell].depth > 0 for cell in last):
-            return Decision(pick=next(c for c in last if problem.cells[c].depth > 0))
-        if todo := _not_at(last, cells, epoch):
+        if todo := _not_at(reached(observed), cells, epoch):
             return Decision(todo)
-        start = best(last, cells)
+        start = best_at(observed, cells, epoch)
         whole = signal_of(observed, start, f"rewind {start.label}", epoch)
         deep = [
             cell for cell in problem.cells
@@ -330,6 +326,12 @@ def _highest_rung(last: Mapping[Cell, Observation], rungs: Sequence[int]) -> Cel
 def best(last: Mapping[Cell, Observation], cells: Sequence[Cell]) -> Cell:
     """The candidate with the highest last score."""
     return max(cells, key=lambda cell: last[cell].score)
+
+
+def best_at(observed: Observed, cells: Sequence[Cell], epoch: int) -> Cell:
+    """The candidate with the highest score after one epoch, whatever came later."""
+    scores = scores_at(observed, epoch)
+    return max(cells, key=lambda cell: scores[cell])
 
 
 def scores_at(observed: Observed, epoch: int) -> dict[Cell, float]:
