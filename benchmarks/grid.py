@@ -27,13 +27,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.backbones import known_backbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.depth import depth_label
 from frostline.difference import profile
-from frostline.engines import Event, run_local
+from frostline.engines import run_trials
 from frostline.errors import TrainingError
+from frostline.events import Ended, Event
 from frostline.identity import training_fields
-from frostline.models import model_layers, norm_eps
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
 from frostline.trial import FILES, Moment, TrialSpec
@@ -88,9 +89,10 @@ class Observer:
 def layer_rows(moment: Moment) -> list[Row]:
     """Difference from the start, and gradients, of every convolution at one moment."""
     start, config = moment.start, moment.spec.model
-    table = model_layers(config)
+    known = known_backbone(config)
+    table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=norm_eps(config))
+    changes = profile(start.backbone, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -118,7 +120,7 @@ def layer_rows(moment: Moment) -> list[Row]:
 
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
-    table = model_layers(moment.spec.model)
+    table = known_backbone(moment.spec.model).table
     model, backbone = moment.start.model, moment.start.backbone
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]
@@ -189,7 +191,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
     written: set[Path] = set()
 
     def on_event(event: Event) -> None:
-        if event.outcome is None:
+        if not isinstance(event, Ended):
             return
         print(f"{name} {event.key.slug}: {event.outcome.message}", flush=True)
         for folder, arm in left.items():  # events name cells, and two rates share a cell
@@ -204,7 +206,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
                 written.add(folder)
 
     specs = {folder: spec_of(name, arm, out) for folder, arm in left.items()}
-    run_local(specs, workers=workers, on_event=on_event)
+    run_trials(specs, workers=workers, on_event=on_event)
     return len(written) == len(left)
 
 
@@ -379,7 +381,7 @@ def rerun(name: str, slug: str, out: Path) -> bool:
     folder = out / "rerun" / name / slug
     if folder.exists():
         raise SystemExit(f"{folder} is of an earlier rerun: delete it, or give another --out")
-    outcomes = run_local({folder: spec_of(name, arm, out)})
+    outcomes = run_trials({folder: spec_of(name, arm, out)})
     print(outcomes[0].message)
     scratch = out / "rerun" / "rows" / slug
     append_trial(scratch, name, arm, folder)

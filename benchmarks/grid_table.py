@@ -233,7 +233,7 @@ def start_contrasts(grid: Grid) -> list[str]:
     for start in found.starts:
         assert found.best is not None
         lines += [
-            f"Over {len(start.depths)} depths at the chosen rates, {start.init} minus "
+            f"Over {len(start.plans)} depths at the chosen rates, {start.init} minus "
             f"{found.best.init}: {compared(start)} points.",
             "",
         ]

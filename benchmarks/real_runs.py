@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from frostline.datasets import DatasetIndex
-from frostline.engines import Event
+from frostline.events import Ended, Event
 from frostline.figures import Score, score_of
 from frostline.records import TrialRecord, atomic_write, write_json
 from frostline.reporting import report
@@ -93,7 +93,7 @@ def run(name: str, out: Path, workers: int) -> None:
     """Run what is left of one study, one thread a trial, and say what ended."""
 
     def on_event(event: Event) -> None:
-        if event.outcome is not None:
+        if isinstance(event, Ended):
             print(f"{event.key.slug}: {event.outcome.message}", flush=True)
 
     study = Study.from_yaml(study_file(name, out))
@@ -173,7 +173,7 @@ def summary(name: str, records: Sequence[TrialRecord], lines: Sequence[str]) -> 
     for comparison in found.comparisons:
         cell = comparison.cell
         here = sorted(
-            (r for r in records if (r.key.init, r.key.depth) == (cell.init, cell.depth)),
+            (r for r in records if (r.key.init, r.plan.depth) == (cell.init, cell.depth)),
             key=lambda record: record.key.seed,
         )
         seeds = [

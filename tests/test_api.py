@@ -14,9 +14,9 @@ from rich.console import Console
 from torch import nn
 
 import frostline
-from frostline.engines import Event
 from frostline.errors import ConfigError, DependencyError, PlanError, RecordError
 from frostline.evaluation import Detections
+from frostline.events import Ended, Event, Started, Stepped
 from tests.factories import make_grid, write_study_folder
 from tests.helpers import write_study
 
@@ -154,7 +154,7 @@ def test_run_of_a_path_resumes_and_says_what_failed(
     assert capsys.readouterr().err == ""
     assert study.folder == tmp_path / "out"
     assert [state.state for state in study.status()] == ["done", "done"]
-    assert {event.kind for event in events} == {"started", "step", "ended"}
+    assert {type(event) for event in events} == {Started, Stepped, Ended}
     assert frostline.run(study, progress=False).left() == ()
     with pytest.raises(ConfigError, match="expected out with the path of a study"):
         frostline.run(study, out=tmp_path / "elsewhere")

@@ -17,10 +17,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from frostline.architectures.building import build_model
 from frostline.cli import main
 from frostline.config import ModelConfig
 from frostline.estimate import Estimate
-from frostline.models import build_detector
 from tests.helpers import SIZE, write_study
 
 FAST = {"depths": ["all"], "schedule": {"epochs": 1, "batch_size": 3}}
@@ -179,7 +179,7 @@ def _truncated(folder: Path) -> None:
 
 
 def _other_architecture(folder: Path) -> None:
-    model = build_detector(ModelConfig(backbone="resnet18", preset="slim"), 1)
+    model = build_model(ModelConfig(backbone="resnet18", preset="slim"), 1)
     safetensors.torch.save_file(model.state_dict(), folder / "a.safetensors")
 
 

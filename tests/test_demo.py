@@ -24,8 +24,8 @@ from frostline.demo import (
     write_demo,
 )
 from frostline.depth import depth_label
-from frostline.engines import Event
 from frostline.errors import ConfigError
+from frostline.events import Ended, Event
 from frostline.records import TrialKey, TrialRecord, file_digest
 from frostline.study import Study
 from frostline.trial import load_data, prepare
@@ -166,7 +166,7 @@ def test_starts_fill_the_backbone_completely(demo: Path) -> None:
     assert [key.plan for key in study.cells()[:5]] == ["k00", "k09", "k18", "k39", "k52"]
     assert len(study.cells()) == 20
     for key in {key.init: key for key in study.cells()}.values():
-        init = prepare(study.spec(key), 1).init
+        init = prepare(study.spec(key), load_data(study.config.data, demo)).init
         assert (init.missing, init.unexpected, init.mismatched) == ((), (), ())
         assert init.matched == 52 * 5  # a weight and four of BatchNorm
 
@@ -249,7 +249,7 @@ def test_the_demo_from_nothing_to_report(tmp_path: Path) -> None:
     assert result.ok
     assert result.report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert len(result.lines) == 3
-    assert [e.kind for e in events].count("ended") == 2
+    assert sum(isinstance(e, Ended) for e in events) == 2
 
     again: list[Event] = []
     assert run_demo(tmp_path / "demo", workers=1, on_event=again.append).lines == result.lines

@@ -24,6 +24,7 @@ from pycocotools.cocoeval import COCOeval
 
 import frostline.evaluation
 from frostline.datasets import DatasetIndex, ImageRecord, read_dataset
+from frostline.datasets.targets import Boxes as BoxTarget
 from frostline.errors import DatasetError
 from frostline.evaluation import (
     WHEAT_IOU_THRESHOLDS,
@@ -61,9 +62,11 @@ def record(
         file=name,
         width=SIZE,
         height=SIZE,
-        boxes=corners,
-        labels=np.ones(n, np.int64) if labels is None else np.array(labels, np.int64).reshape(n),
-        crowd=np.zeros(n, bool) if crowd is None else np.array(crowd, bool).reshape(n),
+        target=BoxTarget(
+            corners,
+            np.ones(n, np.int64) if labels is None else np.array(labels, np.int64).reshape(n),
+            np.zeros(n, bool) if crowd is None else np.array(crowd, bool).reshape(n),
+        ),
         group=group,
     )
 

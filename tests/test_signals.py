@@ -13,8 +13,8 @@ from frostline.depth import ConvLayer, LayerTable, layer_table
 from frostline.errors import PlanError
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
 from frostline.study import Study
-from frostline.trial import Moment, run_trial
-from tests.helpers import write_study
+from frostline.trial import Moment
+from tests.helpers import run_trial, write_study
 
 TABLE = LayerTable(
     "toy",

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from frostline.config import AugmentConfig
-from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.datasets import Boxes, DatasetIndex, ImageRecord
 from frostline.tasks import DETECTION, Canvas, PlacedImages, common_canvas
 
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
@@ -17,9 +17,7 @@ def _record(file: str, width: int, height: int, box: tuple[float, ...]) -> Image
         file,
         width,
         height,
-        np.array([box], dtype=np.float64),
-        np.array([1], dtype=np.int64),
-        np.array([False]),
+        Boxes(np.array([box], dtype=np.float64), np.array([1], dtype=np.int64), np.array([False])),
     )
 
 
@@ -83,7 +81,7 @@ def test_augmented_images_keep_the_canvas_and_valid_boxes(index: DatasetIndex) -
 def test_crowds_are_not_learned(index: DatasetIndex) -> None:
     first = index.images[0]
     crowd = ImageRecord(
-        first.file, first.width, first.height, first.boxes, first.labels, np.array([True])
+        first.file, first.width, first.height, Boxes(first.boxes, first.labels, np.array([True]))
     )
     placed = PlacedImages(DatasetIndex(index.root, index.classes, (crowd,), ()), Canvas(64, 64, 64))
     assert placed[0].boxes.shape == (0, 4)

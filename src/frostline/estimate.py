@@ -103,14 +103,13 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DET
     few = train_set.select([x.file for x in train_set.images[: _STEPS * spec.schedule.batch_size]])
     steps = math.ceil(len(few) / spec.schedule.batch_size)
     epochs = math.ceil(_STEPS / steps)
-    start = prepare(spec, len(train_set.classes), task=task)
+    start = prepare(spec, data, task=task)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         train(
-            start.model,
+            start.frozen,
             PlacedImages(few, canvas),
             task=task,
-            plan=start.plan,
             schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
             fabric=make_fabric(spec.device),

@@ -34,7 +34,10 @@ Json = dict[str, Any]
 FORM = 2  # of an identity; form 1 had the cell's key, eval_every and max_detections in it
 
 #: Fields that came after form 1, with the value that stands for all trials before them.
-INTRODUCED: Mapping[str, Mapping[str, Any]] = {"model": {}, "schedule": {}}
+INTRODUCED: Mapping[str, Mapping[str, Any]] = {
+    "model": {"architecture": "faster_rcnn"},
+    "schedule": {"backbone_lr_scale": 1.0},
+}
 
 #: Fields of the configuration that change neither training nor scores.
 NOT_TRAINING: Mapping[str, frozenset[str]] = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -34,6 +35,7 @@ __all__ = [
     "environment",
     "file_digest",
     "read_lines",
+    "set_aside",
     "write_json",
 ]
 
@@ -53,6 +55,7 @@ class _Files:
     log: str = "log.jsonl"
     checkpoint: str = "checkpoint.pt"
     weights: str = "weights.safetensors"
+    history: str = "history.json"
     detections: str = "detections.json"
     failure: str = "failure.json"
 
@@ -127,6 +130,7 @@ class PlanRecord(_Record):
         batch_norm: the BatchNorm policy, already part of ``tensors``.
         digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
         version: of the rule that made the list; see ``FreezePlan``.
+        unit: what ``depth`` and ``layers`` count.
         layers: which layers of the backbone's table are frozen, by their index, from 1.
         tensors: state-dict names of what must not change, sorted.
         frozen_parameters: elements that are not updated; buffers are not counted.
@@ -139,6 +143,7 @@ class PlanRecord(_Record):
     batch_norm: str
     digest: str
     version: int = 1
+    unit: str = "convolution"
     layers: tuple[int, ...]
     tensors: tuple[str, ...]
     frozen_parameters: int = Field(ge=0)
@@ -253,6 +258,8 @@ class TrialRecord(_Record):
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
+        conditions: device, threads, torch and vector instructions of the training, again where a
+            resumed part had others; empty in older records.
         seconds: wall-clock time by phase: ``load``, ``train`` (steps), ``evaluate_epochs`` (with
             ``eval_every``; not in older records), ``evaluate`` (at the end), ``difference``.
         resumed_at_steps: steps at which an interrupted training went on.
@@ -273,6 +280,7 @@ class TrialRecord(_Record):
     differences: tuple[dict[str, Any], ...]
     flags: tuple[str, ...] = ()
     environment: dict[str, str]
+    conditions: tuple[str, ...] = ()
     seconds: dict[str, float]
     resumed_at_steps: tuple[int, ...] = ()
     finished_at: str
@@ -348,6 +356,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be used to ``<name>.damaged``, keeping what was there before.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    names = (f"{path.name}.damaged{n or ''}" for n in itertools.count())
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise RecordError(
+            f"cannot rename {path}: {error.strerror or error}; delete it to start over"
+        ) from None
+    return aside
 
 
 def write_json(path: Path, data: object) -> None:

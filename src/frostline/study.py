@@ -1,30 +1,37 @@
 """The grid: inits x depths x seeds, what of it is done, and what is left."""
 
 import dataclasses
+import itertools
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
-from frostline.depth import TIMM_PREFIX, LayerTable, depth_label, layer_table
+from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError
+from frostline.events import Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.notebook import table_html
-from frostline.records import FILES, TrialKey, TrialRecord
-from frostline.study_file import StudyFile
+from frostline.plans import PLAN_VERSION, PlanVersion
+from frostline.policy import Observation, Observed, Policy, grid
+from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
+from frostline.starter.machine import usable_cores
+from frostline.study_file import STUDY_FILE, StudyFile
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
 
-    from frostline.engines import Event, Outcome
+    from frostline.engines import Engine
     from frostline.estimate import Estimate
     from frostline.figures import Score
     from frostline.trial import TrialSpec
 
-__all__ = ["Study", "TrialState", "open_study", "read_records"]
+__all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
 
 _TRIALS = "trials"
 
@@ -47,12 +54,15 @@ class Study:
         base: folder against which the study's paths resolve.
         folder: output; one folder a trial under ``trials/``.
         table: the layers that depths count, where the folder kept them.
+        plan_version: of the freeze plans, see ``FreezePlan``: a folder keeps the one that it began
+            with.
     """
 
     config: StudyConfig
     base: Path
     folder: Path
     table: LayerTable | None = None
+    plan_version: PlanVersion = PLAN_VERSION
 
     @classmethod
     def from_yaml(cls, path: Path | str, out: Path | str | None = None) -> Self:
@@ -60,11 +70,15 @@ class Study:
 
         Raises:
             ConfigError: the file cannot be used.
+            RecordError: the folder holds a study that cannot be read, or of a later version.
         """
         path = Path(path)
         config = load_study(path)
         base = path.resolve().parent
-        return cls(config, base, Path(out) if out is not None else base / "runs" / path.stem)
+        folder = Path(out) if out is not None else base / "runs" / path.stem
+        begun = (folder / STUDY_FILE).exists()
+        version = StudyFile.read(folder).plan_version if begun else PLAN_VERSION
+        return cls(config, base, folder, plan_version=version)
 
     def plans(self) -> dict[str, PlanConfig]:
         """What is frozen, by the label of the plan: the depths as they are given, then the plans.
@@ -81,7 +95,7 @@ class Study:
 
     def layers(self) -> LayerTable:
         """The layers that depths count, as the folder kept them or as the network has them."""
-        return self.table or _layers(self.config.model)
+        return self.table or architecture_of(self.config.model).backbone(self.config.model).table
 
     def cells(self) -> tuple[TrialKey, ...]:
         """The key of every trial, seed by seed, so that a study cut short has whole curves.
@@ -119,6 +133,7 @@ class Study:
             data=self.config.data,
             base=self.base,
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
             device=device,
@@ -127,6 +142,17 @@ class Study:
     def status(self) -> tuple[TrialState, ...]:
         """Where every cell stands, read from the folder."""
         return tuple(_state(key, self.trial_folder(key)) for key in self.cells())
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the folder besides its trials, in one line each."""
+        older = self.plan_version < PLAN_VERSION
+        if not older or self.config.model.backbone in BACKBONES:  # theirs are equal in both
+            return ()
+        return (
+            f"Its freeze plans are of version {self.plan_version}, with which this folder began, "
+            "also for new cells: convolutions and their BatchNorm alone; another folder (--out) "
+            "freezes everything up to the cut.",
+        )
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
@@ -145,16 +171,18 @@ class Study:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        require_fitting(self.config)
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
-        from frostline.trial import plan_of, prepare, trial_identity
+        from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
         for name in self.config.inits:
             specs = [self.spec(key) for key in cells if key.init == name]
-            start = prepare(specs[-1], len(data["train"].classes))
+            start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
+                require_filled(plan, start.init)
                 identity = trial_identity(spec, start.init, plan, data)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
 
@@ -162,38 +190,71 @@ class Study:
         self,
         *,
         workers: int = 1,
-        threads: int = 1,
+        threads: int | None = None,
         device: str = "auto",
-        on_event: Callable[["Event"], None] = lambda event: None,
-    ) -> "list[Outcome]":
+        engine: str = "local",
+        policy: Policy | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> list[Outcome]:
         """Run what is not done yet; finished trials are kept, interrupted ones resume.
 
         Args:
             workers: trials side by side, >= 1.
-            threads: CPU threads of each.
+            threads: CPU threads of each; None: see ``threads_of_trial``. A trial that was
+                interrupted goes on with those that it began with.
             device: ``auto``, ``cpu`` or ``cuda``.
+            engine: where trials run; a name of ``members.ENGINES``.
+            policy: which trials to advance next; None runs every cell to its end.
             on_event: called for everything that happens.
 
         Returns:
-            Outcomes of the trials that ran now.
+            Outcomes of the trials that ended now, or were paused in the last round.
 
         Raises:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
         self.check()
-        from frostline.engines import run_local
+        from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        StudyFile(self.config, self.base, self.layers()).write(self.folder)
-        trials = {
-            self.trial_folder(key): self.spec(key, threads=threads, device=device)
-            for key in self.left()
-        }
-        return run_local(trials, workers=workers, on_event=on_event)
+        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        resources = {"threads": threads_of_trial(workers, threads), "device": device}
+        with engine_of(engine, workers=workers) as where:
+            return self._advance(where, policy or grid(self.cells()), resources, on_event)
 
-    def estimate(self, *, workers: int = 1, threads: int = 1, device: str = "auto") -> "Estimate":
+    def _advance(
+        self,
+        engine: "Engine",
+        policy: Policy,
+        resources: dict[str, Any],
+        on_event: Callable[[Event], None],
+    ) -> list[Outcome]:
+        """Round after round, until the policy names nothing that can still be advanced."""
+        from frostline.engines import Job
+
+        outcomes: dict[TrialKey, Outcome] = {}
+        while True:
+            ended = {key for key, outcome in outcomes.items() if outcome.paused_at is None}
+            advances = [a for a in policy(self.observed(), None) if a.key not in ended]
+            if not advances:
+                return list(outcomes.values())
+            for advance in advances:
+                spec = self.spec(advance.key, **resources)
+                engine.submit(Job(self.trial_folder(advance.key), spec, advance.until))
+            for outcome in engine.wait(on_event):
+                outcomes.pop(outcome.key, None)  # in the order in which they ended
+                outcomes[outcome.key] = outcome
+
+    def observed(self) -> Observed:
+        """Every epoch of every trial that has ended or is paused: what a policy decides on."""
+        found = (_observations(key, self.trial_folder(key)) for key in self.cells())
+        return frozenset(itertools.chain.from_iterable(found))
+
+    def estimate(
+        self, *, workers: int = 1, threads: int | None = None, device: str = "auto"
+    ) -> "Estimate":
         """Check everything and measure what is left to run; writes nothing.
 
         Raises:
@@ -202,7 +263,8 @@ class Study:
         self.check()
         from frostline.estimate import estimate
 
-        specs = [self.spec(key, threads=threads, device=device) for key in self.left()]
+        count = threads_of_trial(workers, threads)
+        specs = [self.spec(key, threads=count, device=device) for key in self.left()]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 
     def left(self) -> tuple[TrialKey, ...]:
@@ -279,7 +341,7 @@ def open_study(folder: Path) -> Study:
         RecordError: the folder does not hold a study, or one that a later version wrote.
     """
     file = StudyFile.read(folder)
-    return Study(file.config, file.base, folder, file.table)
+    return Study(file.config, file.base, folder, file.table, file.plan_version)
 
 
 def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
@@ -318,16 +380,6 @@ def _identity_in(folder: Path) -> Identity | None:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
 
 
-def _layers(model: ModelConfig) -> LayerTable:
-    """The backbone's convolutions; only a network of timm has to be looked at for them."""
-    if model.backbone.startswith(TIMM_PREFIX):
-        require_torch()
-        from frostline.models import model_layers
-
-        return model_layers(model)
-    return layer_table(model.backbone, width_mult=model.width_mult)
-
-
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
     """The random reference needs live BatchNorm: fixed statistics of nothing are nothing."""
     return model.model_copy(update={"batch_norm": "live"}) if random else model
@@ -342,6 +394,41 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
+
+
+def threads_of_trial(workers: int, asked: int | None = None) -> int:
+    """CPU threads of each trial: as asked, else ``OMP_NUM_THREADS``, else cores / workers.
+
+    Args:
+        workers: trials side by side, >= 1.
+        asked: the number that was asked for, >= 1; None for none.
+
+    Example:
+        >>> threads_of_trial(2, 3)
+        3
+    """
+    if asked is not None:
+        return asked
+    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if variable.isdecimal() and int(variable) > 0:
+        return int(variable)
+    return max(1, usable_cores() // workers)
+
+
+def _observations(key: TrialKey, folder: Path) -> Iterator[Observation]:
+    """A trial's epochs so far, from its record or, where it is paused, from its history."""
+    if (folder / FILES.record).exists():
+        history, last = TrialRecord.read(folder / FILES.record).history, True
+    elif (folder / FILES.history).exists():
+        raw = json.loads((folder / FILES.history).read_bytes())
+        history, last = tuple(EpochRecord.model_validate(row) for row in raw), False
+    else:
+        return
+    seconds = 0.0
+    for epoch in history:
+        seconds += epoch.seconds
+        score = (epoch.metrics or {}).get("ap")
+        yield Observation(key, epoch.epoch, score, seconds, last and epoch is history[-1])
 
 
 def _require_own_folders(keys: Sequence[TrialKey]) -> None:

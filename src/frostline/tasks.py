@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from frostline.architectures import architecture_of
+from frostline.architectures.building import build_model
 from frostline.config import AugmentConfig, ModelConfig
 from frostline.datasets import DatasetIndex, ImageRecord, load_image
+from frostline.errors import ConfigError
 from frostline.evaluation import Detections, Evaluation, evaluate
-from frostline.models import build_detector
 
 __all__ = ["DETECTION", "Canvas", "PlacedImages", "Sample", "Task", "common_canvas"]
 
@@ -144,8 +146,13 @@ def _up(side: int) -> int:
 
 
 def _build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
-    detector: nn.Module = build_detector(config, num_classes, seed=seed)
-    return detector
+    architecture = architecture_of(config)
+    if architecture.task != "detection":
+        raise ConfigError(
+            f"model.architecture: expected a detector, got {architecture.name}, which is built for "
+            f"{architecture.task}"
+        )
+    return build_model(config, num_classes, seed=seed)
 
 
 def _augment(sample: Sample, switches: AugmentConfig) -> Sample:

@@ -41,8 +41,8 @@ def test_references_come_last_and_are_marked() -> None:
 
 def test_stages_follow_the_numbering_of_the_records() -> None:
     record = make_record(backbone="resnet50", depth=10)
-    paper = record.model_copy(update={"spec": record.spec | {"numbering": "paper"}})
-    table = depth_table([paper])
+    plan = record.plan.model_copy(update={"numbering": "paper"})
+    table = depth_table([record.model_copy(update={"plan": plan})])
     assert table.deepest == 48
     assert [(s.name, s.last) for s in table.stages][:2] == [("layer1", 9), ("layer2", 21)]
 

@@ -48,7 +48,7 @@ def at_depth(label: str) -> Which:
 
 
 def always(cell: Cell) -> Policy:
-    """One candidate, whatever is seen."""
+    """One candidate, whatever is seen; it must be one of the problem's."""
     return lambda problem, observed, left: Decision(pick=cell)
 
 
@@ -335,8 +335,16 @@ def best_at(observed: Observed, cells: Sequence[Cell], epoch: int) -> Cell:
 
 
 def scores_at(observed: Observed, epoch: int) -> dict[Cell, float]:
-    """Scores after one epoch."""
-    return {one.cell: one.score for one in observed if one.epoch == epoch}
+    """Scores of the trials that have come to an epoch.
+
+    Where it was not evaluated, the last one before; of a trial with an end score alone, that.
+    """
+    last = reached(observed)
+    found: dict[Cell, Observation] = {}
+    for one in sorted(observed, key=lambda one: (one.epoch > epoch, -one.epoch)):
+        if last[one.cell].epoch >= epoch:
+            found.setdefault(one.cell, one)
+    return {cell: one.score for cell, one in found.items()}
 
 
 def signal_of(observed: Observed, cell: Cell, name: str, until: int) -> float:

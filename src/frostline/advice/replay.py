@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from frostline.advice.cells import Cell, Decision, Observation, Policy, Problem, reached
 from frostline.errors import ConfigError
 
-__all__ = ["Outcome", "Recorded", "Step", "World", "play", "replay", "spent"]
+__all__ = ["Outcome", "Recorded", "Step", "World", "next_steps", "play", "replay", "spent"]
 
 Signals = tuple[tuple[str, float], ...]
 
@@ -74,20 +74,27 @@ def play(
         decision = policy(problem, seen, budget - spent(seen))
         decisions.append(decision)
         on_decision(decision)
-        wanted = {step.cell: step.epoch for step in decision.advance}
-        if decision.pick is not None:
-            wanted = {decision.pick: problem.epochs}
-        at = {cell: one.epoch for cell, one in reached(seen).items()}
-        steps = tuple(
-            Step(cell, at.get(cell, 0), epoch)
-            for cell, epoch in wanted.items()
-            if at.get(cell, 0) < epoch
-        )
+        steps = next_steps(decision, problem, seen)
         seen |= frozenset(world(steps)) if steps else frozenset()
         if decision.pick is not None:
             return Outcome(decision.pick, spent(seen), tuple(decisions), seen)
         if not steps:
             raise ConfigError(f"expected a round that advances a trial, got {decision.advance}")
+
+
+def next_steps(
+    decision: Decision, problem: Problem, observed: frozenset[Observation]
+) -> tuple[Step, ...]:
+    """What a decision asks for beyond what was observed; the pick to its end."""
+    wanted = {step.cell: step.epoch for step in decision.advance}
+    if decision.pick is not None:
+        wanted = {decision.pick: problem.epochs}
+    at = {cell: one.epoch for cell, one in reached(observed).items()}
+    return tuple(
+        Step(cell, at.get(cell, 0), epoch)
+        for cell, epoch in wanted.items()
+        if at.get(cell, 0) < epoch
+    )
 
 
 def spent(observed: Iterable[Observation]) -> float:

@@ -10,7 +10,7 @@ All these must agree in shape. Equal names of different shape that are left over
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.names import strip_prefixes
 from frostline.errors import AlignmentError
 
@@ -238,7 +238,7 @@ class _Matcher:
         ]
         if rivals:
             options = " or ".join(
-                f"{shown(a)} = {shown(b)}" for a, b in [best[0], *rivals][:_SHOWN]
+                f"{quoted(a)} = {quoted(b)}" for a, b in [best[0], *rivals][:_SHOWN]
             )
             raise AlignmentError(
                 f"expected one counterpart for each tensor, got several: {options} "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob, MemoryBlob
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, Span, StandIn
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
@@ -66,6 +66,12 @@ class NdArray:
         self.dtype, self.shape, self.fortran, self.blob = dtype, shape, fortran, blob
 
 
+# Python 3.13 writes the second module, every other Python the first; all are read on all.
+_PATHS: Final = [
+    f"{module}.{name}"
+    for module in ("pathlib", "pathlib._local")
+    for name in ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")
+]
 _STAND_INS: Final = frozenset(
     {
         "__builtin__.bytearray", "__builtin__.complex", "builtins.bytearray", "builtins.complex",
@@ -73,9 +79,8 @@ _STAND_INS: Final = frozenset(
         "copy_reg._reconstructor", "copyreg._reconstructor",
         "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone",
         "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar",
-        "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath",
-        "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
         "torch.device", "torch.serialization._get_layout",
+        *_PATHS,
     }
 )  # fmt: skip
 _RECONSTRUCT: Final = {"copy_reg._reconstructor", "copyreg._reconstructor"}
@@ -135,7 +140,7 @@ class KnownCalls:
 
     def _refused(self, name: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(
-            f"{self._where}: expected tensors and plain values, got a call of {shown(name)}; "
+            f"{self._where}: expected tensors and plain values, got a call of {quoted(name)}; "
             "it was not run; save the state dict alone, or as .safetensors"
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from frostline.checkpoints.blobs import OpenFile
 from frostline.checkpoints.folders import is_index, shards
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.tensors import TensorRef
 from frostline.errors import CheckpointError
 
@@ -54,7 +54,7 @@ class Checkpoint(Mapping[str, TensorRef]):
         for tensor in tensors:
             if tensor.name in by_name:
                 raise CheckpointError(
-                    f"{path.name}: expected each tensor once, got {shown(tensor.name)} twice; "
+                    f"{path.name}: expected each tensor once, got {quoted(tensor.name)} twice; "
                     "the file is corrupt"
                 )
             by_name[tensor.name] = tensor
@@ -64,7 +64,7 @@ class Checkpoint(Mapping[str, TensorRef]):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a Checkpoint cannot be changed (setting {shown(name)})")
+        raise AttributeError(f"a Checkpoint cannot be changed (setting {quoted(name)})")
 
     def __getitem__(self, name: str) -> TensorRef:
         tensors: dict[str, TensorRef] = self._tensors  # type: ignore[attr-defined]
@@ -135,7 +135,7 @@ def _open_shards(path: Path, section: str | None) -> Checkpoint:
     if missing:
         raise CheckpointError(
             f"{path.name}: expected all {len(listed)} tensors of the index in its files, got none "
-            f"named {shown(missing[0])} (and {len(missing) - 1} more); fetch the files again"
+            f"named {quoted(missing[0])} (and {len(missing) - 1} more); fetch the files again"
         )
     return whole
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
@@ -81,9 +81,9 @@ def _span(file: OpenFile, name: str, entry: Any) -> tuple[int, int]:
         case [int(begin), int(end)] if type(begin) is type(end) is int:
             pass
         case _:
-            raise _corrupt(file, f"tensor {shown(name)} has no pair of data_offsets")
+            raise _corrupt(file, f"tensor {quoted(name)} has no pair of data_offsets")
     if not 0 <= begin <= end:
-        raise _corrupt(file, f"tensor {shown(name)} lies at {begin} to {end}")
+        raise _corrupt(file, f"tensor {quoted(name)} lies at {begin} to {end}")
     return begin, end
 
 
@@ -102,11 +102,11 @@ def _tensor(file: OpenFile, name: str, entry: Any, offset: int, nbytes: int) -> 
     if dtype is None or type(shape) is not list:
         raise _corrupt(
             file,
-            f"tensor {shown(name)} has the unknown type {shown(entry.get('dtype'))}",
+            f"tensor {quoted(name)} has the unknown type {quoted(entry.get('dtype'))}",
         )
     tensor = make_tensor(
         name, dtype, tuple(shape), FileBlob(file, offset, nbytes), where=file.path.name
     )
     if tensor.size * ITEMSIZE[dtype] != nbytes:
-        raise _corrupt(file, f"tensor {shown(name)} has {nbytes} bytes for shape {shape}")
+        raise _corrupt(file, f"tensor {quoted(name)} has {nbytes} bytes for shape {shape}")
     return tensor

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob
 from frostline.checkpoints.known_calls import NdArray, StoredTensor
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import StandIn
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.errors import CheckpointError
@@ -53,7 +53,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
     if wanted in parts:
         return wanted, parts[wanted], names
     if wanted is not None and not flat:
-        raise _no_section(where, f"a part named {shown(wanted)}", names)
+        raise _no_section(where, f"a part named {quoted(wanted)}", names)
     for key in _KNOWN:
         if key in parts:
             return key, parts[key], names
@@ -70,7 +70,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
 
 
 def _no_section(where: str, expected: str, names: tuple[str, ...]) -> CheckpointError:
-    found = ", ".join(shown(name) for name in names[:12]) if names else "none"
+    found = ", ".join(quoted(name) for name in names[:12]) if names else "none"
     return CheckpointError(
         f"{where}: expected {expected}, got {found}; "
         "name the part that holds the weights (--section)"
@@ -169,7 +169,7 @@ def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | 
     dtype = leaf.dtype or storage.dtype
     blob = storage.blob
     if dtype is None or blob is None or type(leaf.start) is not int:
-        raise CheckpointError(f"{where}: tensor {shown(name)} has no storage; the file is corrupt")
+        raise CheckpointError(f"{where}: tensor {quoted(name)} has no storage; the file is corrupt")
     return make_tensor(
         name,
         dtype,
@@ -200,7 +200,7 @@ def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
     )
     if tensor.size * ITEMSIZE[dtype] != blob.nbytes:
         raise CheckpointError(
-            f"{where}: tensor {shown(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
+            f"{where}: tensor {quoted(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
             "the file is corrupt"
         )
     return tensor

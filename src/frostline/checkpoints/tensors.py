@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.checkpoints.blobs import Blob
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError
 
 __all__ = ["ITEMSIZE", "TensorRef", "decode", "make_tensor", "raw_dtype"]
@@ -138,10 +138,10 @@ def make_tensor(
     Raises:
         CheckpointError: unknown type, impossible shape or stride, or elements beyond the storage.
     """
-    label = f"{where}: tensor {shown(name)}" if where else f"tensor {shown(name)}"
+    label = f"{where}: tensor {quoted(name)}" if where else f"tensor {quoted(name)}"
     if dtype not in ITEMSIZE:
         raise CheckpointError(
-            f"{label}: expected one of the types {', '.join(ITEMSIZE)}, got {shown(dtype)}; "
+            f"{label}: expected one of the types {', '.join(ITEMSIZE)}, got {quoted(dtype)}; "
             "save it in one of these"
         )
     _check_numbers(label, shape, start, stride)

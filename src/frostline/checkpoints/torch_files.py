@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile, Window
 from frostline.checkpoints.known_calls import KnownCalls, Storage
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
@@ -72,7 +72,7 @@ def _big_endian(where: str, entries: dict[str, ZipEntry], root: str) -> bool:
     order = entry.stream().read(16)
     if order not in {b"little", b"big"}:
         raise CheckpointError(
-            f"{where}: expected byteorder little or big, got {shown(order)}; corrupt"
+            f"{where}: expected byteorder little or big, got {quoted(order)}; corrupt"
         )
     return order == b"big"
 
@@ -97,7 +97,7 @@ def _storage_dtype(where: str, cls: Any) -> str | None:
     dtype = _STORAGE_TYPES.get(name.removeprefix("torch."))
     if dtype is None or not name.startswith("torch."):
         raise CheckpointError(
-            f"{where}: expected a storage of a known type, got {shown(name)}; "
+            f"{where}: expected a storage of a known type, got {quoted(name)}; "
             "save the tensors as float32, float16 or bfloat16"
         )
     return dtype
@@ -153,7 +153,7 @@ def _legacy_storage(
     dtype, key, _elements = _storage_id(where, pid)
     base = storages.setdefault(key, Storage(dtype, None))
     if base.dtype != dtype:
-        raise CheckpointError(f"{where}: storage {shown(key)} has two types; the file is corrupt")
+        raise CheckpointError(f"{where}: storage {quoted(key)} has two types; the file is corrupt")
     match pid[5:]:
         case () | (None, *_):
             return base
@@ -161,7 +161,7 @@ def _legacy_storage(
             part = Storage(dtype, None)
         case _:
             raise CheckpointError(
-                f"{where}: storage {shown(key)} is a damaged view; the file is corrupt"
+                f"{where}: storage {quoted(key)} is a damaged view; the file is corrupt"
             )
     views.append((part, base, shift))
     return part
@@ -177,15 +177,15 @@ def _place_storages(
         storage = storages.get(key)
         if storage is None or storage.blob is not None:
             raise CheckpointError(
-                f"{file.path.name}: expected a storage for key {shown(key)} once, got none or two; "
+                f"{file.path.name}: expected a storage of key {quoted(key)} once, got none or two; "
                 "the file is corrupt"
             )
         elements = int.from_bytes(file.read(at, 8), "big" if big else "little")
         nbytes = elements * ITEMSIZE[storage.dtype or "uint8"]
         if at + 8 + nbytes > file.size:
             raise CheckpointError(
-                f"{file.path.name}: expected {nbytes} bytes for storage {shown(key)}, but the file "
-                "ends before; it is truncated or corrupt, so fetch it again"
+                f"{file.path.name}: expected {nbytes} bytes for storage {quoted(key)}, but the "
+                "file ends before; it is truncated or corrupt, so fetch it again"
             )
         storage.blob = FileBlob(file, at + 8, nbytes)
         at += 8 + nbytes

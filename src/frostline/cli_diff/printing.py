@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from frostline.errors import printable
 
 if TYPE_CHECKING:
-    from frostline.cli_diff.running import Result
+    from frostline.comparison.results import Result
 
 __all__ = ["print_result", "print_rows", "say_what_is_above"]
 
@@ -128,7 +128,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     from frostline.cli_table import print_table
-    from frostline.comparison.words import number_format
+    from frostline.comparison.formats import number_format
 
     columns = dict.fromkeys(key for row in rows for key in row)
     formats = {

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from frostline.comparison import Comparison, NoiseFloor, Trajectory
-
-    Result = Comparison | Trajectory | NoiseFloor
+    from frostline.comparison.results import Result
 
 __all__ = ["Request", "run"]
 
@@ -106,7 +104,7 @@ def _write_files(result: "Result", request: Request) -> None:
     if request.plot is not None:
         from frostline.comparison.drawing import write_figure
 
-        write_figure(result, request.plot)
+        write_figure(result.drawing(), request.plot)
     if request.html is not None:
         from frostline.comparison.page import page
         from frostline.records import atomic_write

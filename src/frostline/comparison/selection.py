@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
 from frostline.checkpoints.architectures import Backbone, find_backbone
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.depth import ConvLayer
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
 
@@ -60,7 +60,7 @@ def as_checkpoints(
     ]
     if section is not None and all(file.section != section for file in files):
         raise CheckpointError(
-            f"expected a part named {shown(section)} (--section), got none in "
+            f"expected a part named {quoted(section)} (--section), got none in "
             f"{', '.join(file.path.name for file in files)}"
         )
     return files
@@ -197,7 +197,7 @@ def _nothing(files: Files, kind: str) -> str:
             f"expected tensors of kind {kind!r} that fit the patterns, got none of "
             f"{len(files.alignment.pairs)} matched; {advice}"
         )
-    some = [", ".join(map(shown, list(x)[:_SHOWN])) for x in (files.before, files.after)]
+    some = [", ".join(map(quoted, list(x)[:_SHOWN])) for x in (files.before, files.after)]
     return (
         f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]}, "
         f"{files.after.path.name} has {some[1]}; give their prefixes with --map old=new"

@@ -1,21 +1,17 @@
-"""What a reader of a comparison must know besides its numbers, and how the numbers are written."""
+"""What a reader of a comparison must know besides its numbers."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
+from frostline.comparison.results import Comparison, Result
 from frostline.errors import printable
 
-if TYPE_CHECKING:
-    from frostline.comparison import Comparison, NoiseFloor, Trajectory
-
-__all__ = ["notes", "number_format"]
+__all__ = ["notes"]
 
 _SHOWN: Final = 4
-_PLAIN: Final = (1e-3, 1e4)  # numbers between these are as short without a power of ten
 
 
-def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
+def notes(result: Result) -> Iterator[str]:
     """Order, eps, precision, and what has no counterpart; a line each."""
     steps: Any = result.steps if hasattr(result, "steps") else (result,)
     first = steps[0]
@@ -43,7 +39,7 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
             yield f"{name}without a number: {len(step.incomparable)} tensors (--format json)"
 
 
-def _pairs(first: "Comparison") -> Iterator[str]:
+def _pairs(first: Comparison) -> Iterator[str]:
     """Where the pairs come from, and which of them were not compared."""
     names = (printable(first.before), printable(first.after))
     for name, parts in zip(names, first.sections, strict=True):
@@ -56,25 +52,3 @@ def _pairs(first: "Comparison") -> Iterator[str]:
     guessed = first.matched.get("suffix", 0)
     if guessed:
         yield f"{guessed} of {total} matched by how their names end (--show-map lists them)"
-
-
-def number_format(values: Iterable[object]) -> Callable[[float], str]:
-    """How to write a column: three digits, with a power of ten where any of its numbers needs one.
-
-    Example:
-        >>> write = number_format([0.00123, 12.3456])
-        >>> write(12.3456)
-        '12.3'
-    """
-    sizes = [abs(value) for value in values if isinstance(value, float) and math.isfinite(value)]
-    low, high = _PLAIN
-    plain = all(low <= size < high for size in sizes if size > 0)
-
-    def write(value: float) -> str:
-        if not math.isfinite(value):
-            return ""
-        if value == 0:
-            return "0"
-        return f"{value:#.3g}".rstrip(".") if plain else f"{value:.2e}"
-
-    return write

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
 from frostline.datasets.files import open_tree
-from frostline.datasets.findings import Finding, shown
+from frostline.datasets.findings import UNLISTED, Finding, shown
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
-from frostline.datasets.kaggle import UNLISTED
-from frostline.datasets.locations import DatasetLocation
+from frostline.datasets.layouts import DatasetLocation
+from frostline.datasets.locations import part_of_file
 from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
 from frostline.datasets.reading import common_classes, read_dataset, unused_images
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
@@ -171,7 +171,7 @@ def _read_all(
                 classes=classes,
                 check_files=check_files,
                 unlisted="ignore" if len(location.splits) > 1 else "empty",
-                split=name if file.name.endswith((".yaml", ".yml")) else None,
+                split=part_of_file(name, file),
             )
         except DatasetError as error:
             first = first or error

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,16 @@ import numpy as np
 from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.json_lines import EntryLines
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import images_folder, ordered, split_name
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 
-__all__ = ["read_coco"]
+__all__ = ["LAYOUT", "read_coco"]
 
+_JSON = (".json", ".json.gz")
+_TABLES = ("images", "annotations", "categories")
 _GROUP_KEYS = ("group", "source", "domain")
 _HUGE = 1e15  # beyond this a number is no pixel, and an integer of JSON may not fit a float
 
@@ -53,7 +57,7 @@ def _tables(text: str, name: str) -> dict[str, list[Any]]:
     except (RecursionError, ValueError) as error:  # nested thousands deep, or a number too long
         raise DatasetError(f"{name}: expected COCO JSON, got {shown(error)}") from error
     tables = {}
-    for key in ("images", "annotations", "categories"):
+    for key in _TABLES:
         value = data.get(key) if isinstance(data, dict) else None
         if not isinstance(value, list):
             raise DatasetError(
@@ -205,3 +209,22 @@ def _four_numbers(box: Any) -> list[float]:
     if four and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box):
         return [float(v) if not abs(v) >= _HUGE else math.inf for v in box]
     raise _BadEntryError("box-entry", f"expected bbox [x, y, width, height], got {shown(box)}")
+
+
+def _recognise(source: Source) -> bool:
+    return source.name.lower().endswith(_JSON)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    files = [n for n in folder.names if n.count("/") <= 1 and n.lower().endswith(_JSON)]
+    mine = []
+    for name in files:
+        text = read_text(folder.tree, name)
+        if all(f'"{key}"' in text for key in _TABLES):
+            mine.append(name)
+    if mine:
+        splits = {split_name(name, mine): folder.path / name for name in mine}
+        yield DatasetLocation("coco", images_folder(folder), ordered(splits))
+
+
+LAYOUT = Layout("coco", "COCO json", _recognise, _find, read_coco)

@@ -28,7 +28,6 @@ __all__ = [
     "Tree",
     "ZipTree",
     "image_prefix",
-    "is_archive_path",
     "is_image",
     "locate",
     "open_tree",
@@ -290,11 +289,6 @@ def _split_archive(path: Path) -> tuple[Path, str] | None:
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip file, by its content."""
     return os.path.isfile(path) and zipfile.is_zipfile(path)
-
-
-def is_archive_path(path: Path) -> bool:
-    """Whether a path is, or goes through, a zip file."""
-    return _split_archive(path) is not None
 
 
 def open_tree(root: Path) -> Tree:

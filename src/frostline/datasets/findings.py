@@ -8,10 +8,13 @@ from typing import Literal
 
 from frostline.errors import DatasetError, printable
 
-__all__ = ["Finding", "OnProblem", "Place", "Problems", "Severity", "shown"]
+__all__ = ["UNLISTED", "Finding", "OnProblem", "Place", "Problems", "Severity", "shown"]
 
 Severity = Literal["error", "warning", "note"]
 OnProblem = Literal["raise", "drop"]
+
+UNLISTED = "image-unlisted"
+"""Code of the finding about images without an entry, where that means images without boxes."""
 
 _MAX_SHOWN = 120
 

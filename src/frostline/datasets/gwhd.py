@@ -5,6 +5,7 @@ One row an image, boxes as ``x0 y0 x1 y1`` separated by ``;``, or ``no_box``
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy.typing as npt
 from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.kaggle import single_class
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import find_csv
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
-from frostline.datasets.text import CsvRow, csv_rows, read_text
+from frostline.datasets.text import CsvRow, csv_has, csv_rows, read_text
 
-__all__ = ["GWHD_COLUMNS", "read_gwhd"]
+__all__ = ["GWHD_COLUMNS", "LAYOUT", "read_gwhd"]
 
 GWHD_COLUMNS = ("image_name", "BoxesString")
 """Columns that must be there; ``domain``, the group, may be absent, others are not read."""
@@ -109,3 +112,14 @@ def _as_boxes(table: npt.NDArray[np.float64], name: str) -> RawBoxes:
         crowd=np.zeros(len(table), np.bool_),
         place=lambda n: Place(name, int(table[n, 5])),
     )
+
+
+def _recognise(source: Source) -> bool:
+    return csv_has(source.annotations, source.name, GWHD_COLUMNS)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    return find_csv(folder, "gwhd2021", GWHD_COLUMNS)
+
+
+LAYOUT = Layout("gwhd2021", "csv with BoxesString", _recognise, _find, read_gwhd)

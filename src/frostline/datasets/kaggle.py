@@ -4,19 +4,22 @@ One row a box, ``bbox`` as ``"[x, y, width, height]"``. Images without wheat hav
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from frostline.datasets.files import is_image, stems
-from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.findings import UNLISTED, Place, Problems, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import find_csv
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
-from frostline.datasets.text import CsvRow, csv_rows, read_text
+from frostline.datasets.text import CsvRow, csv_has, csv_rows, read_text
 from frostline.errors import DatasetError
 
 __all__ = [
     "KAGGLE_COLUMNS",
-    "UNLISTED",
+    "LAYOUT",
     "WHEAT_CLASS",
     "four_numbers",
     "read_kaggle",
@@ -25,9 +28,6 @@ __all__ = [
 
 KAGGLE_COLUMNS = ("image_id", "width", "height", "bbox")
 """Columns that must be there; ``source``, the group, may be absent."""
-
-UNLISTED = "image-unlisted"
-"""Code of the finding about images without a row."""
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
@@ -180,3 +180,14 @@ def four_numbers(text: str) -> tuple[float, ...] | None:
     except ValueError:
         return None
     return numbers if len(numbers) == 4 else None  # noqa: PLR2004 - x, y, width, height
+
+
+def _recognise(source: Source) -> bool:
+    return csv_has(source.annotations, source.name, KAGGLE_COLUMNS)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    return find_csv(folder, "kaggle", KAGGLE_COLUMNS)
+
+
+LAYOUT = Layout("kaggle", "csv with image_id and bbox", _recognise, _find, read_kaggle)

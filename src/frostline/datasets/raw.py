@@ -12,6 +12,7 @@ from frostline.datasets.files import Tree, image_prefix, is_image
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
+from frostline.datasets.targets import Boxes
 from frostline.errors import DatasetError
 
 __all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "Source", "build_index"]
@@ -286,6 +287,6 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            part = boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows]
-            records.append(ImageRecord(image.file, size[0], size[1], *part, group=image.group))
+            target = Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
+            records.append(ImageRecord(image.file, *size, target, image.group))
     return records

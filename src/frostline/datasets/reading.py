@@ -1,33 +1,27 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from frostline.datasets.coco import read_coco
 from frostline.datasets.files import is_image, open_tree
-from frostline.datasets.findings import Finding, OnProblem, Problems, shown
-from frostline.datasets.gwhd import read_gwhd
+from frostline.datasets.findings import UNLISTED, Finding, OnProblem, Problems, shown
 from frostline.datasets.index import DatasetIndex
-from frostline.datasets.kaggle import UNLISTED, read_kaggle
-from frostline.datasets.locations import LAYOUTS, find_dataset, is_folder, open_source, recognise
-from frostline.datasets.raw import RawDataset, ReadOptions, Source, build_index
-from frostline.datasets.voc import read_voc, voc_classes
-from frostline.datasets.yolo import read_yolo
+from frostline.datasets.layouts import layout_named
+from frostline.datasets.locations import (
+    find_dataset,
+    is_folder,
+    open_source,
+    part_of_file,
+    recognise,
+)
+from frostline.datasets.raw import ReadOptions, build_index
 from frostline.errors import DatasetError
 
 __all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
 
 Unlisted = Literal["empty", "ignore"]
-
-_READERS: Mapping[str, Callable[[Source, ReadOptions], RawDataset]] = {
-    "coco": read_coco,
-    "kaggle": read_kaggle,
-    "gwhd2021": read_gwhd,
-    "voc": read_voc,
-    "yolo": read_yolo,
-}
 
 
 def read_dataset(
@@ -134,7 +128,7 @@ def read_splits(
             classes=classes,
             check_files=check_files,
             unlisted="ignore" if len(annotations) > 1 else "empty",
-            split=name if str(file).endswith((".yaml", ".yml")) else None,
+            split=part_of_file(name, Path(file)),
         )
         classes = splits[name].classes
     _require_disjoint(splits)
@@ -142,13 +136,14 @@ def read_splits(
 
 
 def common_classes(images: Path, files: Iterable[Path], layout: str) -> tuple[str, ...] | None:
-    """Classes of several splits together, for the layout that has no list of them (VOC)."""
+    """Classes of several splits together, for a layout that has no list of them (VOC)."""
     found: set[str] = set()
     for file in dict.fromkeys(map(Path, files)):
         source = open_source(images, file)
-        if (recognise(source) if layout == "auto" else layout) != "voc":
+        row = layout_named(recognise(source) if layout == "auto" else layout)
+        if row.classes is None:
             return None
-        found.update(voc_classes(source))
+        found.update(row.classes(source))
     return tuple(sorted(found)) or None
 
 
@@ -200,7 +195,7 @@ def _read_found(
             f"got {shown(split)}"
         )
     file = found.splits[split]
-    chosen = split if str(file).endswith((".yaml", ".yml")) else None
+    chosen = part_of_file(split, file)
     empty = options.unlisted_empty and (unlisted is not None or len(found.splits) == 1)
     options = replace(options, split=chosen, unlisted_empty=empty)
     return _read(found.images, file, found.layout, options)
@@ -208,7 +203,5 @@ def _read_found(
 
 def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
     source = open_source(images, annotations)
-    chosen = recognise(source) if layout == "auto" else layout
-    if chosen not in _READERS:
-        raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
-    return build_index(open_tree(images), _READERS[chosen](source, options), options)
+    row = layout_named(recognise(source) if layout == "auto" else layout)
+    return build_index(open_tree(images), row.read(source, options), options)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from frostline.datasets.files import (
     stems,
 )
 from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import images_folder, ordered, split_name
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_bytes, read_text
 from frostline.datasets.xml_elements import Element, parse_xml
 from frostline.errors import DatasetError
 
-__all__ = ["VOC_FOLDER", "read_voc", "voc_classes"]
+__all__ = ["LAYOUT", "VOC_FOLDER", "read_voc", "voc_classes"]
 
 VOC_FOLDER = "Annotations"
 """Folder that list files (``ImageSets/Main/train.txt``) refer to."""
@@ -188,3 +191,26 @@ def _number(text: str | None) -> float | None:
         return float(text or "")
     except ValueError:
         return None
+
+
+def _recognise(source: Source) -> bool:
+    name = source.name.lower()
+    if not name:
+        return any(n.lower().endswith(".xml") for n in source.annotations.names())
+    path = source.annotations.root / source.name
+    return name.endswith(".xml") or (name.endswith(".txt") and "ImageSets" in path.parts)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    folders = sorted({n.rpartition("/")[0] for n in folder.names if n.endswith(".xml")})
+    if not folders:
+        return
+    lists = [f"ImageSets/Main/{split}.txt" for split in ("train", "val", "test", "trainval")]
+    listed = {Path(n).stem: folder.path / n for n in lists if folder.tree.state(n) == "file"}
+    if {"train", "trainval"} <= set(listed):
+        del listed["trainval"]
+    splits = listed or {split_name(name, folders): folder.path / name for name in folders}
+    yield DatasetLocation("voc", images_folder(folder), ordered(splits))
+
+
+LAYOUT = Layout("voc", "VOC xml", _recognise, _find, read_voc, voc_classes)

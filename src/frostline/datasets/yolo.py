@@ -5,6 +5,7 @@ Layout of https://docs.ultralytics.com/datasets/detect: a text file an image, in
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,13 @@ from frostline.datasets.files import (
     stems,
 )
 from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import ordered, split_name
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 
-__all__ = ["CLASS_FILES", "SPLIT_KEYS", "YoloConfig", "read_yolo", "read_yolo_config"]
+__all__ = ["CLASS_FILES", "LAYOUT", "SPLIT_KEYS", "YoloConfig", "read_yolo", "read_yolo_config"]
 
 SPLIT_KEYS = ("train", "val", "test")
 """Keys of ``data.yaml`` that name images."""
@@ -432,3 +435,60 @@ def _centred_box(values: Sequence[float]) -> tuple[float, float, float, float]:
 def _outline_box(values: Sequence[float]) -> tuple[float, float, float, float]:
     xs, ys = values[0::2], values[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+# --- the row -------------------------------------------------------------------------------------
+
+
+def _recognise(source: Source) -> bool:
+    if source.name:
+        return source.name.lower().endswith((*_YAML, ".txt"))
+    names = source.annotations.names()
+    return any(n.lower().endswith(".txt") or is_image(n) for n in names)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    top, tree, names = folder.path, folder.tree, folder.names
+    for name in (n for n in names if "/" not in n and n.lower().endswith(_YAML)):
+        if re.search(r"^names\s*:", read_text(tree, name, max_bytes=1 << 20), re.MULTILINE):
+            splits = dict.fromkeys(read_yolo_config(tree, name).splits, top / name)
+            yield DatasetLocation("yolo", top, ordered(splits))
+            return
+    labels = [n for n in names if n.endswith(".txt") and "labels" in n.split("/")[:-1]]
+    if any(name.rpartition("/")[2] not in CLASS_FILES for name in labels):
+        folders = {name.rpartition("/")[0] for name in labels}
+        images = [_labelled_images(labels) for labels in sorted(folders)]
+        there = [name for name in images if tree.has_folder(name)]
+        splits = {split_name(name, there): top / name for name in there}
+        if splits:
+            yield DatasetLocation("yolo", top, ordered(splits))
+            return
+    mixed = _folders_with_labels_beside(tree, names)
+    if mixed:
+        splits = {split_name(name, mixed): top / name for name in mixed}
+        yield DatasetLocation("yolo", top, ordered(splits))
+
+
+def _folders_with_labels_beside(tree: Tree, names: tuple[str, ...]) -> list[str]:
+    """Folders in which images have a text file of their name that starts with five numbers."""
+    there = set(names)
+    pairs = [(n, f"{n.rpartition('.')[0]}.txt") for n in names if is_image(n)]
+    labels = {label.rpartition("/")[0]: label for _, label in pairs if label in there}
+    return [folder for folder, label in sorted(labels.items()) if _is_label(tree, label)]
+
+
+def _is_label(tree: Tree, name: str) -> bool:
+    fields = read_text(tree, name, max_bytes=1 << 20).split("\n", 1)[0].split()
+    try:
+        return len([float(field) for field in fields]) >= 5  # noqa: PLR2004 - class and box
+    except ValueError:
+        return False
+
+
+def _labelled_images(labels: str) -> str:
+    """Folder of the images whose labels are in a folder: the last ``labels`` is ``images``."""
+    head, _, tail = f"/{labels}/".rpartition("/labels/")
+    return f"{head}/images/{tail}".strip("/")
+
+
+LAYOUT = Layout("yolo", "YOLO data.yaml or txt in a folder labels", _recognise, _find, read_yolo)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from frostline.config import parse_study
 from frostline.demo.field import FIELDS, IMAGE_SIDE, Field, paint
-from frostline.engines import Event
 from frostline.errors import ConfigError
+from frostline.events import Event
 from frostline.records import TrialRecord, atomic_write
 from frostline.study import Study
 
@@ -186,7 +186,7 @@ def _cells(records: Sequence[TrialRecord]) -> _Cells:
     """Records of each (init, depth), one per seed."""
     cells: _Cells = {}
     for record in records:
-        cells.setdefault((record.key.init, record.key.depth), []).append(record)
+        cells.setdefault((record.key.init, record.plan.depth or 0), []).append(record)
     return cells
 
 

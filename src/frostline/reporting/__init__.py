@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from frostline.cells import cell_plan
 from frostline.config import StudyConfig
 from frostline.datasets import DatasetIndex
 from frostline.errors import DatasetError, RecordError
@@ -33,7 +34,7 @@ from frostline.records import FILES, TrialRecord, atomic_write
 from frostline.reporting.answer import (
     Answer,
     Cell,
-    Comparison,
+    CellComparison,
     Noise,
     StartComparison,
     answer,
@@ -48,7 +49,7 @@ from frostline.study import Study, open_study
 __all__ = [
     "Answer",
     "Cell",
-    "Comparison",
+    "CellComparison",
     "Noise",
     "ReportPaths",
     "StartComparison",
@@ -129,6 +130,7 @@ def report(
         config=study.config,
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
+        strays=study.strays(),
         answer=found,
         depths=depths,
         differences=differences,
@@ -240,10 +242,11 @@ def _shown_trials(records: Sequence[TrialRecord], found: Answer) -> list[tuple[s
     if best is None:
         return []
     own = [c.cell for c in found.within[best.init] if c.cell.values]
-    other = own[-1] if own[-1] != best else own[0]
+    deepest = max(own, key=lambda cell: cell.frozen.layers)
+    other = deepest if deepest != best else own[0]
     cells = [best] if other == best else [best, other]
-    by_key = {(r.key.init, r.key.depth, r.key.seed): r for r in records}
+    by_key = {(r.key.init, cell_plan(r), r.key.seed): r for r in records}
     return [
-        (f"{cell.name}, seed {cell.seeds[0]}", by_key[cell.init, cell.depth, cell.seeds[0]])
+        (f"{cell.name}, seed {cell.seeds[0]}", by_key[cell.init, cell.frozen, cell.seeds[0]])
         for cell in cells
     ]

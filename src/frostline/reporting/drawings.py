@@ -67,9 +67,9 @@ def figure2(tables: Mapping[Quantity, DifferenceTable]) -> list[dict[str, Any]]:
 
 
 def curves(table: LossTable) -> dict[str, Markup]:
-    """Training loss, a panel per depth."""
+    """Training loss, a panel per plan."""
     return _both_shapes(
         lambda shape: losses_figure(table, shape=shape, theme=PAGE),
         "loss",
-        "training loss by epoch, a panel per depth, a line per trial",
+        "training loss by epoch, a panel per plan, a line per trial",
     )

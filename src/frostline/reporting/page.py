@@ -3,16 +3,14 @@
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from frostline.cells import cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
+from frostline.pages import render_page, template_source
 from frostline.records import TrialRecord
 from frostline.reporting import drawings, formats, rows
 from frostline.reporting.answer import Answer
@@ -39,6 +37,7 @@ class Contents:
         config: the study.
         records: finished trials.
         unfinished: every other cell.
+        strays: trials in the folder that the study no longer names.
         answer: what the study found.
         depths: Figure 3, one table per score.
         differences: Figure 2, one table per quantity.
@@ -51,6 +50,7 @@ class Contents:
     config: StudyConfig
     records: tuple[TrialRecord, ...]
     unfinished: tuple[TrialState, ...]
+    strays: tuple[TrialState, ...]
     answer: Answer
     depths: tuple[DepthTable, ...]
     differences: Mapping[Quantity, DifferenceTable]
@@ -61,14 +61,7 @@ class Contents:
 
 def render(contents: Contents) -> str:
     """The whole page as one HTML text that asks for nothing from outside itself."""
-    environment = Environment(
-        loader=PackageLoader("frostline", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "score": formats.score,
         "thousandths": formats.thousandths,
         "points": points,
@@ -77,27 +70,28 @@ def render(contents: Contents) -> str:
         "number": formats.number,
         "percent": formats.percent,
         "text": formats.text,
+        "plan": lambda record: cell_plan(record).name,
+        "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
     }
-    return environment.get_template("report.html").render(_context(environment, contents))
+    return render_page("report.html", _context(contents), filters)
 
 
-def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
+def _context(contents: Contents) -> dict[str, Any]:
     records = contents.records
     first = records[0]
-    script = _source(environment, "report.js")
+    script = template_source("report.js")
     return {
         "name": contents.name,
         "config": contents.config,
-        "version": metadata.version("frostline"),
-        "style": Markup(_source(environment, "report.css")),  # noqa: S704  (our own file)
-        "script": Markup(script),  # noqa: S704  (our own file)
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "answer": contents.answer,
         "headline": headline(contents.answer),
         "findings": findings(contents.answer),
-        "cautions": cautions(contents.answer, waiting=len(contents.unfinished)),
+        "cautions": cautions(
+            contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
+        ),
         "rule": compare_with_rule(contents.answer, contents.differences["cosine"]),
         "forest": rows.forest(contents.answer),
         "figure3": drawings.figure3(contents.depths),
@@ -116,6 +110,8 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
         "parts": {kind: rows.parts(records, contents.answer, kind) for kind in ("class", "group")},
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
+        "strays": contents.strays,
+        **_depth_words(contents),
         "first": first,
         "data": rows.data_rows(first.data),
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
@@ -132,17 +128,21 @@ def _context(environment: Environment, contents: Contents) -> dict[str, Any]:
     }
 
 
+def _depth_words(contents: Contents) -> dict[str, Any]:
+    """What the page calls k, and whether some cells are no depth."""
+    table = contents.depths[0]
+    paper = table.numbering == "paper"
+    others = bool(table.plans) or any(line.variant for line in table.lines)
+    k = "k (paper)" if paper else "k"
+    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+
+
 def _marks(contents: Contents) -> dict[str, bool]:
     """Which marks the figures hold, so that their captions explain no other."""
     means = [value for line in contents.differences["cosine"].lines for value in line.mean]
-    points = (p for table in contents.depths for line in table.lines for p in line.points)
+    points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),
     }
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

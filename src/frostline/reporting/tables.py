@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.cells import key_columns
 from frostline.csv_text import rows_to_csv
 from frostline.records import TrialRecord, atomic_write, write_json
 
@@ -21,9 +22,7 @@ def difference_rows(records: Iterable[TrialRecord]) -> list[Row]:
     """One row per trial and convolution, in forward order."""
     return [
         {
-            "init": record.key.init,
-            "depth": record.key.depth,
-            "seed": record.key.seed,
+            **key_columns(record.key, record.plan.depth),
             "ranked": record.ranked,
             "flags": "; ".join(record.flags),
             **_flat(layer),
@@ -53,9 +52,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> t
 
 def _trial_row(record: TrialRecord) -> Row:
     row: Row = {
-        "init": record.key.init,
-        "depth": record.key.depth,
-        "seed": record.key.seed,
+        **key_columns(record.key, record.plan.depth),
         "ranked": record.ranked,
         "flags": "; ".join(record.flags),
     }
@@ -95,8 +92,7 @@ def _flat(layer: Mapping[str, Any]) -> Row:
 
 
 def _score_rows(record: TrialRecord) -> Iterator[Row]:
-    key = record.key
-    start: Row = {"init": key.init, "depth": key.depth, "seed": key.seed, "ranked": record.ranked}
+    start: Row = {**key_columns(record.key, record.plan.depth), "ranked": record.ranked}
     start["flags"] = "; ".join(record.flags)
     for split, tables in record.metrics.items():
         coco, wheat = tables["coco"], tables["wheat"]

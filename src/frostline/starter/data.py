@@ -15,8 +15,7 @@ from frostline.datasets import (
     suggest_image_size,
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
-from frostline.datasets.findings import shown
-from frostline.datasets.kaggle import UNLISTED
+from frostline.datasets.findings import UNLISTED, shown
 from frostline.errors import DatasetError
 
 __all__ = ["FRACTION", "Material", "choose_size", "read_material"]
