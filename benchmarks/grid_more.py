@@ -24,7 +24,8 @@ from pathlib import Path
 
 import grid
 from frostline.config import ScheduleConfig
-from frostline.engines import Event, run_local
+from frostline.engines import run_trials
+from frostline.events import Event, Stepped
 from frostline.trial import FILES, TrialSpec
 from grid_more_plan import More, left, pair_of, rows_of_more, settings
 from grid_plan import RESULTS, write_annotations
@@ -76,7 +77,7 @@ class Meter:
 
     def __call__(self, event: Event) -> None:
         now = time.process_time()
-        if event.kind == "step":
+        if isinstance(event, Stepped):
             if self.last is not None:
                 self.steps.append(now - self.last)
             self.last = now
@@ -89,7 +90,7 @@ def run_one(name: str, arm: More, out: Path, pause: Path) -> bool:
     write_annotations(name, out / "data" / name)
     folder, target = out / "more" / name / arm.slug, MORE / name
     spec, meter = spec_of(name, arm, out), Meter(pause)
-    outcomes = run_local({folder: spec}, on_event=meter)
+    outcomes = run_trials({folder: spec}, on_event=meter)
     print(f"{name} {arm.slug}: {outcomes[0].message}", flush=True)
     if error := grid.divergence(folder):
         row = grid._key(name, arm) | {"error": error}

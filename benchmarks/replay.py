@@ -59,7 +59,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the table: a policy made for a task that has a candidate, and its budget (``1x``)."""
+    """A row of the table: a policy for tasks that have a candidate, and its budget in ``1x``."""
 
     name: str
     make: Callable[[Context], Policy]
@@ -91,7 +91,8 @@ def entries() -> list[Entry]:
         Entry(ALL_STARTS, fixed(probe(1))),
         *(Entry(f"every start at k=0 to {s:.0%}", fixed(probe(s))) for s in (0.34, 0.1)),
         *(Entry(f"every start at {label}, to the end", fixed(probe(1, at_depth(depth))),
-                needs=Cell("imagenet", depth)) for label, depth in (("k=9", "k09"), ("all frozen", "k52"))),
+                needs=Cell("imagenet", depth))
+          for label, depth in (("k=9", "k09"), ("all frozen", "k52"))),
         *(Entry(f"halving all cells, from {share:.0%} by {eta}", fixed(halving(share, eta)))
           for share in (0.05, 0.1) for eta in (2, 3)),
         Entry("Hyperband over all cells", fixed(hyperband())),

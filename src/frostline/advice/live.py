@@ -1,6 +1,6 @@
 """A policy for a study: the same functions decide on trials that train."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from frostline.advice.cells import Cell, Observation, Policy, Problem
 from frostline.advice.replay import next_steps, spent
