@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from frostline.config import ScheduleConfig
-from grid_plan import DATASETS, RATES, RESULTS, THREE, Arm, chosen_rates, rows_of
+from grid_plan import (
+    COMMON_RATE,
+    DATASETS,
+    RATES,
+    RESULTS,
+    SEEDS,
+    THREE,
+    Arm,
+    chosen_rates,
+    rows_of,
+)
 
 MORE = RESULTS / "more"
 DEPTHS = (0, 9, 30, 52)
@@ -112,16 +122,21 @@ def selection(name: str) -> dict[More, float]:
 
 
 def rate(name: str, init: str, done: Mapping[More, float]) -> float | None:
-    """The start's rate: ``grid.py``'s choice, else the best of k=0, seed 0.
+    """The start's rate: ``grid.py``'s choice, else of those with most seeds the best at seed 0.
 
-    None while 3e-4 or 1e-3 is missing. 1e-4 comes later (no start of the complete sets chose it)
-    and counts once it is there.
+    None while 3e-4 is missing. Rates with fewer seeds wait, so that a set of cells stays whole.
     """
     if init in DATASETS[name].starts and (chosen := chosen_rates(name, rows_of(name))):
         return chosen[init]
-    scores = {lr: done.get(More(init, 0, 0, "adamw", lr)) for lr in RATES}
-    known = {lr: score for lr, score in scores.items() if score is not None}
-    return max(known, key=lambda lr: known[lr]) if known.keys() >= set(LIKELY) else None
+    seeds = {
+        lr: sum(More(init, 0, seed, "adamw", lr) in done for seed in SEEDS)
+        for lr in RATES
+        if More(init, 0, 0, "adamw", lr) in done
+    }
+    if COMMON_RATE not in seeds:
+        return None
+    whole = [lr for lr, count in seeds.items() if count == max(seeds.values())]
+    return max(whole, key=lambda lr: done[More(init, 0, 0, "adamw", lr)])
 
 
 # Stages of one data set; each is a generator of arms, given what is done
@@ -129,6 +144,10 @@ def rate(name: str, init: str, done: Mapping[More, float]) -> float | None:
 
 def rates(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     yield from (More(init, 0, seed, "adamw", lr) for init in THREE for lr in RATES)
+
+
+def common(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    yield from (More(init, 0, seed, "adamw", COMMON_RATE) for init in THREE)
 
 
 def likely(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
@@ -178,10 +197,10 @@ WHEAT, CARDS, CELLS = "wheat29_tiles512", "playing_cards", "bccd"
 BOARDS, PEARS, TREES = "microcontrollers", "pear640", "treecrowns_tiles"
 NEW = (BOARDS, TREES, PEARS)
 STAGES = (
-    (BOARDS, likely, 0),
-    (BOARDS, best, 1),
-    (TREES, likely, 0),
-    (TREES, best, 1),
+    *((name, common, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
+    *((name, ends, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
+    *((name, likely, 0) for name in (BOARDS, TREES)),
+    *((name, best, 1) for name in (BOARDS, TREES)),
     (WHEAT, likely, 0),
     *((name, likely, 1) for name in (CELLS, CARDS)),
     *((name, best, 2) for name in (BOARDS, TREES)),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -133,12 +134,17 @@ def test_what_ran_is_not_left_and_breadth_comes_first(scripts: ModuleType) -> No
     assert len(set(keys)) == len(keys)
 
 
-def test_rates_are_known_once_the_likely_ones_ran(scripts: ModuleType) -> None:
+def test_a_rate_is_the_best_of_those_with_most_seeds(scripts: ModuleType) -> None:
     plan = importlib.import_module("grid_more_plan")
-    arms = {lr: plan.More("imagenet", 0, 0, "adamw", lr) for lr in plan.RATES}
-    done = {arms[3e-4]: 0.5}
+
+    def arm(lr: float, seed: int) -> Any:
+        return plan.More("imagenet", 0, seed, "adamw", lr)
+
+    done = {arm(1e-3, 0): 0.6}
     assert plan.rate("pear640", "imagenet", done) is None
-    assert plan.rate("pear640", "imagenet", done | {arms[1e-3]: 0.6}) == 1e-3
-    whole = done | {arms[1e-3]: 0.6, arms[1e-4]: 0.7}
-    assert plan.rate("pear640", "imagenet", whole) == 1e-4
+    done |= {arm(3e-4, 0): 0.5}
+    assert plan.rate("pear640", "imagenet", done) == 1e-3
+    assert plan.rate("pear640", "imagenet", done | {arm(3e-4, 1): 0.4}) == 3e-4
+    both = done | {arm(3e-4, 1): 0.4, arm(1e-3, 1): 0.1}
+    assert plan.rate("pear640", "imagenet", both) == 1e-3
     assert plan.rate("bccd", "imagenet", {}) == 3e-4  # grid.py's own choice stays

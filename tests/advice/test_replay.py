@@ -98,7 +98,9 @@ def test_a_larger_budget_goes_on_from_what_a_smaller_one_saw() -> None:
 
 
 def test_a_missing_trial_and_a_standstill_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"expected a recorded trial .* run it, or leave"):
+    with pytest.raises(
+        ConfigError, match=r"expected 10 recorded epochs of a k00 .* run it, or leave"
+    ):
         replay(always(A), problem(), Recorded({}))
 
     def standing(problem: Problem, observed: frozenset[Observation], left: float) -> Decision:

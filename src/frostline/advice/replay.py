@@ -107,7 +107,8 @@ class Recorded:
     """Trials that ran already.
 
     Attributes:
-        curves: (cell, seed) -> selection score after each epoch, the first after epoch 1.
+        curves: (cell, seed) -> selection score after each epoch, from epoch 1; of a paused
+            trial as far as it came.
         signals: (cell, seed, epoch) -> what else was measured.
     """
 
@@ -118,10 +119,10 @@ class Recorded:
         """What the epochs of one step gave."""
         cell, seed = step.cell, problem.seed
         curve = self.curves.get((cell, seed))
-        if curve is None or len(curve) != problem.epochs:
+        if curve is None or len(curve) < step.end:
             raise ConfigError(
-                f"expected a recorded trial of {cell} with seed {seed} over {problem.epochs} "
-                f"epochs, found {len(curve or ())}: run it, or leave the cell out"
+                f"expected {step.end} recorded epochs of {cell.init} {cell.label} {cell.variant} "
+                f"with seed {seed}, found {len(curve or ())}: run it, or leave the cell out"
             )
         price = problem.cells[cell].price / problem.epochs
         return [
