@@ -13,7 +13,7 @@ MADE := $(VENV)/python-$(VERSION).stamp
 # What tests and pages are made with is pinned; the demo takes what a user's pip would take today.
 PINNED := --constraint constraints.txt
 
-.PHONY: demo test test-pythons quick lint test-all test-browser grid-table constraints docs clean
+.PHONY: demo test test-pythons quick lint test-all test-browser grid-table replay constraints docs clean
 
 # Two processes with as many threads as cores each would wait for one another.
 test quick: export OMP_NUM_THREADS ?= 1
@@ -57,6 +57,10 @@ test-all: $(VENV)/dev.stamp
 
 grid-table: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/grid_table.py
+	$(BIN)/python benchmarks/grid_more_table.py
+
+replay: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/replay.py
 
 constraints:  # constraints.txt anew: the newest versions that fit each Python named in pyproject.toml
 	"$(BASE)" scripts/make_constraints.py
