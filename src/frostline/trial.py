@@ -221,7 +221,7 @@ def judge(
         RecordError: the weights are not the model's, or nothing can be written.
     """
     clock = _Clock(dict(seconds))
-    device = torch.device(choose_device(start.spec.device))
+    device = choose_device(start.spec.device)
     _load_trained(start.model.to(device), trained.weights)
     audited = start.frozen.audit()
     require_passed(audited)
