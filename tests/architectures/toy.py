@@ -4,6 +4,7 @@ The body marks each eighth pixel; the head says for every mark how far the sides
 and how likely each class is there.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -95,3 +96,5 @@ ARCHITECTURE = Architecture(
     build=_build,
     set_pixels=_set_pixels,
 )
+
+FOR_MASKS = dataclasses.replace(ARCHITECTURE, task="masks")  # to be refused

@@ -27,7 +27,7 @@ class Architecture:
             they hold every tensor.
         counted: the part whose convolutions depth counts, and that a start must fill. Its layer
             table has names without the part's prefix.
-        draws: by part, what gives a new weight its random values. BatchNorm, linear layers and
+        draws: by part, what gives a new weight its random values. Normalisation, linear layers and
             biases start as torch's own do.
         replaced: beginnings of names of tensors that depend on the number of classes: those of
             another number are left out of a start, and may stay random.
