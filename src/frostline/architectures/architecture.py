@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.backbones import Backbone
+from frostline.backbones import KnownBackbone
 from frostline.config import ModelConfig, Normalisation
 from frostline.errors import ConfigError
 from frostline.members import nearest
@@ -46,8 +46,8 @@ class Architecture:
     counted: str
     draws: "Mapping[str, Callable[[Tensor, Generator], object]]"
     replaced: tuple[str, ...]
-    backbone: Callable[[ModelConfig], Backbone]
-    build: "Callable[[ModelConfig, Backbone, int, int], nn.Module]"
+    backbone: Callable[[ModelConfig], KnownBackbone]
+    build: "Callable[[ModelConfig, KnownBackbone, int, int], nn.Module]"
     set_pixels: "Callable[[nn.Module, Normalisation], None]"
 
     def __post_init__(self) -> None:
