@@ -22,7 +22,7 @@ from torch import nn
 from frostline.architectures import architecture_of
 from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
-from frostline.backbones import Backbone
+from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
 from frostline.depth import ConvLayer, LayerTable, Numbering
@@ -403,7 +403,7 @@ def require_filled(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _known(model: ModelConfig) -> Backbone:
+def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
 
