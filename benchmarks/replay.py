@@ -9,13 +9,19 @@ Whatever is fitted is fitted on the other families. Intervals are 95 %, by a boo
 families.
 """
 
+import argparse
 import functools
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import frostline.advice
 from frostline.advice.cells import Cell, Policy
+from frostline.advice.constants import FILE, to_dict
 from frostline.advice.fitting import fit
 from frostline.advice.model import Constants, log_odds
 from frostline.advice.policies import (
@@ -44,6 +50,7 @@ from replay_intervals import interval_lines
 from replay_rows import Rows, Task, given, history, names, open_rates, read
 
 FOLDER = RESULTS / "advice"
+CONSTANTS = Path(frostline.advice.__file__).parent / FILE
 GRID = "exhaustive grid, one seed"
 ALL_STARTS = "every start at k=0 to the end"
 
@@ -305,13 +312,34 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     return "\n".join(lines).rstrip() + "\n", points
 
 
+def shipped_constants(without: str = "") -> dict[str, Any]:
+    """What the package comes with: constants of every family but one, and where they are from."""
+    sets = {name: read(name) for name in names()}
+    tasks = [task for rows in sets.values() if (task := given(rows, DEPTHS))]
+    kept = [task for task in tasks if task.family != without]
+    found = fit([history(sets[task.name]) for task in kept], [task.family for task in kept])
+    return {
+        "made_by": "make replay",
+        "families": sorted({task.family for task in kept}),
+        "trials": {task.name: len(sets[task.name].selection) for task in kept},
+        "constants": to_dict(found),
+    }
+
+
 def main() -> None:
-    """Print the page, and write it and the figure."""
+    """Print the page, and write it, the figure and the package's constants."""
+    parser = argparse.ArgumentParser(description="Policies, replayed on the committed rows.")
+    parser.add_argument("--constants-without", metavar="FAMILY",
+                        help="only print the constants of the other families")  # fmt: skip
+    if without := parser.parse_args().constants_without:
+        print(json.dumps(shipped_constants(without), indent=1))
+        return
     page, points = text()
     print(page)
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "tables.md").write_text(page)
     (FOLDER / "regret.svg").write_text(regret_figure(points, list(BUDGETED)))
+    CONSTANTS.write_text(json.dumps(shipped_constants(), indent=1) + "\n")
 
 
 if __name__ == "__main__":
