@@ -21,7 +21,7 @@ from pydantic import (
 from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
 from frostline.layouts import LAYOUTS
-from frostline.members import ARCHITECTURES, nearest
+from frostline.members import ARCHITECTURES, TRAINERS, nearest
 
 __all__ = [
     "IMAGENET",
@@ -101,6 +101,17 @@ _Backbone = Annotated[
             ]
         }
     ),
+]
+
+
+def _known_trainer(name: str) -> str:
+    if name not in TRAINERS:
+        raise ValueError(f"expected one of {', '.join(TRAINERS)}{nearest(name, TRAINERS)}")
+    return name
+
+
+_TrainerName = Annotated[
+    str, AfterValidator(_known_trainer), WithJsonSchema({"enum": list(TRAINERS)})
 ]
 _Channels = tuple[float, float, float]
 _Positive = Annotated[float, Field(gt=0)]
@@ -336,6 +347,7 @@ class StudyConfig(_Model):
         numbering: ``all`` counts every convolution; ``paper`` the main path of bottleneck ResNets.
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
+        trainer: who trains; ``frostline`` is the loop of its own.
     """
 
     version: Literal[1] = 1
@@ -347,6 +359,7 @@ class StudyConfig(_Model):
     numbering: Literal["all", "paper"] = "all"
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
+    trainer: _TrainerName = "frostline"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

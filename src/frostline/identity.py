@@ -104,6 +104,7 @@ def identify(
     normalisation: Normalisation | None,
     plan: str,
     data: Mapping[str, str],
+    trainer: str = "frostline",
     cell: tuple[str, int, str] | None = None,
 ) -> Identity:
     """The identity of one trial.
@@ -120,6 +121,7 @@ def identify(
         normalisation: of the pixels; ImageNet's is what all trials had before there was a choice.
         plan: digest of the freeze plan.
         data: digest of each split.
+        trainer: who trains.
         cell: name of the start, depth and numbering of a cell that version 1 could express.
     """
     shapes = model.model_dump(mode="json")
@@ -133,6 +135,7 @@ def identify(
         **({"section": section} if section else {}),
         "plan": plan,
         "data": dict(data),
+        **({} if trainer == "frostline" else {"trainer": trainer}),
         **_other_pixels(normalisation),
     }
     scoring = {name: shapes[name] for name in sorted(SCORING)}
@@ -183,7 +186,8 @@ def _first_form(
     training: Json, scoring: Json, cell: tuple[str, int, str], eval_every: int | None
 ) -> Json | None:
     """The same trial as version 1 wrote it; None if it has a field that version 1 did not."""
-    if any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED):
+    later = any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED)
+    if later or "trainer" in training:
         return None
     init, depth, numbering = cell
     rest = {k: v for k, v in training.items() if k not in ("form", "seed")}

@@ -133,6 +133,7 @@ class Study:
             data=self.config.data,
             base=self.base,
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            trainer=self.config.trainer,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,

@@ -291,6 +291,7 @@ def trial_identity(
         normalisation=init.normalisation,
         plan=plan.digest(),
         data={split: index.digest() for split, index in data.items()},
+        trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
     )
 

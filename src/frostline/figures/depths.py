@@ -51,7 +51,7 @@ SCORES: Mapping[Score, str] = {
 _NARROWEST_TICK = 20.0  # px
 _SHORTEST_PANEL = 0.04  # AP: less than this is not blown up to a full axis
 _LONGEST_LABEL = 18  # characters of a plan's label below the axis
-_UPRIGHT = 6.0  # px of each, upright
+_UPRIGHT = 5.2  # px of each, upright
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
 
 
