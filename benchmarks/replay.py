@@ -30,6 +30,7 @@ from frostline.advice.policies import (
     at_depth,
     even,
     everything,
+    forerunners,
     halving,
     hyperband,
     ladder,
@@ -42,7 +43,7 @@ from frostline.advice.policies import (
 from frostline.advice.racing import race
 from frostline.advice.replay import Outcome, replay
 from frostline.advice.scoring import family_interval, family_mean, regret
-from grid_more_plan import More, rate
+from grid_more_plan import SHARES, More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
@@ -112,6 +113,8 @@ def entries() -> list[Entry]:
         Entry("rewind curve at the end, within 1 point", fixed(rewound(1, 0.01))),
         Entry("two starts recalled from other sets, to 50%", lambda c: recall(c.means, 2, 0.5)),
         Entry("one start recalled from other sets", lambda c: recall(c.means, 1, 0.01)),
+        *(Entry(f"short schedules of {s:.0%}, then the best anew", fixed(forerunners(s)),
+                needs=Cell("imagenet", "k00", f"e{s:g}")) for s in SHARES),
         Entry("race by the model, to 34%", lambda c: race(c.constants, (0.1, 0.2, 0.34), 0.1)),
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
@@ -174,8 +177,10 @@ def play(entry: Entry, context: Context) -> list[Result]:
         return []
     for seed in task.seeds:
         policy, problem = entry.make(context), task.problem(seed)
+        if entry.needs is not None and (entry.needs, seed) not in task.recorded.curves:
+            continue
         outcome = replay(policy, problem, task.recorded, entry.budget)
-        lost = 100 * regret(outcome.pick, seed, task.facts, task.scores)
+        lost = 100 * regret(outcome.pick, seed, everything(problem), task.scores)
         found.append(Result(context, seed, lost, outcome.spent, outcome))
     return found
 
@@ -226,7 +231,7 @@ def policy_lines(
 def _random(task: Task) -> list[float]:
     return [
         100 * regret(cell, seed, task.facts, task.scores)
-        for cell in task.facts
+        for cell in everything(task.problem(0))
         for seed in task.seeds
     ]
 
