@@ -107,7 +107,7 @@ def restore(study: Study, name: str) -> None:
     if not path.exists():
         return
     for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        record = TrialRecord.model_validate_json(line)
+        record = TrialRecord.from_dict(json.loads(line))
         folder = study.trial_folder(record.key)
         if not (folder / FILES.record).exists():
             record.write(folder / FILES.record)

@@ -117,6 +117,10 @@ class Posterior:
         scores = _score(_draws(self.mean[places], self.covariance[np.ix_(places, places)]))
         return float((scores.max(1) - scores[:, list(among).index(pick)]).mean())
 
+    def score(self, cell: Cell) -> float:
+        """Median of a cell's test score over seeds."""
+        return float(_score(self.mean[[self.cells.index(cell)]])[0])
+
     def interval(self, cell: Cell, seeds: float = math.inf) -> tuple[float, float]:
         """95 % interval of a cell's test score: its mean over a number of further seeds."""
         place = self.cells.index(cell)
