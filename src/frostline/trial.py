@@ -44,7 +44,14 @@ from frostline.records import (
     environment,
     write_json,
 )
-from frostline.tasks import Measured, Placed, Task, common_canvas, task_named
+from frostline.tasks import (
+    Measured,
+    Placed,
+    Task,
+    common_canvas,
+    require_model,
+    task_named,
+)
 from frostline.training import choose_device
 
 __all__ = [
@@ -324,6 +331,7 @@ def prepare(
     task = task or task_named(spec.task)
     placed = {split: task.place(index, canvas) for split, index in data.items()}
     classes = len(data["train"].classes)
+    require_model(spec.task, spec.model)
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -61,7 +61,7 @@ def test_no_template_names_a_score() -> None:
     names = _names() | {"wheat"}
     wrong = [
         f"{path.name}: {word}"
-        for path in sorted(TEMPLATES.rglob("*.html"))
+        for path in sorted(p for p in TEMPLATES.rglob("*.*") if p.is_file())
         for word in dict.fromkeys(re.findall(r"\w+", path.read_text(encoding="utf-8")))
         if word in names
     ]

@@ -3,9 +3,10 @@
 The module that holds a task imports no torch, so that its declaration can be read anywhere.
 """
 
-from frostline.config import StudyConfig
+from frostline.architectures import architecture_of
+from frostline.config import ModelConfig, StudyConfig
 from frostline.errors import ConfigError
-from frostline.members import ARCHITECTURES, TASKS, member
+from frostline.members import TASKS, member
 from frostline.tasks.canvas import Canvas, common_canvas
 from frostline.tasks.task import Measured, Placed, Task
 
@@ -15,6 +16,7 @@ __all__ = [
     "Placed",
     "Task",
     "common_canvas",
+    "require_model",
     "require_task",
     "task_named",
 ]
@@ -36,11 +38,19 @@ def require_task(study: StudyConfig) -> None:
     Raises:
         ConfigError: says what was expected.
     """
-    declares = task_named(study.task).declares
-    declares.asked(study.data.metrics, study.data.layout)
-    built = member(ARCHITECTURES, study.model.architecture, "architecture").task
-    if built != study.task:
+    task_named(study.task).declares.asked(study.data.metrics, study.data.layout)
+    require_model(study.task, study.model)
+
+
+def require_model(task: str, model: ModelConfig) -> None:
+    """Refuse a model that is built for another task.
+
+    Raises:
+        ConfigError: says for which.
+    """
+    built = architecture_of(model).task
+    if built != task:
         raise ConfigError(
-            f"model.architecture: expected one for {study.task}, got {study.model.architecture}, "
-            f"which is built for {built}"
+            f"model.architecture: expected one for {task}, got {model.architecture}, which is "
+            f"built for {built}"
         )

@@ -9,15 +9,12 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from frostline.architectures import architecture_of
-from frostline.architectures.building import build_model
-from frostline.config import AugmentConfig, ModelConfig
+from frostline.config import AugmentConfig
 from frostline.datasets import DatasetIndex, load_image
-from frostline.errors import ConfigError
 from frostline.evaluation import Detections
 from frostline.tasks.canvas import Canvas
 
-__all__ = ["PlacedImages", "Sample", "augment", "build", "loss", "predict"]
+__all__ = ["PlacedImages", "Sample", "augment", "loss", "predict"]
 
 _FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
 _CACHE_BYTES = 2**30
@@ -92,21 +89,6 @@ class PlacedImages:
         if len(self._cache) < self._capacity:
             self._cache[i] = placed
         return placed
-
-
-def build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
-    """A detector with the values of a seed.
-
-    Raises:
-        ConfigError: the architecture is none of detectors.
-    """
-    architecture = architecture_of(config)
-    if architecture.task != "detection":
-        raise ConfigError(
-            f"model.architecture: expected a detector, got {architecture.name}, which is built for "
-            f"{architecture.task}"
-        )
-    return build_model(config, num_classes, seed=seed)
 
 
 def augment(sample: Sample, switches: AugmentConfig) -> Sample:

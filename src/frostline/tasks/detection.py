@@ -21,9 +21,9 @@ __all__ = ["TASK"]
 
 
 def _build(config: ModelConfig, num_classes: int, seed: int) -> "nn.Module":
-    from frostline.tasks.boxes import build
+    from frostline.architectures.building import build_model
 
-    return build(config, num_classes, seed)
+    return build_model(config, num_classes, seed=seed)
 
 
 def _place(index: DatasetIndex, canvas: Canvas) -> "PlacedImages":
