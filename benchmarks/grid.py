@@ -215,12 +215,14 @@ def require_same(spec: TrialSpec, folder: Path) -> None:
     """Refuse the record of other settings, which an old OUT may hold under the same name."""
     made = TrialRecord.read(folder / FILES.record).spec
     for part, wanted in (("model", spec.model), ("schedule", spec.schedule)):
-        values = training_fields(wanted)
-        for key in dict.fromkeys([*values, *made[part]]):
+        values, then = (
+            training_fields(config) for config in (wanted, wanted.model_validate(made[part]))
+        )
+        for key in dict.fromkeys([*values, *then]):
             value = values.get(key)
-            if key != "norm_eps" and made[part].get(key) != value:  # norm_eps is resolved
+            if key != "norm_eps" and then.get(key) != value:  # norm_eps is resolved
                 raise SystemExit(
-                    f"{folder}: made with {part}.{key} {made[part].get(key)}, expected {value}; "
+                    f"{folder}: made with {part}.{key} {then.get(key)}, expected {value}; "
                     "delete the folder, or give another --out"
                 )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
 from frostline.identity import Identity
 from frostline.loading import load_data
@@ -116,6 +117,7 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
             fabric=make_fabric(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
             identity=Identity({}, {}),
+            backbone=architecture_of(spec.model).prefix,
             score=lambda model: {},
             on_step=lambda _: ends.append(time.monotonic()),
         )

@@ -38,7 +38,6 @@ def _study(folder: Path, **changes: object) -> Study:
     return Study.from_yaml(path)
 
 
-@pytest.mark.xfail(reason="report and figures do not know the keys of schema 2 yet")
 def test_from_study_to_status_and_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

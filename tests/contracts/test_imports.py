@@ -30,7 +30,7 @@ LEVELS = (
     ("attempt",),
     ("engines", "estimate", "figures"),
     ("study", "pages"),
-    ("signals",),
+    ("advice", "signals"),
     ("reporting", "comparison"),
     ("demo",),
     ("cli_table",),
@@ -47,7 +47,7 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
     *("evaluation", "loading", "schema", "starter", "study", "identity", "members", "events"),
-    *("record_versions", "study_file", "policy", "cli_progress", "passage"),
+    *("record_versions", "study_file", "policy", "cli_progress", "passage", "advice"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from frostline.datasets.findings import Place
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
-from frostline.datasets.locations import images_folder, ordered, split_name
+from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
 
@@ -33,8 +33,7 @@ def _recognise(source: Source) -> bool:
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
     files = [name for name in folder.names if name.endswith(".toy")]
     if files:
-        splits = {split_name(name, files): folder.path / name for name in files}
-        yield DatasetLocation("toy", images_folder(folder), ordered(splits))
+        yield DatasetLocation("toy", images_folder(folder), splits_of(folder, files))
 
 
 LAYOUT = Layout("toy", "a file .toy", _recognise, _find, _read)

@@ -7,18 +7,18 @@ they are built; one of timm's has to be looked at.
 import importlib
 from typing import TYPE_CHECKING
 
-from frostline.backbones import torchvision_networks
 from frostline.backbones.known import Backbone, Tap
-from frostline.config import ModelConfig
 from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # printing a table loads neither configuration nor framework
     from types import ModuleType
+
+    from frostline.config import ModelConfig
 
 __all__ = ["Backbone", "Tap", "backbone_table", "known_backbone"]
 
 
-def known_backbone(config: ModelConfig) -> Backbone:
+def known_backbone(config: "ModelConfig") -> Backbone:
     """What is known of the configured network.
 
     Raises:
@@ -26,6 +26,8 @@ def known_backbone(config: ModelConfig) -> Backbone:
         DependencyError: timm or torch is not installed, or broken.
     """
     if not config.backbone.startswith(TIMM_PREFIX):
+        from frostline.backbones import torchvision_networks
+
         return torchvision_networks.known_backbone(config)
     found: Backbone = _timm_networks().known_backbone(config)
     return found

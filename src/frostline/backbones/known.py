@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.config import Normalisation
 from frostline.depth import LayerTable
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from frostline.config import Normalisation
 
 __all__ = ["Backbone", "Tap"]
 
@@ -48,7 +49,7 @@ class Backbone:
 
     table: LayerTable
     eps: float | None
-    pixels: Normalisation
+    pixels: "Normalisation"
     taps: tuple[Tap, ...]
     build: "Callable[[Sequence[Tap], int], nn.Module]"
     drawn: bool

@@ -7,8 +7,9 @@ from frostline.checkpoints.blobs import OpenFile
 from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError
 
-__all__ = ["is_index", "shards"]
+__all__ = ["METADATA", "is_index", "shards"]
 
+METADATA: Final = ".metadata"  # of a folder of torch.distributed.checkpoint
 _INDEX: Final = ".index.json"
 _MAX_INDEX: Final = 25_000_000  # bytes
 # What a model folder is searched for, in Hugging Face's own order of preference.

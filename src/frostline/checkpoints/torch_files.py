@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile, Window
-from frostline.checkpoints.known_calls import KnownCalls, Storage
+from frostline.checkpoints.known_calls import KnownCalls
+from frostline.checkpoints.leaves import Storage
 from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
@@ -22,7 +23,11 @@ _STORAGE_TYPES = {
     "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
     "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
+    # Quantized: left out where a tensor is named, but their bytes must be passed over.
+    "QInt8Storage": "qint8", "QUInt8Storage": "quint8", "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4",
 }  # fmt: skip
+_SIZES = {**ITEMSIZE, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1}
 _UNTYPED = {"torch.storage.UntypedStorage", "torch.UntypedStorage"}
 
 
@@ -47,7 +52,7 @@ def read_torch_zip(where: str, entries: dict[str, ZipEntry]) -> tuple[Any, bool]
         dtype, key, elements = _storage_id(where, pid)
         if key not in storages:
             entry = entries.get(f"{root}data/{key}")
-            needed = elements * ITEMSIZE.get(dtype or "uint8", 1)
+            needed = elements * _SIZES.get(dtype or "uint8", 1)
             if entry is None or entry.size < needed:
                 raise CheckpointError(
                     f"{where}: expected {needed} bytes in entry 'data/{key}', got "
@@ -181,7 +186,7 @@ def _place_storages(
                 "the file is corrupt"
             )
         elements = int.from_bytes(file.read(at, 8), "big" if big else "little")
-        nbytes = elements * ITEMSIZE[storage.dtype or "uint8"]
+        nbytes = elements * _SIZES[storage.dtype or "uint8"]
         if at + 8 + nbytes > file.size:
             raise CheckpointError(
                 f"{file.path.name}: expected {nbytes} bytes for storage {quoted(key)}, but the "

@@ -21,6 +21,7 @@ from frostline.comparison.selection import (
     Selected,
     as_checkpoints,
     distinct_names,
+    look_different,
     match,
     select,
 )
@@ -92,6 +93,7 @@ def noise_floor(
         rows=rows,
         architecture=backbone.table.architecture if backbone else None,
         order="forward" if backbone else "file",
+        looks_different=any(map(look_different, matched)),
     )
 
 

@@ -14,8 +14,10 @@ from frostline.comparison.selection import (
     Kind,
     Selected,
     as_checkpoints,
+    look_different,
     match,
     missing,
+    names_apart,
     select,
 )
 from frostline.depth import ConvLayer, published_eps
@@ -91,9 +93,10 @@ def diff(
     if eps is None and architecture is not None:
         eps = published_eps(architecture)
     rows = _measure_all(_Job(files, eps, exact), chosen)
+    names = names_apart(files.before, files.after)
     return Comparison(
-        before=files.before.path.name,
-        after=files.after.path.name,
+        before=names[0],
+        after=names[1],
         rows=rows,
         kind=kind,
         architecture=architecture,
@@ -104,6 +107,8 @@ def diff(
         matched=_count(pair.how for pair in files.alignment.pairs),
         missing=missing(files, kind, include, exclude),
         sections=(_sections(files.before), _sections(files.after)),
+        left_out=(files.before.left_out, files.after.left_out),
+        looks_different=look_different(files),
     )
 
 

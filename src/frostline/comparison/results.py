@@ -23,8 +23,8 @@ class Comparison:
     """Two weight files, tensor by tensor.
 
     Attributes:
-        before: name of the first file.
-        after: name of the second.
+        before: name of the first file; its path as given where both have the same name.
+        after: that of the second.
         rows: one for each compared pair, in ``order``.
         kind: which tensors were compared.
         architecture: the recognised backbone, or None.
@@ -38,6 +38,10 @@ class Comparison:
             fitting the patterns.
         sections: for each file the part that was compared, and the other parts with tensors; of
             ``model`` and ``ema`` in one file the first is taken unless ``section`` says otherwise.
+        left_out: for each file the tensors whose values cannot be read (sparse, quantized, without
+            values, of another library's class) -> why.
+        looks_different: the two seem to be different networks: what matches is less than half of
+            the smaller file, and no whole known backbone.
     """
 
     before: str
@@ -52,6 +56,8 @@ class Comparison:
     matched: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     sections: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    left_out: tuple[Mapping[str, str], Mapping[str, str]] = field(default_factory=lambda: ({}, {}))
+    looks_different: bool = False
 
     @property
     def heading(self) -> str:
@@ -80,6 +86,8 @@ class Comparison:
             "eps": self.eps,
             "matched": dict(self.matched),
             "sections": [list(parts) for parts in self.sections],
+            "left_out": [dict(names) for names in self.left_out],
+            "looks_different": self.looks_different,
             "missing": list(self.missing),
             "only_before": list(self.only_before),
             "only_after": list(self.only_after),
@@ -133,6 +141,7 @@ class Trajectory:
             "kind": self.steps[0].kind,
             "architecture": self.steps[0].architecture,
             "order": self.steps[0].order,
+            "looks_different": [step.looks_different for step in self.steps],
             "only_before": [list(step.only_before) for step in self.steps],
             "only_after": [list(step.only_after) for step in self.steps],
             "rows": [
@@ -179,6 +188,7 @@ class NoiseFloor:
         rows: one for each compared tensor.
         architecture: the recognised backbone, or None.
         order: ``forward`` or ``file``.
+        looks_different: some file seems to hold another network than the base.
     """
 
     base: str
@@ -188,6 +198,7 @@ class NoiseFloor:
     rows: tuple[LayerFloor, ...]
     architecture: str | None
     order: str
+    looks_different: bool = False
 
     @property
     def heading(self) -> str:
@@ -208,6 +219,7 @@ class NoiseFloor:
             "factor": self.factor,
             "architecture": self.architecture,
             "order": self.order,
+            "looks_different": self.looks_different,
             "rows": [row.to_dict() for row in self.rows],
         }
 

@@ -18,8 +18,10 @@ __all__ = [
     "as_checkpoints",
     "distinct_names",
     "kind_of",
+    "look_different",
     "match",
     "missing",
+    "names_apart",
     "select",
 ]
 
@@ -99,6 +101,34 @@ def match(
     """
     alignment = align(before, after, renames=renames)
     return Files(before, after, alignment, find_backbone(before, model))
+
+
+def look_different(files: Files) -> bool:
+    """Whether two files seem to hold different networks.
+
+    That is where what has a counterpart of the same shape makes up less than half of the elements
+    of the smaller file, and the convolutions of no known backbone are all among it.
+    """
+    before, after = files.before, files.after
+    alike = {
+        pair.before: before[pair.before].size
+        for pair in files.alignment.pairs
+        if before[pair.before].shape == after[pair.after].shape
+    }
+    smaller = min(sum(tensor.size for tensor in file.values()) for file in (before, after))
+    if 2 * sum(alike.values()) >= smaller:
+        return False
+    backbone = files.backbone
+    return backbone is None or not all(
+        f"{backbone.names[layer.name]}.weight" in alike for layer in backbone.table.layers
+    )
+
+
+def names_apart(before: Checkpoint, after: Checkpoint) -> tuple[str, str]:
+    """The names of two files; where they have the same name, their paths as given."""
+    if before.path.name != after.path.name:
+        return before.path.name, after.path.name
+    return str(before.path), str(after.path)
 
 
 def kind_of(tensors: Mapping[str, object], name: str, shape: Sequence[int]) -> str:

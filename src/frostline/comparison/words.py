@@ -1,6 +1,6 @@
 """What a reader of a comparison must know besides its numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from frostline.comparison.results import Comparison, Result
@@ -27,6 +27,7 @@ def notes(result: Result) -> Iterator[str]:
     if any(row.precision == "float32" for step in steps for row in step.rows):
         yield "16-bit weights: float32 sums within pieces, errors to 1e-6 (--exact: float64)"
     yield from _pairs(first)
+    yield from _left_out(steps)
     for step in steps:
         left = len(step.only_before), len(step.only_after)
         name = f"{printable(step.after)} " if len(steps) > 1 else ""
@@ -37,6 +38,18 @@ def notes(result: Result) -> Iterator[str]:
             )
         if name and step.incomparable:
             yield f"{name}without a number: {len(step.incomparable)} tensors (--format json)"
+
+
+def _left_out(steps: Sequence[Comparison]) -> Iterator[str]:
+    """Tensors whose values cannot be read, file by file."""
+    files = [(steps[0].before, steps[0].left_out[0])]
+    files += [(step.after, step.left_out[1]) for step in steps]
+    for name, left_out in files:
+        if left_out:
+            some = [f"{printable(n)} ({why})" for n, why in list(left_out.items())[:_SHOWN]]
+            more = ", ..." if len(left_out) > _SHOWN else ""
+            count = f"{len(left_out)} tensor{'s' * (len(left_out) > 1)} left out"
+            yield f"{printable(name)}: {count}: {', '.join(some)}{more}"
 
 
 def _pairs(first: Comparison) -> Iterator[str]:

@@ -6,12 +6,10 @@ One row an image, boxes as ``x0 y0 x1 y1`` separated by ``;``, or ``no_box``
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.kaggle import single_class
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
@@ -54,14 +52,12 @@ def read_gwhd(source: Source, options: ReadOptions) -> RawDataset:
     files = list(images.values())
     if not options.check_files:
         files = _with_assumed_sizes(files, table, name, problems)
-    prefix = source.image_prefix(list(images))
-    found = [replace(image, file=prefix + image.file) for image in files]
-    return RawDataset(single_class(options), found, _as_boxes(table, name))
+    return RawDataset(single_class(options), files, _as_boxes(table, name))
 
 
 def _image(row: CsvRow, name: str, problems: Problems) -> RawImage | None:
     """The row's image, or None if it has no name."""
-    place, file = Place(name, row.line), relative_name(row.values["image_name"].strip())
+    place, file = Place(name, row.line), row.values["image_name"].strip()
     if file:
         return RawImage(file, None, row.values.get("domain", "").strip() or None, place)
     problems.error("row-values", place, "expected an image_name, got none")

@@ -1,5 +1,6 @@
 """Recognising a layout, and finding images and annotations in a folder or zip file."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from frostline.datasets.layouts import (
     layouts,
     require_layout,
 )
+from frostline.datasets.named import split_word
 from frostline.datasets.raw import Source
 from frostline.datasets.text import csv_has
 from frostline.errors import DatasetError
@@ -29,25 +31,20 @@ __all__ = [
     "part_of_file",
     "recognise",
     "split_name",
+    "splits_of",
 ]
 
-_MEANT_FOLDERS = ("images", "Annotations")  # they say what is in them: not looked past
+_MEANT_FOLDERS = ("images", "annotations")  # they say what is in them: not looked past
 _YAML = (".yaml", ".yml")
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "trainval": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+_ENDINGS = (".json", ".csv", ".txt", ".xml")
 
 
 def is_folder(path: Path) -> bool:
     """Whether a path is that of a folder, a zip file, or a folder inside a zip file."""
     tree = open_tree(path)
-    return os.path.isdir(path) if isinstance(tree, FolderTree) else bool(tree.names())  # noqa: PTH112
+    if isinstance(tree, FolderTree) and not tree.inner:
+        return os.path.isdir(path)  # noqa: PTH112
+    return bool(tree.names())
 
 
 def open_source(images: Path, annotations: Path) -> Source:
@@ -125,17 +122,18 @@ def _none_found(data: Path, wanted: Iterable[str], names: Iterable[str]) -> str:
 def _sole_folder(top: Path) -> Path:
     """The folder inside, and so on, where a folder or zip file holds nothing but one folder."""
     for _ in range(8):
-        heads = {name.partition("/")[0] for name in open_tree(top).names() if _counts(name)}
+        names = [name for name in open_tree(top).names() if _counts(name)]
+        heads = {name.partition("/")[0] for name in names}
         only = next(iter(heads)) if len(heads) == 1 else ""
-        if not only or not open_tree(top).has_folder(only) or only in _MEANT_FOLDERS:
+        if not only or only in names or only.lower() in _MEANT_FOLDERS:
             return top
         top = top / only
     return top
 
 
 def _counts(name: str) -> bool:
-    """Whether a file is one that somebody put there, and not a system's own."""
-    return not name.startswith("__MACOSX/") and not name.rpartition("/")[2].startswith(".")
+    """Whether a file is one of the data set, and not hidden."""
+    return not name.rpartition("/")[2].startswith(".")
 
 
 def find_csv(folder: Folder, layout: str, columns: Sequence[str]) -> Iterator[DatasetLocation]:
@@ -143,17 +141,31 @@ def find_csv(folder: Folder, layout: str, columns: Sequence[str]) -> Iterator[Da
     files = [name for name in folder.names if name.count("/") <= 1]
     mine = [name for name in files if csv_has(folder.tree, name, columns)]
     if mine:
-        splits = {split_name(name, mine): folder.path / name for name in mine}
-        yield DatasetLocation(layout, images_folder(folder), ordered(splits))
+        yield DatasetLocation(layout, images_folder(folder), splits_of(folder, mine))
 
 
 def images_folder(folder: Folder) -> Path:
     """The folder that holds the images, or the whole folder where several do."""
-    for name in ("images", "JPEGImages"):
-        if folder.tree.has_folder(name):
-            return folder.path / name
+    heads = {name.partition("/")[0] for name in folder.names if "/" in name}
+    for wanted in ("images", "jpegimages"):
+        same = [name for name in heads if name.lower() == wanted]
+        if len(same) == 1:
+            return folder.path / same[0]
     tops = {n.rpartition("/")[0].partition("/")[0] for n in folder.names if is_image(n)}
     return folder.path / next(iter(tops)) if len(tops) == 1 else folder.path
+
+
+def splits_of(folder: Folder, names: Sequence[str]) -> dict[str, Path]:
+    """Annotation files or folders by the split that each is, train, val and test first."""
+    splits: dict[str, Path] = {}
+    for name in names:
+        split = base = split_name(name, names)
+        for number in itertools.count(2):
+            if split not in splits:
+                break
+            split = f"{base}-{number}"
+        splits[split] = folder.path / name
+    return ordered(splits)
 
 
 def split_name(name: str, names: Sequence[str]) -> str:
@@ -163,17 +175,14 @@ def split_name(name: str, names: Sequence[str]) -> str:
         >>> split_name("annotations/instances_train2017.json", [])
         'train'
     """
-    word = _split_word(name)
-    if word and [_split_word(other) for other in names].count(word) <= 1:
+    word = split_word(name)
+    if word and [split_word(other) for other in names].count(word) <= 1:
         return word
     if len(names) == 1:
         return "all"
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name.partition(".")[0]).strip("-") or "all"
-
-
-def _split_word(name: str) -> str | None:
-    words = re.findall(r"[a-z]+", name.lower())
-    return next((_SPLIT_WORDS[word] for word in reversed(words) if word in _SPLIT_WORDS), None)
+    stem = name.removesuffix(".gz")
+    stem = stem.rpartition(".")[0] if stem.lower().endswith(_ENDINGS) else stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "all"
 
 
 def ordered(splits: dict[str, Path]) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from frostline.datasets.locations import (
     part_of_file,
     recognise,
 )
+from frostline.datasets.named import split_words
 from frostline.datasets.raw import ReadOptions, build_index
 from frostline.errors import DatasetError
 
@@ -164,24 +165,60 @@ def _with_unused_images(splits: dict[str, DatasetIndex]) -> dict[str, DatasetInd
     if all(f.code != UNLISTED for index in splits.values() for f in index.findings):
         return splits
     unused = unused_images(splits)
+    all_unused = [finding for part in unused.values() for finding in part]
     told = {
         name: replace(index, findings=tuple(f for f in index.findings if f.code != UNLISTED))
         for name, index in splits.items()
     }
     first = next(iter(told))
-    told[first] = replace(told[first], findings=(*told[first].findings, *unused))
+    told[first] = replace(told[first], findings=(*told[first].findings, *all_unused))
     return told
 
 
-def unused_images(splits: Mapping[str, DatasetIndex]) -> tuple[Finding, ...]:
-    """A note, if there are images under the root of the first split that are in no split."""
+def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding, ...]]:
+    """What is said of images under the root of the first split that are in no split.
+
+    Returns:
+        Findings by split: a warning where the images lie in the folder of one split, which lacks
+        them; under ``""`` a warning about folders of splits that there are not, and a note about
+        the others.
+    """
     used = {image.file for index in splits.values() for image in index}
     tree = open_tree(next(iter(splits.values())).root)
-    files = [name for name in tree.names() if is_image(name) and name not in used]
-    if not files:
-        return ()
-    message = f"{len(files)} images are in no split, or were left out, such as {shown(files[0])}"
-    return (Finding("note", "images-unused", "", message),)
+    folders: dict[str, set[str]] = {}
+    for name, index in splits.items():
+        for image in index:
+            folders.setdefault(image.file.rpartition("/")[0], set()).add(name)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in (name for name in tree.names() if is_image(name) and name not in used):
+        groups.setdefault(_owner(file.rpartition("/")[0], splits, folders), []).append(file)
+    found: dict[str, tuple[Finding, ...]] = {}
+    for (split, missing), files in groups.items():
+        found[split] = (*found.get(split, ()), _unused(split, missing, files))
+    return found
+
+
+def _owner(
+    folder: str, splits: Mapping[str, DatasetIndex], folders: Mapping[str, Collection[str]]
+) -> tuple[str, str]:
+    """The split that a folder of unused images is of, or a split that is not there; or neither."""
+    users = folders.get(folder, ())
+    if len(users) == 1:
+        return next(iter(users)), ""
+    words = () if users else split_words(folder)
+    mine = [word for word in words if word in splits]
+    return (mine[0], "") if mine else ("", next(iter(words), ""))
+
+
+def _unused(split: str, missing: str, files: Sequence[str]) -> Finding:
+    such = f"such as {shown(files[0])}"
+    if split:
+        message = f"{len(files)} images of its folder have no entry, or were left out, {such}"
+    elif missing:
+        message = f"{len(files)} images are in a folder of {missing}, which has no entries, {such}"
+    else:
+        message = f"{len(files)} images are in no split, or were left out, {such}"
+    return Finding("warning" if split or missing else "note", "images-unused", "", message)
 
 
 def _read_found(
@@ -204,4 +241,4 @@ def _read_found(
 def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
     source = open_source(images, annotations)
     row = layout_named(recognise(source) if layout == "auto" else layout)
-    return build_index(open_tree(images), row.read(source, options), options)
+    return build_index(source, row.read(source, options), options)
