@@ -19,7 +19,8 @@ from frostline.events import Progress
 from frostline.freezing import Frozen
 from frostline.identity import Identity
 from frostline.plans import FreezePlan
-from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
+from frostline.tasks import Canvas, Task, task_named
+from frostline.tasks.boxes import PlacedImages, Sample
 from frostline.training import TrainingResult, choose_device, train
 
 X = Identity({"name": "x"}, {})
@@ -50,7 +51,7 @@ def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> 
     return {"square": ((model(images) - target) ** 2).mean()}
 
 
-TASK = dataclasses.replace(DETECTION, name="toy", build=lambda *_: _Net(), loss=_loss)
+TASK = dataclasses.replace(task_named("detection"), build=lambda *_: _Net(), loss=_loss)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from frostline.errors import AuditError, InitError, RecordError
 from frostline.freezing import Frozen
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
-from frostline.tasks import DETECTION
+from frostline.tasks import task_named
 from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
 from tests.helpers import SIZE, TINY_MODEL, run_trial, write_study, write_yaml
 
@@ -79,7 +79,7 @@ def test_metrics_are_of_the_stored_detections(
         oracle.evaluate()
         oracle.accumulate()
         oracle.summarize()
-    ours = record.metrics["val"]["coco"]["overall"]
+    ours = record.scores["val"]
     assert [ours[name] for name in ("ap", "ap50", "ap75")] == pytest.approx(
         list(oracle.stats[:3]), abs=1e-9
     )
@@ -168,11 +168,11 @@ def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[torch.dtype] = []
 
     def loss(model, samples, device):  # type: ignore[no-untyped-def]
-        losses = DETECTION.loss(model, samples, device)
+        losses = task_named("detection").loss(model, samples, device)
         seen.extend(sample.boxes.dtype for sample in samples)
         return losses
 
-    task = dataclasses.replace(DETECTION, loss=loss)
+    task = dataclasses.replace(task_named("detection"), loss=loss)
     record = run_trial(study.spec(study.cells()[0]), tmp_path / "out", task=task)
     assert record.spec["schedule"]["precision"] == "bf16"
     assert set(seen) == {torch.float32}

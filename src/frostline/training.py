@@ -26,7 +26,7 @@ from frostline.identity import Identity
 from frostline.plans import BACKBONE_PREFIX
 from frostline.records import EpochRecord, atomic_write, set_aside
 from frostline.seeds import derived_seed
-from frostline.tasks import PlacedImages, Sample, Task
+from frostline.tasks import Placed, Task
 
 __all__ = [
     "TrainingResult",
@@ -104,7 +104,7 @@ def torch_as_before() -> Iterator[None]:
 
 def train(
     frozen: Frozen,
-    images: PlacedImages,
+    images: Placed,
     *,
     task: Task,
     schedule: ScheduleConfig,
@@ -274,8 +274,8 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
 
 
 def batch_at(
-    images: PlacedImages, task: Task, schedule: ScheduleConfig, seed: int, epoch: int, position: int
-) -> list[Sample]:
+    images: Placed, task: Task, schedule: ScheduleConfig, seed: int, epoch: int, position: int
+) -> list[Any]:
     """The batch at one position of one epoch (both from 0), augmented.
 
     Which images are in it is a function of the seed alone; augmentation draws from torch's
@@ -289,7 +289,7 @@ def batch_at(
 
 
 def _require_finite(
-    loss: Any, losses: dict[str, Any], epoch: int, step: int, batch: Sequence[Sample]
+    loss: Any, losses: dict[str, Any], epoch: int, step: int, batch: Sequence[Any]
 ) -> None:
     if torch.isfinite(loss):
         return

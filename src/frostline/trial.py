@@ -6,7 +6,6 @@ weights of it; ``judge`` audits, scores and compares that file and makes the rec
 
 import dataclasses
 import datetime
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,11 +27,10 @@ from frostline.datasets import DatasetIndex
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.difference import profile
 from frostline.errors import InitError, RecordError, one_line
-from frostline.evaluation import Evaluation, to_coco_results
 from frostline.freezing import Frozen, require_passed
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
-from frostline.loading import load_data
+from frostline.loading import layout_of, load_data
 from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
@@ -46,7 +44,14 @@ from frostline.records import (
     environment,
     write_json,
 )
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
+from frostline.tasks import (
+    Measured,
+    Placed,
+    Task,
+    common_canvas,
+    require_model,
+    task_named,
+)
 from frostline.training import choose_device
 
 __all__ = [
@@ -66,8 +71,6 @@ __all__ = [
     "trial_identity",
 ]
 
-_AP50_NEAR_ZERO = 0.02
-
 
 @dataclasses.dataclass(frozen=True)
 class TrialSpec:
@@ -86,6 +89,7 @@ class TrialSpec:
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
         trainer: who trains; a name of ``members.TRAINERS``.
+        task: what is trained for; a name of ``members.TASKS``.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -103,6 +107,7 @@ class TrialSpec:
     threads: int = 1
     device: str = "auto"
     trainer: str = "frostline"
+    task: str = "detection"
     observer: "Callable[[Moment], None] | None" = None
 
 
@@ -124,7 +129,7 @@ class Start:
     spec: TrialSpec
     task: Task
     data: Mapping[str, DatasetIndex]
-    placed: Mapping[str, PlacedImages]
+    placed: Mapping[str, Placed]
     frozen: Frozen
     init: InitRecord
     plan_record: PlanRecord
@@ -139,6 +144,11 @@ class Start:
     def plan(self) -> FreezePlan:
         """What is frozen."""
         return self.frozen.plan
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What is measured besides the task's usual scores."""
+        return _asked(self.spec, self.task)
 
     @property
     def identity(self) -> Identity:
@@ -195,7 +205,7 @@ class Moment:
         return headline_scores(self.start, model, self.device)
 
 
-def begin(spec: TrialSpec, *, task: Task = DETECTION) -> Start:
+def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
     """Read a cell's data and build its model with its starting weights and its plan applied.
 
     Raises:
@@ -226,7 +236,7 @@ def judge(
     audited = start.frozen.audit()
     require_passed(audited)
     with clock.measure("evaluate"):
-        metrics = _evaluate(start, device, folder)
+        measured = _evaluate(start, device, folder)
     with clock.measure("difference"):
         differences = _differences(start)
     identity = start.identity
@@ -238,11 +248,13 @@ def judge(
         init=start.init,
         plan=start.plan_record,
         audit=audited,
-        data={split: _data_record(images) for split, images in start.placed.items()},
+        data={split: _data_record(start.task, images) for split, images in start.placed.items()},
         history=trained.history,
-        metrics=metrics,
+        task=start.task.declares.measured(measured["val"].scores.keys()),
+        scores={split: dict(one.scores) for split, one in measured.items()},
+        details={split: one.details for split, one in measured.items()},
         differences=differences,
-        flags=_flags(trained, metrics["val"]),
+        flags=_flags(trained, start.task, measured["val"]),
         environment=environment() | _hardware(device),
         conditions=trained.conditions,
         seconds=clock.seconds,
@@ -257,7 +269,9 @@ def headline_scores(
     """Headline scores of a model on ``val``; None for one that the split cannot give."""
     images = start.placed["val"]
     found = start.task.predict(model, images, device, start.spec.schedule.batch_size)
-    return _headline(start.task.evaluate(images.dataset, found))
+    scores = start.task.evaluate(images.dataset, found, None, start.asked).scores
+    shown = (score.key for score in start.task.declares.scores if score.headline)
+    return {key: scores[key] for key in shown if key in scores}
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -293,16 +307,20 @@ def trial_identity(
         data={split: index.digest() for split, index in data.items()},
         trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+        task=spec.task,
+        metrics=_asked(spec, task_named(spec.task)),
     )
 
 
-def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = DETECTION) -> Start:
+def prepare(
+    spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task | None = None
+) -> Start:
     """Build a cell's model with its starting weights and apply its plan.
 
     Args:
         spec: the cell.
         data: its splits, as ``load_data`` reads them.
-        task: the task's functions.
+        task: the task's functions; None takes the task that the cell names.
 
     Raises:
         CheckpointError: the weights cannot be opened.
@@ -310,8 +328,10 @@ def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = D
         PlanError: the depth is beyond the model.
     """
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-    placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
+    task = task or task_named(spec.task)
+    placed = {split: task.place(index, canvas) for split, index in data.items()}
     classes = len(data["train"].classes)
+    require_model(spec.task, spec.model)
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -403,6 +423,10 @@ def require_filled(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
+def _asked(spec: TrialSpec, task: Task) -> frozenset[str]:
+    return task.declares.asked(spec.data.metrics, layout_of(spec.data, spec.base))
+
+
 def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
@@ -425,9 +449,10 @@ def _load_trained(model: nn.Module, weights: Path | None) -> None:
         raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
 
 
-def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, dict[str, Any]]:
-    """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
-    task, metrics, threshold = start.task, {}, None
+def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
+    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose."""
+    task, thresholds = start.task, None
+    measured: dict[str, Measured] = {}
     detections: dict[str, Any] = {}
     names: dict[str, list[str]] = {}
     for split in ("val", "test"):
@@ -435,19 +460,13 @@ def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, dic
             continue
         images = start.placed[split]
         found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
-        result = task.evaluate(images.dataset, found, wheat_threshold=threshold)
-        threshold = result.wheat.overall.threshold if threshold is None else threshold
-        metrics[split] = result.to_dict()
-        detections[split] = to_coco_results(images.dataset, found)
+        measured[split] = task.evaluate(images.dataset, found, thresholds, start.asked)
+        thresholds = measured["val"].details.thresholds
+        detections[split] = task.write(images.dataset, found)
         names[split] = [image.file for image in images.dataset.images]  # image_id counts them
     classes = start.placed["val"].dataset.classes
     write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return metrics
-
-
-def _headline(result: Evaluation) -> dict[str, float | None]:
-    scores = {"ap": result.ap, "ap50": result.ap50, "wheat": result.wheat_score}
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
+    return measured
 
 
 def _differences(start: Start) -> tuple[dict[str, Any], ...]:
@@ -457,14 +476,18 @@ def _differences(start: Start) -> tuple[dict[str, Any], ...]:
     return tuple(row.to_dict() for row in rows)
 
 
-def _flags(training: Trained, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
+def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
+    """``collapsed``: nothing was learned that scores; and remarks, which exclude no trial."""
     flags = []
-    ap50 = val["coco"]["overall"]["ap50"]
-    if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
-        flags.append("collapsed: loss did not fall")
-    if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
-        flags.append("collapsed: AP50 near 0")
+    ranking, score = task.declares.ranking, val.scores[task.declares.ranking.key]
+    if score is not None and score - val.details.floor < task.declares.least_gain:
+        flags.append(
+            f"collapsed: {ranking.label} {score:.3f}, a constant prediction has "
+            f"{val.details.floor:.3f}"
+        )
+    history = training.history
+    if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
+        flags.append("loss did not fall")
     if len(training.conditions) > 1:
         flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)
@@ -474,14 +497,13 @@ def _total(epoch: EpochRecord) -> float:
     return sum(epoch.losses.values())
 
 
-def _data_record(images: PlacedImages) -> DataRecord:
+def _data_record(task: Task, images: Placed) -> DataRecord:
     index = images.dataset
     counts = index.counts()
     findings: dict[str, int] = {}
     for finding in index.findings:
         findings[finding.code] = findings.get(finding.code, 0) + 1
-    if tiny := images.tiny_boxes():
-        findings["box-under-2-px-on-canvas"] = tiny
+    findings |= task.remarks(images)
     return DataRecord(
         digest=index.digest(),
         images=counts.images,

@@ -9,6 +9,8 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
+    ("scores",),
+    ("detection_scores",),
     ("passage", "attention"),
     ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),
