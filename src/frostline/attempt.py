@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 from frostline.errors import BusyError, FrostlineError, RecordError, TrainingError, one_line
 from frostline.events import Ended, Event, Outcome, Paused, Progress, Started, Stepped
 from frostline.identity import Identity, changes
+from frostline.judging import judge
 from frostline.records import FILES, EpochRecord, TrialRecord, append_line, write_json
 from frostline.tasks import Task
 from frostline.trainers import Trainer, trainer
 from frostline.training import torch_as_before
-from frostline.trial import TrialSpec, begin, judge
+from frostline.trial import TrialSpec, begin
 
 __all__ = ["ask_to_pause", "attempt", "run_trial"]
 

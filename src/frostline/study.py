@@ -136,6 +136,7 @@ class Study:
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
             task=self.config.task,
             trainer=self.config.trainer,
+            differences=self.config.differences,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,

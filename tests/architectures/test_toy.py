@@ -18,7 +18,7 @@ from frostline.errors import ConfigError
 from frostline.members import ARCHITECTURES
 from frostline.plans import FreezePlan
 from frostline.study import Study
-from frostline.tasks import DETECTION
+from frostline.tasks import task_named
 from tests.helpers import SIZE, write_study
 
 TOY = {"architecture": "toy", "preset": "stock", "image_size": SIZE}
@@ -101,7 +101,9 @@ def test_other_policies_are_left_as_they_are() -> None:
 
 def test_a_task_refuses_a_model_that_is_built_for_another() -> None:
     with pytest.raises(ConfigError, match="expected a detector, got toy, which is built for masks"):
-        DETECTION.build(ModelConfig.model_validate(TOY | {"architecture": "toy_masks"}), 1, 0)
+        task_named("detection").build(
+            ModelConfig.model_validate(TOY | {"architecture": "toy_masks"}), 1, 0
+        )
 
 
 @pytest.mark.parametrize(
