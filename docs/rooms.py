@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "files in, files out",
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
-            *("record_versions", "schema", "starter", "doctor"),
+            *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
         ),
     ),
     (
