@@ -20,8 +20,9 @@ import frostline
 from frostline.checkpoints import open_checkpoint
 from frostline.comparison import Comparison, diff, noise_floor, trajectory
 from frostline.comparison.drawing import lines_table, write_figure
+from frostline.comparison.formats import number_format
 from frostline.comparison.page import page
-from frostline.comparison.words import notes, number_format
+from frostline.comparison.words import notes
 from frostline.depth import layer_table
 from frostline.difference import difference
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
@@ -396,10 +397,10 @@ def test_lines_have_gaps_where_a_file_lacks_a_tensor(files: Any) -> None:
 def test_figure_files(files: Any, tmp_path: Path, suffix: Any) -> None:
     result = diff(files / "before.pth", files / "after.pth", kind="all")
     path = tmp_path / f"figure.{suffix}"
-    write_figure(result, path)
+    write_figure(result.drawing(), path)
     assert path.stat().st_size > 1000
     with pytest.raises(ConfigError, match=r"svg or \.png"):
-        write_figure(result, tmp_path / "figure.jpg")
+        write_figure(result.drawing(), tmp_path / "figure.jpg")
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
@@ -407,7 +408,7 @@ def test_figures_of_files_that_are_all_the_same(files: Any, tmp_path: Path, suff
     """As a backbone that was frozen in every run."""
     base = files / "before.pth"
     for result in (diff(base, base), trajectory(base, [base] * 2), noise_floor(base, [base] * 2)):
-        write_figure(result, tmp_path / f"x.{suffix}")
+        write_figure(result.drawing(), tmp_path / f"x.{suffix}")
         assert "<svg" in page(result)
 
 
@@ -610,5 +611,5 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     names = [f"seed{n}/last$1$/weights.pth" for n in range(3)]
     assert [step.after for step in result.steps] == [*names, f"{names[2]} (2)"]
     assert noise_floor(files[0], files[1:]).seeds == tuple(names[1:])
-    write_figure(result, tmp_path / "figure.svg")
+    write_figure(result.drawing(), tmp_path / "figure.svg")
     assert "$1$" in (tmp_path / "figure.svg").read_text()

@@ -8,6 +8,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from frostline.architectures.building import build_model
+from frostline.backbones import known_backbone
 from frostline.config import ModelConfig
 from frostline.depth import layer_table
 from frostline.errors import AuditError, PlanError
@@ -23,7 +25,6 @@ from frostline.freezing import (
     require_passed,
     set_train_mode,
 )
-from frostline.models import build_detector, model_layers
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
@@ -31,7 +32,7 @@ POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 def _model(policy: BatchNormPolicy, backbone: str = "mobilenet_v2") -> tuple[Any, ModelConfig]:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy, image_size=64)
-    return build_detector(config, 1), config
+    return build_model(config, 1), config
 
 
 def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
@@ -51,7 +52,7 @@ def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
 @pytest.mark.parametrize("k", [0, 18, 52])
 def test_audit_passes_after_training(policy: BatchNormPolicy, k: int) -> None:
     model, config = _model(policy)
-    plan = FreezePlan.at_depth(model_layers(config), k, batch_norm=policy)
+    plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
     apply_plan(model, plan)
     before = fingerprint(model)
     _train_a_little(model, plan)
@@ -67,8 +68,8 @@ def test_audit_passes_after_training(policy: BatchNormPolicy, k: int) -> None:
 @pytest.mark.parametrize("k", [0, 10, 11, 24, 53])
 def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: int) -> None:
     config = ModelConfig(backbone="resnet50", preset="stock", batch_norm=policy, image_size=64)
-    model = build_detector(config, 1)
-    plan = FreezePlan.at_depth(model_layers(config), k, batch_norm=policy)
+    model = build_model(config, 1)
+    plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
     apply_plan(model, plan)
     before = fingerprint(model)
     _train_a_little(model, plan)
@@ -81,7 +82,7 @@ def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: 
 
 def test_a_planted_change_fails_the_audit() -> None:
     model, config = _model("follow")
-    plan = FreezePlan.at_depth(model_layers(config), 18, batch_norm="follow")
+    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm="follow")
     apply_plan(model, plan)
     before = fingerprint(model)
     model.get_buffer("backbone.body.0.1.running_mean").add_(1e-7)
@@ -94,7 +95,7 @@ def test_a_planted_change_fails_the_audit() -> None:
 def test_train_of_the_parent_would_move_frozen_statistics() -> None:
     """The trap that ``set_train_mode`` exists for."""
     model, config = _model("follow")
-    plan = FreezePlan.at_depth(model_layers(config), 52, batch_norm="follow")
+    plan = FreezePlan.at_depth(known_backbone(config).table, 52, batch_norm="follow")
     apply_plan(model, plan)
     before = fingerprint(model)
     model.train()
@@ -104,7 +105,7 @@ def test_train_of_the_parent_would_move_frozen_statistics() -> None:
 
 def test_backward_stops_below_the_frozen_prefix() -> None:
     model, config = _model("frozen")
-    plan = FreezePlan.at_depth(model_layers(config), 52)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 52)
     frozen, trainable = apply_plan(model, plan)
     assert frozen == sum(p.numel() for p in model.backbone.body.parameters())
     assert trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -115,7 +116,7 @@ def test_backward_stops_below_the_frozen_prefix() -> None:
 def test_a_plan_for_another_model_is_refused() -> None:
     model, _ = _model("frozen")
     _, config = _model("frozen", "resnet18")
-    plan = FreezePlan.at_depth(model_layers(config), 3)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 3)
     with pytest.raises(PlanError, match="does not have"):
         apply_plan(model, plan)
 
@@ -267,7 +268,7 @@ def _trained(policy: BatchNormPolicy, *, public: bool) -> tuple[dict[str, Tensor
     """A detector after two steps, frozen by ``Frozen`` or by the functions beside it."""
     torch.manual_seed(0)
     model, config = _model(policy)
-    plan = FreezePlan.at_depth(model_layers(config), 18, batch_norm=policy)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm=policy)
     if public:
         frozen = Frozen(model, plan).require_trainable()
         counts, before = (frozen.frozen_parameters, frozen.trainable_parameters), frozen.fingerprint

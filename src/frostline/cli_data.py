@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frostline.layouts import LAYOUTS
+
 if TYPE_CHECKING:
     from frostline.datasets import DataCheck, DatasetIndex, DatasetLocation
 
-__all__ = ["Layout", "Target", "data_app", "locate"]
+__all__ = ["LayoutOption", "Target", "data_app", "find_target"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
 
@@ -24,22 +26,22 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before tra
 _LISTED = 20  # classes or groups named in one line
 
 
-class Format(StrEnum):
+class CheckFormat(StrEnum):
     """How a check is written to stdout."""
 
     table = "table"
     json = "json"
 
 
-class Layout(StrEnum):
-    """Annotation layouts; ``auto`` recognises them."""
-
-    auto = "auto"
-    coco = "coco"
-    kaggle = "kaggle"
-    gwhd2021 = "gwhd2021"
-    voc = "voc"
-    yolo = "yolo"
+LayoutOption = Annotated[
+    str,
+    typer.Option(
+        metavar=f"[{'|'.join(('auto', *LAYOUTS))}]",
+        help="Annotation layout.",
+        autocompletion=lambda: ["auto", *LAYOUTS],
+    ),
+]
+"""Name of a layout; ``auto`` recognises it."""
 
 
 class Preset(StrEnum):
@@ -67,7 +69,7 @@ def check(
         Path | None,
         typer.Option(help="Folder of the images, where PATH is an annotation file."),
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
+    layout: LayoutOption = "auto",
     image_size: Annotated[
         int | None,
         typer.Option(min=64, max=4096, help="Longest side in training, px (320)."),
@@ -84,17 +86,17 @@ def check(
     ] = False,
     examples: Annotated[int, typer.Option(min=1, help="Findings of one kind that are shown.")] = 3,
     output: Annotated[
-        Format, typer.Option("--format", help="How the result is printed.")
-    ] = Format.table,
+        CheckFormat, typer.Option("--format", help="How the result is printed.")
+    ] = CheckFormat.table,
 ) -> None:
     """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
     from frostline.datasets import check_dataset, clean_copy
 
     if annotations_only and fix_to is not None:
         raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
-    target = locate(path, images, layout.value)
+    target = find_target(path, images, layout)
     location = target.location
-    with _progress(output is Format.table) as on_image:
+    with _progress(output is CheckFormat.table) as on_image:
         result = check_dataset(
             location,
             image_size=image_size or target.image_size,
@@ -103,7 +105,7 @@ def check(
             annotations_only=annotations_only,
             on_image=on_image,
         )
-    if output is Format.json:
+    if output is CheckFormat.json:
         typer.echo(json.dumps({"layout": location.layout, **result.to_dict()}, indent=1))
     else:
         _print_check(f"{path}: layout {location.layout}", result, examples)
@@ -127,7 +129,7 @@ class Target:
     divide: "Callable[[DatasetIndex], dict[str, DatasetIndex]] | None" = None
 
 
-def locate(path: Path, images: Path | None, layout: str) -> Target:
+def find_target(path: Path, images: Path | None, layout: str) -> Target:
     """Where the data is, and what a study.yaml says of it and of its model."""
     from frostline.datasets import DatasetLocation, find_dataset
 
@@ -171,7 +173,7 @@ def _target_of_study(path: Path) -> Target:
     images = base / data.images
     layout = data.layout
     if layout == "auto":
-        layout = _recognised(images, next(iter(files.values())))  # type: ignore[assignment]
+        layout = _recognised(images, next(iter(files.values())))
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
     return Target(location, study.model.image_size, study.model.preset, divide)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli_data import Layout, locate
+from frostline.cli_data import LayoutOption, find_target
 from frostline.depth import BACKBONES
 
 if TYPE_CHECKING:
     from frostline.starter import Starter
 
-__all__ = ["Device", "complete_backbone", "init", "schema"]
+__all__ = ["DeviceChoice", "complete_backbone", "init", "schema"]
 
 
-class Device(StrEnum):
+class DeviceChoice(StrEnum):
     """Where trials run; ``auto`` takes a GPU if there is one."""
 
     auto = "auto"
@@ -44,7 +44,7 @@ def init(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the images, where DATA is an annotation file."),
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
+    layout: LayoutOption = "auto",
     weights: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="Weights to start from; may be given several times."),
@@ -56,14 +56,16 @@ def init(
             autocompletion=complete_backbone,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where the study will run.")] = Device.auto,
+    device: Annotated[
+        DeviceChoice, typer.Option(help="Where the study will run.")
+    ] = DeviceChoice.auto,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a commented study.yaml for a data set, which runs as it stands."""
     from frostline.starter import this_machine, write_starter
 
     starter = write_starter(
-        locate(data, images, layout.value).location,
+        find_target(data, images, layout).location,
         out,
         weights=weights or (),
         backbone=backbone,

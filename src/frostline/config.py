@@ -20,6 +20,8 @@ from pydantic import (
 
 from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
+from frostline.layouts import LAYOUTS
+from frostline.members import ARCHITECTURES, TASKS, TRAINERS, nearest
 
 __all__ = [
     "IMAGENET",
@@ -60,6 +62,41 @@ def _known_backbone(name: str) -> str:
     raise ValueError(f"expected {', '.join(BACKBONES)} or timm:<model>{hint}")
 
 
+def _known_layout(name: str) -> str:
+    """Accept ``auto`` and what stands in the table of layouts now."""
+    if name == "auto" or name in LAYOUTS:
+        return name
+    near = difflib.get_close_matches(name, LAYOUTS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"expected auto, {', '.join(LAYOUTS)}{hint}")
+
+
+_LayoutName = Annotated[
+    str,
+    AfterValidator(_known_layout),
+    WithJsonSchema({"type": "string", "enum": ["auto", *LAYOUTS]}),
+]
+
+
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"expected one of {known}{nearest(name, ARCHITECTURES)}")
+    return name
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"expected one of {', '.join(TASKS)}{nearest(name, TASKS)}")
+    return name
+
+
+_Task = Annotated[str, AfterValidator(_known_task), WithJsonSchema({"enum": list(TASKS)})]
+
+_Architecture = Annotated[
+    str, AfterValidator(_known_architecture), WithJsonSchema({"enum": list(ARCHITECTURES)})
+]
+
 # Editors complete the names that are ours; timm has more than a thousand of its own.
 _Backbone = Annotated[
     str,
@@ -72,6 +109,17 @@ _Backbone = Annotated[
             ]
         }
     ),
+]
+
+
+def _known_trainer(name: str) -> str:
+    if name not in TRAINERS:
+        raise ValueError(f"expected one of {', '.join(TRAINERS)}{nearest(name, TRAINERS)}")
+    return name
+
+
+_TrainerName = Annotated[
+    str, AfterValidator(_known_trainer), WithJsonSchema({"enum": list(TRAINERS)})
 ]
 _Channels = tuple[float, float, float]
 _Positive = Annotated[float, Field(gt=0)]
@@ -126,14 +174,16 @@ class DataConfig(_Model):
         layout: annotation layout; ``auto`` recognises it.
         images: folder of images, the data root: nothing outside it is read.
         train: annotation file of the training images.
-        val: annotation file of the validation images, on which AP is measured.
+        val: annotation file of the validation images, on which scores are measured.
         test: optional annotation file, scored with what was chosen on ``val``.
         annotations: one annotation file for both, with ``split``.
         split: how ``annotations`` is divided.
         on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
+        metrics: scores to measure besides the task's usual ones; of detection: ``wheat``, which is
+            measured unasked for layouts ``kaggle`` and ``gwhd2021``.
     """
 
-    layout: Literal["auto", "coco", "kaggle", "gwhd2021", "voc", "yolo"] = "auto"
+    layout: _LayoutName = "auto"
     images: str
     train: str | None = None
     val: str | None = None
@@ -141,6 +191,7 @@ class DataConfig(_Model):
     annotations: str | None = None
     split: SplitConfig | None = None
     on_problem: Literal["raise", "drop"] = "raise"
+    metrics: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -153,9 +204,10 @@ class DataConfig(_Model):
 
 
 class ModelConfig(_Model):
-    """The detector that every arm of the study shares.
+    """The model that every arm of the study shares.
 
     Attributes:
+        architecture: what is built over the backbone; ``faster_rcnn`` is a detector.
         backbone: network under the FPN: one of torchvision's six, or ``timm:<model>`` for any of
             timm's convolutional feature extractors (extra ``timm``).
         preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` has a smaller neck and head.
@@ -167,6 +219,7 @@ class ModelConfig(_Model):
         max_detections: boxes kept per image, >= 1 (wheat images reach 116 boxes).
     """
 
+    architecture: _Architecture = "faster_rcnn"
     backbone: _Backbone = "resnet50"
     preset: Literal["stock", "slim"] = "stock"
     batch_norm: Literal["frozen", "follow", "live"] = "frozen"
@@ -215,6 +268,7 @@ class ScheduleConfig(_Model):
         augment: training-time transforms.
         eval_every: evaluate every so many epochs; None evaluates at the end only.
         checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
+        backbone_lr_scale: the backbone's learning rate as a share of the others', > 0.
     """
 
     epochs: int = Field(default=12, ge=1)
@@ -230,6 +284,7 @@ class ScheduleConfig(_Model):
     augment: AugmentConfig = AugmentConfig()
     eval_every: int | None = Field(default=None, ge=1)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
+    backbone_lr_scale: float = Field(default=1.0, gt=0, le=100)
 
 
 class InitConfig(_Model):
@@ -238,7 +293,8 @@ class InitConfig(_Model):
     Attributes:
         source: ``random``, ``torchvision:<WeightsEnum>.<MEMBER>``, ``timm:<model>``,
             ``hf:<owner>/<repo>[@<revision>]/<file>``, or a weight file's path.
-        parts: what is taken from it; the default makes two starts differ in the backbone only.
+        parts: what is taken from it; None is what depth counts, the ``backbone`` of
+            ``faster_rcnn``, so that two starts differ in that alone.
         allow_missing: shell-style patterns of tensor names that may stay at their seeded values.
         schedule: fields of the schedule that this init overrides (a learning rate that suits it).
         normalisation: of the pixels that the weights were trained on; None takes what torchvision
@@ -247,7 +303,7 @@ class InitConfig(_Model):
     """
 
     source: str = Field(min_length=1)
-    parts: tuple[Part, ...] = ("backbone",)
+    parts: tuple[Part, ...] | None = None
     allow_missing: tuple[str, ...] = ()
     schedule: dict[str, Any] = Field(default_factory=dict)
     normalisation: Normalisation | None = None
@@ -258,12 +314,6 @@ class InitConfig(_Model):
     def _part_of_a_schedule(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         ScheduleConfig.model_validate(overrides)  # here an error is told with the init's name
         return overrides
-
-    @model_validator(mode="after")
-    def _with_backbone(self) -> Self:
-        if not {"backbone", "all"} & set(self.parts):
-            raise ValueError("'parts' must name 'backbone' or 'all': a start fills the backbone")
-        return self
 
     @property
     def is_random(self) -> bool:
@@ -299,6 +349,7 @@ class StudyConfig(_Model):
 
     Attributes:
         version: of this format.
+        task: what is trained for, and so which scores are measured.
         data: images and boxes.
         model: the detector that every arm shares.
         inits: starting weights by name; names become parts of folder names.
@@ -308,9 +359,11 @@ class StudyConfig(_Model):
         numbering: ``all`` counts every convolution; ``paper`` the main path of bottleneck ResNets.
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
+        trainer: who trains; ``frostline`` is the loop of its own.
     """
 
     version: Literal[1] = 1
+    task: _Task = "detection"
     data: DataConfig
     model: ModelConfig = ModelConfig()
     inits: dict[str, InitConfig] = Field(min_length=1)
@@ -319,6 +372,7 @@ class StudyConfig(_Model):
     numbering: Literal["all", "paper"] = "all"
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
+    trainer: _TrainerName = "frostline"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

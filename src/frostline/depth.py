@@ -27,6 +27,7 @@ __all__ = [
     "Section",
     "Unit",
     "depth_label",
+    "depth_of_label",
     "layer_table",
     "published_eps",
 ]
@@ -358,6 +359,17 @@ def depth_label(k: int) -> str:
     return f"k{k:02d}"
 
 
+def depth_of_label(label: str) -> int | None:
+    """The depth that a plan's label names; None where it is the label of another plan.
+
+    Example:
+        >>> depth_of_label("k09"), depth_of_label("layer2")
+        (9, None)
+    """
+    number = label.removeprefix("k")
+    return int(number) if number != label and number.isdecimal() else None
+
+
 def published_eps(architecture: str) -> float:
     """Eps of BatchNorm that torchvision's own weights of a backbone are used with.
 
@@ -368,10 +380,10 @@ def published_eps(architecture: str) -> float:
 
 def _layers_of(raw: Mapping[str, Any]) -> tuple[ConvLayer, ...]:
     """Layers from plain values, where JSON has made lists of the tuples."""
-    rows = (
+    rows: list[dict[str, Any]] = [
         {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
         for row in raw["layers"]
-    )
+    ]
     return tuple(ConvLayer(**row) for row in rows)
 
 

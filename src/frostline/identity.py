@@ -13,12 +13,13 @@ is brought into the present form before it is compared.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from frostline.config import IMAGENET, ModelConfig, Normalisation, ScheduleConfig
 
 __all__ = [
+    "FIRST_TASK",
     "FORM",
     "INTRODUCED",
     "NOT_TRAINING",
@@ -34,7 +35,13 @@ Json = dict[str, Any]
 FORM = 2  # of an identity; form 1 had the cell's key, eval_every and max_detections in it
 
 #: Fields that came after form 1, with the value that stands for all trials before them.
-INTRODUCED: Mapping[str, Mapping[str, Any]] = {"model": {}, "schedule": {}}
+INTRODUCED: Mapping[str, Mapping[str, Any]] = {
+    "model": {"architecture": "faster_rcnn"},
+    "schedule": {"backbone_lr_scale": 1.0},
+}
+
+#: The task of all trials from before there was a choice.
+FIRST_TASK = "detection"
 
 #: Fields of the configuration that change neither training nor scores.
 NOT_TRAINING: Mapping[str, frozenset[str]] = {
@@ -42,7 +49,7 @@ NOT_TRAINING: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"checkpoint_seconds", "eval_every"}),
 }
 
-#: Fields of the model's configuration that change scores alone.
+#: Fields of the model's configuration that change scores alone; ``data.metrics`` does so too.
 SCORING = frozenset({"max_detections"})
 
 
@@ -101,7 +108,10 @@ def identify(
     normalisation: Normalisation | None,
     plan: str,
     data: Mapping[str, str],
+    trainer: str = "frostline",
     cell: tuple[str, int, str] | None = None,
+    task: str = FIRST_TASK,
+    metrics: Collection[str] = (),
 ) -> Identity:
     """The identity of one trial.
 
@@ -117,7 +127,10 @@ def identify(
         normalisation: of the pixels; ImageNet's is what all trials had before there was a choice.
         plan: digest of the freeze plan.
         data: digest of each split.
+        trainer: who trains.
         cell: name of the start, depth and numbering of a cell that version 1 could express.
+        task: its name.
+        metrics: what is measured besides the task's usual scores.
     """
     shapes = model.model_dump(mode="json")
     training: Json = {
@@ -130,19 +143,27 @@ def identify(
         **({"section": section} if section else {}),
         "plan": plan,
         "data": dict(data),
+        **({} if trainer == "frostline" else {"trainer": trainer}),
+        **({} if task == FIRST_TASK else {"task": task}),
         **_other_pixels(normalisation),
     }
     scoring = {name: shapes[name] for name in sorted(SCORING)}
+    if metrics:
+        scoring["metrics"] = sorted(metrics)
     older = _first_form(training, scoring, cell, schedule.eval_every) if cell else None
     return Identity(training, scoring, frozenset({_digest(older)} if older else ()))
 
 
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
-    """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``)."""
+    """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``).
+
+    To have measured more than is asked for now is no difference.
+    """
+    scoring = dict(before.scoring)
+    if set(now.scoring.get("metrics", ())) <= set(scoring.pop("metrics", ())):
+        scoring |= {name: now.scoring[name] for name in ("metrics",) if name in now.scoring}
     return tuple(
-        _changes(
-            before.training | {"scoring": before.scoring}, now.training | {"scoring": now.scoring}
-        )
+        _changes(before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring})
     )
 
 
@@ -180,13 +201,14 @@ def _first_form(
     training: Json, scoring: Json, cell: tuple[str, int, str], eval_every: int | None
 ) -> Json | None:
     """The same trial as version 1 wrote it; None if it has a field that version 1 did not."""
-    if any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED):
+    later = any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED)
+    if later or {"trainer", "task"} & training.keys():
         return None
     init, depth, numbering = cell
     rest = {k: v for k, v in training.items() if k not in ("form", "seed")}
     return rest | {
         "key": {"init": init, "depth": depth, "seed": training["seed"]},
-        "model": training["model"] | scoring,
+        "model": training["model"] | {name: scoring[name] for name in sorted(SCORING)},
         "schedule": training["schedule"] | {"eval_every": eval_every},
         "numbering": numbering,
     }
@@ -197,7 +219,7 @@ def _of_first_form(stored: Json) -> Identity:
     training = {"form": FORM, "seed": stored["key"]["seed"]}
     training |= {k: v for k, v in stored.items() if k not in ("key", "numbering")}
     model, schedule = dict(stored["model"]), dict(stored["schedule"])
-    scoring = {name: model.pop(name) for name in sorted(SCORING)}
+    scoring = {name: model.pop(name) for name in sorted(SCORING)} | {"metrics": ["wheat"]}
     schedule.pop("eval_every", None)
     training |= {"model": model, "schedule": schedule}
     return Identity(training, scoring, frozenset({_digest(stored)}))

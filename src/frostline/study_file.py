@@ -14,6 +14,7 @@ from typing import Any
 from frostline.config import StudyConfig
 from frostline.depth import LayerTable
 from frostline.errors import RecordError
+from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.records import write_json
 
 __all__ = ["STUDY_FILE", "StudyFile"]
@@ -30,11 +31,13 @@ class StudyFile:
         config: what it ran.
         base: folder against which its paths resolve.
         table: the layers that its depths count; None in folders from before this was kept.
+        plan_version: of the plans that the folder began with, see ``FreezePlan``.
     """
 
     config: StudyConfig
     base: Path
     table: LayerTable | None
+    plan_version: PlanVersion = PLAN_VERSION
 
     def write(self, folder: Path) -> None:
         """Write ``study.json``, whole or not at all; it holds no absolute path.
@@ -47,6 +50,7 @@ class StudyFile:
             "base": _relative(self.base, folder),
             "config": self.config.model_dump(mode="json"),
             "layers": None if self.table is None else self.table.to_dict(),
+            "plan_version": self.plan_version,
         }
         write_json(folder / STUDY_FILE, raw)
 
@@ -73,7 +77,7 @@ class StudyFile:
 def _parse(raw: Mapping[str, Any], folder: Path) -> StudyFile:
     version = raw.get("schema_version", 1)
     if version == 1:  # the configuration alone; runs/<stem> lies beside the study's file
-        return StudyFile(StudyConfig.model_validate(raw), folder.resolve().parent.parent, None)
+        return StudyFile(StudyConfig.model_validate(raw), folder.resolve().parent.parent, None, 1)
     if version != _VERSION:
         raise RecordError(
             f"{folder} was written by a later frostline (study version {version}, expected up to "
@@ -85,6 +89,7 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> StudyFile:
         StudyConfig.model_validate(raw["config"]),
         folder.resolve().parent.parent if base is None else (folder.resolve() / base).resolve(),
         None if layers is None else LayerTable.from_dict(layers),
+        raw["plan_version"],
     )
 
 

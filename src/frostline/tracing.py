@@ -18,7 +18,7 @@ _CONVOLUTION = re.compile(r"(^|_)conv(olution)?(_|\d|$)")  # convolution, deform
 _VALUE_FREE = re.compile(r"(_like$|^new_)")  # what takes a shape and a type, and no values
 
 
-class Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes of one forward pass, from hooks on modules and from every operation on tensors.
 
     A tensor counts as used where an operation reads or writes its memory, under whatever name and
@@ -33,7 +33,7 @@ class Tracer(TorchDispatchMode):
     """
 
     def __init__(self, root: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.root = root
         self.events: list[Event] = []
         self.calls: dict[str, int] = {}
@@ -166,8 +166,9 @@ def _region(tensor: Tensor) -> tuple[int, int, int] | None:
         reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     except (NotImplementedError, RuntimeError):  # sparse tensors, tensors made of tensors
         return None
-    start = tensor.storage_offset() * tensor.element_size()
-    return storage, start, start + (reach + 1) * tensor.element_size()
+    size = tensor.element_size()
+    start = int(tensor.storage_offset()) * size
+    return storage, start, start + (int(reach) + 1) * size
 
 
 def aliases(root: nn.Module) -> dict[nn.Module, list[str]]:

@@ -1,11 +1,13 @@
-"""One cell of the grid: init + plan + seed -> record. The contract other trainers also meet."""
+"""One cell: begin it, let somebody train it, judge what came of it.
+
+``begin`` reads data and weights and applies the plan; a trainer (``trainers``) makes a file of
+weights of it; ``judge`` audits, scores and compares that file and makes the record.
+"""
 
 import dataclasses
 import datetime
-import json
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,24 +18,20 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from frostline.architectures import architecture_of
+from frostline.architectures.building import load_tensors
+from frostline.architectures.norms import with_filled_norms
+from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
-from frostline.depth import LayerTable, Numbering
+from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.difference import profile
-from frostline.errors import InitError, RecordError
-from frostline.evaluation import Evaluation, to_coco_results
-from frostline.freezing import apply_plan, audit, fingerprint, require_passed
-from frostline.identity import Identity, changes, identify
+from frostline.errors import InitError, RecordError, one_line
+from frostline.freezing import Frozen, require_passed
+from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
-from frostline.loading import load_data
-from frostline.models import (
-    load_tensors,
-    model_layers,
-    norm_eps,
-    normalisation,
-    set_normalisation,
-)
-from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.loading import layout_of, load_data
+from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
     DataRecord,
@@ -42,29 +40,36 @@ from frostline.records import (
     PlanRecord,
     TrialKey,
     TrialRecord,
-    append_line,
     atomic_write,
     environment,
     write_json,
 )
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import Progress, TrainingResult, make_fabric, train
+from frostline.tasks import (
+    Measured,
+    Placed,
+    Task,
+    common_canvas,
+    require_model,
+    task_named,
+)
+from frostline.training import choose_device
 
 __all__ = [
     "FILES",
     "Moment",
     "Start",
+    "Trained",
     "TrialSpec",
+    "begin",
+    "headline_scores",
+    "judge",
     "load_data",
     "plan_of",
     "prepare",
-    "run_trial",
+    "require_filled",
+    "save_weights",
     "trial_identity",
 ]
-
-
-_AP50_NEAR_ZERO = 0.02
-_LOG_EVERY_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +84,12 @@ class TrialSpec:
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
         plan: what is frozen.
+        plan_version: how a depth or a stage is read, see ``FreezePlan``.
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
+        trainer: who trains; a name of ``members.TRAINERS``.
+        task: what is trained for; a name of ``members.TASKS``.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -94,22 +102,79 @@ class TrialSpec:
     data: DataConfig
     base: Path
     plan: PlanConfig
+    plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
+    trainer: str = "frostline"
+    task: str = "detection"
     observer: "Callable[[Moment], None] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Start:
-    """A model with its starting weights, and what must be remembered about them."""
+    """A cell before its first step: the model with its starting weights, and what it is judged by.
 
-    model: nn.Module
+    Attributes:
+        spec: the cell.
+        task: the task's functions.
+        data: the splits as they were read.
+        placed: their images on the study's canvas.
+        frozen: the model with its starting weights, and the plan in force on it.
+        init: where the weights came from, and what they filled.
+        plan_record: the plan as the record keeps it.
+        backbone: copies of the backbone's tensors, by state-dict name.
+    """
+
+    spec: TrialSpec
+    task: Task
+    data: Mapping[str, DatasetIndex]
+    placed: Mapping[str, Placed]
+    frozen: Frozen
     init: InitRecord
-    plan: FreezePlan
     plan_record: PlanRecord
-    fingerprint: dict[str, str]
     backbone: dict[str, npt.NDArray[Any]]
+
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+        return self.frozen.model
+
+    @property
+    def plan(self) -> FreezePlan:
+        """What is frozen."""
+        return self.frozen.plan
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What is measured besides the task's usual scores."""
+        return _asked(self.spec, self.task)
+
+    @property
+    def identity(self) -> Identity:
+        """What defines the trial."""
+        return trial_identity(self.spec, self.init, self.plan, self.data)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trained:
+    """What a trainer leaves.
+
+    Attributes:
+        weights: the file of the trained weights, ``.safetensors``, in the model's names; None
+            where the training was paused.
+        history: one record for each epoch done.
+        resumed_at: steps at which an interrupted training went on.
+        conditions: what the training depended on besides its definition; several where parts of it
+            ran under different ones.
+        seconds: wall-clock time by phase, over all parts of a resumed training.
+    """
+
+    weights: Path | None
+    history: tuple[EpochRecord, ...]
+    resumed_at: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,117 +184,105 @@ class Moment:
     Attributes:
         step: optimiser steps done.
         steps: steps in all.
-        spec: the cell.
-        start: the model as it trains, and copies of what it started from.
-        placed: images by split, on the study's canvas.
-        task: the task's functions.
+        start: the cell, its data, the model as it trains, and copies of what it started from.
         device: where the model is.
-        score: headline scores of a model on ``val``.
         folder: the trial's own folder.
     """
 
     step: int
     steps: int
-    spec: TrialSpec
     start: Start
-    placed: Mapping[str, PlacedImages]
-    task: Task
     device: torch.device
-    score: Callable[[nn.Module], dict[str, float | None]]
     folder: Path
 
+    @property
+    def spec(self) -> TrialSpec:
+        """The cell."""
+        return self.start.spec
 
-def run_trial(
-    spec: TrialSpec,
-    folder: Path,
-    *,
-    task: Task = DETECTION,
-    on_step: Callable[[Progress], None] = lambda progress: None,
-) -> TrialRecord:
-    """Train, audit, evaluate and compare one cell; resume if the folder holds a checkpoint.
+    def score(self, model: nn.Module) -> dict[str, float | None]:
+        """Headline scores of a model on ``val``."""
+        return headline_scores(self.start, model, self.device)
 
-    Args:
-        spec: the cell.
-        folder: the trial's own folder; made if it does not exist.
-        task: the task's functions.
-        on_step: called after each training step.
 
-    Returns:
-        The record, which is also written to ``folder``.
+def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
+    """Read a cell's data and build its model with its starting weights and its plan applied.
 
     Raises:
-        FrostlineError: unusable data or weights, a non-finite loss, a failed audit, a full disk.
+        FrostlineError: unusable data or weights, or a plan that the model cannot have.
     """
-    clock = _Clock()
     torch.set_num_threads(spec.threads)
-    with clock.measure("load"):
-        data = load_data(spec.data, spec.base)
-        start = prepare(spec, len(data["train"].classes), task=task)
-        canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-        placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
-    identity = trial_identity(spec, start.init, start.plan, data)
-    identity = _claim(folder, identity)
-    fabric = make_fabric(spec.device)
-    log = folder / FILES.log
+    return prepare(spec, load_data(spec.data, spec.base), task=task)
 
-    def score(model: nn.Module) -> dict[str, float | None]:
-        images = placed["val"]
-        found = task.predict(model, images, fabric.device, spec.schedule.batch_size)
-        return _headline(task.evaluate(images.dataset, found))
 
-    def observe(step: int, steps: int) -> None:
-        if spec.observer is not None:
-            spec.observer(
-                Moment(step, steps, spec, start, placed, task, fabric.device, score, folder)
-            )
+def judge(
+    start: Start, trained: Trained, folder: Path, *, seconds: Mapping[str, float]
+) -> TrialRecord:
+    """Audit, score and compare what a trainer left: all of it read from its file of weights.
 
-    training = train(
-        start.model,
-        placed["train"],
-        task=task,
-        plan=start.plan,
-        schedule=spec.schedule,
-        seed=spec.key.seed,
-        fabric=fabric,
-        checkpoint=folder / FILES.checkpoint,
-        identity=identity,
-        score=score,
-        on_step=_logged(log, on_step),
-        on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
-        observe=observe,
-    )
-    clock.seconds["train"] = training.seconds  # over all parts of a resumed trial
-    if spec.schedule.eval_every is not None:
-        clock.seconds["evaluate_epochs"] = training.evaluation_seconds
-    audited = audit(start.fingerprint, start.model, start.plan)
+    Args:
+        start: what was begun.
+        trained: what came of it; not paused.
+        folder: the trial's own folder, where the detections are written.
+        seconds: wall-clock time by phase until now.
+
+    Raises:
+        AuditError: a frozen tensor changed.
+        RecordError: the weights are not the model's, or nothing can be written.
+    """
+    clock = _Clock(dict(seconds))
+    device = choose_device(start.spec.device)
+    _load_trained(start.model.to(device), trained.weights)
+    audited = start.frozen.audit()
     require_passed(audited)
     with clock.measure("evaluate"):
-        metrics = _evaluate(start.model, placed, task, spec, fabric.device, folder)
+        measured = _evaluate(start, device, folder)
     with clock.measure("difference"):
-        differences = _differences(start, spec.model)
-    _save_weights(start.model, folder / FILES.weights)
-    record = TrialRecord(
-        key=spec.key,
-        ranked=not spec.init.is_random,
+        differences = _differences(start)
+    identity = start.identity
+    return TrialRecord(
+        key=start.spec.key,
+        ranked=not start.spec.init.is_random,
         spec=identity.training,
         scoring=identity.scoring,
         init=start.init,
         plan=start.plan_record,
         audit=audited,
-        data={split: _data_record(images) for split, images in placed.items()},
-        history=training.history,
-        metrics=metrics,
+        data={split: _data_record(start.task, images) for split, images in start.placed.items()},
+        history=trained.history,
+        task=start.task.declares.measured(measured["val"].scores.keys()),
+        scores={split: dict(one.scores) for split, one in measured.items()},
+        details={split: one.details for split, one in measured.items()},
         differences=differences,
-        flags=_flags(training, metrics["val"]),
-        environment=environment() | _hardware(fabric.device, spec.threads),
+        flags=_flags(trained, start.task, measured["val"]),
+        environment=environment() | _hardware(device),
+        conditions=trained.conditions,
         seconds=clock.seconds,
-        resumed_at_steps=training.resumed_at,
+        resumed_at_steps=trained.resumed_at,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    record.write(folder / FILES.record)
-    (folder / FILES.checkpoint).unlink(missing_ok=True)
-    (folder / FILES.failure).unlink(missing_ok=True)
-    return record
+
+
+def headline_scores(
+    start: Start, model: nn.Module, device: torch.device
+) -> dict[str, float | None]:
+    """Headline scores of a model on ``val``; None for one that the split cannot give."""
+    images = start.placed["val"]
+    found = start.task.predict(model, images, device, start.spec.schedule.batch_size)
+    scores = start.task.evaluate(images.dataset, found, None, start.asked).scores
+    shown = (score.key for score in start.task.declares.scores if score.headline)
+    return {key: scores[key] for key in shown if key in scores}
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's tensors as ``.safetensors``, whole or not at all.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
 
 
 def trial_identity(
@@ -244,7 +297,7 @@ def trial_identity(
     return identify(
         seed=spec.key.seed,
         model=spec.model,
-        norm_eps=norm_eps(spec.model),
+        norm_eps=_known(spec.model).eps,
         schedule=spec.schedule,
         weights=init.sha256,
         parts=init.parts,
@@ -252,39 +305,51 @@ def trial_identity(
         normalisation=init.normalisation,
         plan=plan.digest(),
         data={split: index.digest() for split, index in data.items()},
+        trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+        task=spec.task,
+        metrics=_asked(spec, task_named(spec.task)),
     )
 
 
-def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
+def prepare(
+    spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task | None = None
+) -> Start:
     """Build a cell's model with its starting weights and apply its plan.
 
     Args:
         spec: the cell.
-        classes: number of object classes, without background.
-        task: the task's functions.
+        data: its splits, as ``load_data`` reads them.
+        task: the task's functions; None takes the task that the cell names.
 
     Raises:
         CheckpointError: the weights cannot be opened.
         InitError: they do not fill what they are asked to fill.
         PlanError: the depth is beyond the model.
     """
+    canvas = common_canvas(tuple(data.values()), spec.model.image_size)
+    task = task or task_named(spec.task)
+    placed = {split: task.place(index, canvas) for split, index in data.items()}
+    classes = len(data["train"].classes)
+    require_model(spec.task, spec.model)
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors, init = match_source(source, shapes, spec.init)
+    architecture, known = architecture_of(spec.model), _known(spec.model)
+    tensors, init = match_source(source, shapes, spec.init, architecture)
     load_tensors(model, tensors)
-    pixels = init.normalisation or normalisation(spec.model)
-    set_normalisation(model, pixels)
+    pixels = init.normalisation or known.pixels
+    architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
-    _require_filled_prefix(plan, init)
-    counts = apply_plan(model, plan)
-    record = _plan_record(plan, model_layers(spec.model), counts)
-    return Start(model, init, plan, record, fingerprint(model), _backbone(model))
+    require_filled(plan, init)
+    frozen = Frozen(model, plan).require_trainable()
+    record = _plan_record(frozen, known.table, architecture.prefix)
+    counted = _counted(model, architecture.prefix)
+    return Start(spec, task, data, placed, frozen, init, record, counted)
 
 
-def plan_of(spec: TrialSpec, names: Iterable[str]) -> FreezePlan:
+def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """The freeze plan of a cell, for a model with tensors of these names.
 
     Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
@@ -292,34 +357,63 @@ def plan_of(spec: TrialSpec, names: Iterable[str]) -> FreezePlan:
     Raises:
         PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
     """
-    table, policy, wanted = model_layers(spec.model), spec.model.batch_norm, spec.plan
+    architecture = architecture_of(spec.model)
+    parts = () if spec.init.is_random else architecture.asked(spec.init.parts)
+    return with_filled_norms(_counted_plan(spec, names), names, architecture, parts)
+
+
+def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
+    table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
+    policy, wanted = spec.model.batch_norm, spec.plan
     if wanted.stage is not None:
-        return FreezePlan.at_stage(table, wanted.stage, batch_norm=policy)
+        return FreezePlan.at_stage(
+            table, wanted.stage, batch_norm=policy, prefix=prefix, version=spec.plan_version
+        )
     if wanted.patterns is not None:
         found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
-        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1)
         return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
     assert wanted.depth is not None, "one of the three is given"
-    return FreezePlan.at_depth(table, wanted.depth, batch_norm=policy, numbering=spec.numbering)
+    return FreezePlan.at_depth(
+        table,
+        wanted.depth,
+        batch_norm=policy,
+        numbering=spec.numbering,
+        prefix=prefix,
+        version=spec.plan_version,
+    )
 
 
-def _plan_record(plan: FreezePlan, table: LayerTable, counts: tuple[int, int]) -> PlanRecord:
-    frozen, trainable = counts
+def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
+    plan = frozen.plan
     return PlanRecord(
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
-        layers=tuple(x.index for x in table.layers if f"{BACKBONE_PREFIX}{x.name}.weight" in plan),
+        version=plan.version,
+        unit=plan.unit,
+        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
         tensors=plan.tensors,
-        frozen_parameters=frozen,
-        trainable_parameters=trainable,
+        frozen_parameters=frozen.frozen_parameters,
+        trainable_parameters=frozen.trainable_parameters,
     )
 
 
-def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
-    """What stayed random by permission must at least be trained."""
+def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
+    """Whether a plan names all weights of a layer."""
+    names = layer.tensors or (f"{layer.name}.weight",)
+    return all(prefix + name in plan for name in names)
+
+
+def require_filled(plan: FreezePlan, init: InitRecord) -> None:
+    """What stayed random by permission must at least be trained.
+
+    Raises:
+        InitError: the plan would freeze it.
+    """
     mismatched = (text.partition(": ")[0] for text in init.mismatched)
     random = sorted({*init.missing, *mismatched} & set(plan))
     if random:
@@ -329,107 +423,71 @@ def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
+def _asked(spec: TrialSpec, task: Task) -> frozenset[str]:
+    return task.declares.asked(spec.data.metrics, layout_of(spec.data, spec.base))
+
+
+def _known(model: ModelConfig) -> KnownBackbone:
+    return architecture_of(model).backbone(model)
+
+
+def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(BACKBONE_PREFIX)
+        if name.startswith(prefix)
     }
 
 
-def _claim(folder: Path, identity: Identity) -> Identity:
-    """Write the identity beside the trial, or refuse a folder that holds another trial's work.
-
-    Returns:
-        The identity, with the digests under which the work that is there knows it.
-    """
-    path = folder / FILES.spec
-    worked = any((folder / name).exists() for name in (FILES.checkpoint, FILES.record))
-    if not (path.exists() and worked):
-        write_json(path, identity.to_dict())
-        return identity
+def _load_trained(model: nn.Module, weights: Path | None) -> None:
+    """Fill the model from a file of weights, which must be exactly the model's tensors."""
+    assert weights is not None, "a paused training is not judged"
     try:
-        before = Identity.of_stored(json.loads(path.read_bytes()))
-        other = changes(before, identity)
-    except (ValueError, KeyError):
-        raise RecordError(f"cannot read {path}; delete the trial's folder to run it anew") from None
-    if other:
-        raise RecordError(
-            f"{folder.name} holds another trial: {'; '.join(other)}; delete it or use --out for a "
-            "new folder"
-        )
-    return dataclasses.replace(identity, older=identity.older | before.older | {before.digest})
+        model.load_state_dict(safetensors.torch.load_file(weights))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
 
 
-def _logged(path: Path, on_step: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Also append to the trial's log: the first step after a start or resume, then every 5 s."""
-    last = -math.inf
-
-    def log(progress: Progress) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _LOG_EVERY_SECONDS or progress.step == progress.steps:
-            append_line(path, {"event": "step"} | dataclasses.asdict(progress))
-            last = now
-        on_step(progress)
-
-    return log
-
-
-def _evaluate(
-    model: nn.Module,
-    placed: Mapping[str, PlacedImages],
-    task: Task,
-    spec: TrialSpec,
-    device: torch.device,
-    folder: Path,
-) -> dict[str, dict[str, Any]]:
-    """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
-    metrics, threshold = {}, None
+def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
+    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose."""
+    task, thresholds = start.task, None
+    measured: dict[str, Measured] = {}
     detections: dict[str, Any] = {}
     names: dict[str, list[str]] = {}
     for split in ("val", "test"):
-        if split not in placed:
+        if split not in start.placed:
             continue
-        images = placed[split]
-        found = task.predict(model, images, device, spec.schedule.batch_size)
-        result = task.evaluate(images.dataset, found, wheat_threshold=threshold)
-        threshold = result.wheat.overall.threshold if threshold is None else threshold
-        metrics[split] = result.to_dict()
-        detections[split] = to_coco_results(images.dataset, found)
+        images = start.placed[split]
+        found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
+        measured[split] = task.evaluate(images.dataset, found, thresholds, start.asked)
+        thresholds = measured["val"].details.thresholds
+        detections[split] = task.write(images.dataset, found)
         names[split] = [image.file for image in images.dataset.images]  # image_id counts them
-    classes = placed["val"].dataset.classes
+    classes = start.placed["val"].dataset.classes
     write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return metrics
+    return measured
 
 
-def _headline(result: Evaluation) -> dict[str, float | None]:
-    scores = {"ap": result.ap, "ap50": result.ap50, "wheat": result.wheat_score}
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
-
-
-def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...]:
-    rows = profile(
-        start.backbone, _backbone(start.model), model_layers(config), eps=norm_eps(config)
-    )
+def _differences(start: Start) -> tuple[dict[str, Any], ...]:
+    known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
+    now = _counted(start.model, prefix)
+    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
     return tuple(row.to_dict() for row in rows)
 
 
-def _save_weights(model: nn.Module, path: Path) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
-
-
-def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
+def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
+    """``collapsed``: nothing was learned that scores; and remarks, which exclude no trial."""
     flags = []
-    ap50 = val["coco"]["overall"]["ap50"]
-    if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
-        flags.append("collapsed: loss did not fall")
-    if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
-        flags.append("collapsed: AP50 near 0")
+    ranking, score = task.declares.ranking, val.scores[task.declares.ranking.key]
+    if score is not None and score - val.details.floor < task.declares.least_gain:
+        flags.append(
+            f"collapsed: {ranking.label} {score:.3f}, a constant prediction has "
+            f"{val.details.floor:.3f}"
+        )
+    history = training.history
+    if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
+        flags.append("loss did not fall")
     if len(training.conditions) > 1:
         flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)
@@ -439,14 +497,13 @@ def _total(epoch: EpochRecord) -> float:
     return sum(epoch.losses.values())
 
 
-def _data_record(images: PlacedImages) -> DataRecord:
+def _data_record(task: Task, images: Placed) -> DataRecord:
     index = images.dataset
     counts = index.counts()
     findings: dict[str, int] = {}
     for finding in index.findings:
         findings[finding.code] = findings.get(finding.code, 0) + 1
-    if tiny := images.tiny_boxes():
-        findings["box-under-2-px-on-canvas"] = tiny
+    findings |= task.remarks(images)
     return DataRecord(
         digest=index.digest(),
         images=counts.images,
@@ -458,17 +515,17 @@ def _data_record(images: PlacedImages) -> DataRecord:
     )
 
 
-def _hardware(device: torch.device, threads: int) -> dict[str, str]:
+def _hardware(device: torch.device) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     capability = torch.backends.cpu.get_cpu_capability()
-    return {"device": name, "cpu_capability": capability, "threads": str(threads)}
+    return {"device": name, "cpu_capability": capability, "threads": str(torch.get_num_threads())}
 
 
 class _Clock:
     """Wall-clock seconds by phase."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:

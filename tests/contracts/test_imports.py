@@ -9,21 +9,28 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
+    ("scores",),
+    ("detection_scores",),
     ("passage", "attention"),
-    ("depth", "extras", "tracing"),
+    ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),
     ("identity",),
     ("record_versions",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
-    ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
-    ("models", "freezing", "doctor"),
-    ("tasks", "lightning"),
+    ("cells", "difference", "evaluation", "loading", "starter"),
+    ("events", "study_file"),
+    ("policy",),
+    ("freezing", "doctor"),
+    ("backbones",),
+    ("architectures",),
+    ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
+    ("trainers",),
+    ("attempt",),
     ("engines", "estimate", "figures"),
-    ("study_file",),
-    ("study",),
-    ("signals",),
+    ("study", "pages"),
+    ("advice", "signals"),
     ("reporting", "comparison"),
     ("demo",),
     ("cli_table",),
@@ -38,18 +45,9 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # What needs no deep-learning framework: no import of these, not even inside a function (for types
 # alone they may be named).
 LIGHT = (
-    *(
-        "errors",
-        "config",
-        "passage",
-        "depth",
-        "plans",
-        "checkpoints",
-        "datasets",
-        "records",
-        "difference",
-    ),
-    *("evaluation", "loading", "schema", "starter", "study"),
+    *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
+    *("evaluation", "loading", "schema", "starter", "study", "identity", "members", "events"),
+    *("record_versions", "study_file", "policy", "cli_progress", "passage", "advice"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 

@@ -1,11 +1,15 @@
 """Colours that can be told apart, on both backgrounds and without red-green vision."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import frostline
 from frostline.figures import DARK, LIGHT, Theme
+from frostline.figures.theme import css_palette
 
 
 def luminance(color: str) -> float:
@@ -37,3 +41,14 @@ def deuteranope(color: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
 def test_the_first_colours_differ_without_red_green_vision(theme: Theme) -> None:
     for a, b in itertools.combinations(theme.lines[:2], 2):
         assert np.abs(deuteranope(a) - deuteranope(b)).max() > 0.25
+
+
+def test_pages_take_their_colours_from_here() -> None:
+    light, dark = css_palette().split("@media screen and (prefers-color-scheme: dark)")
+    for text, theme in ((light, LIGHT), (dark, DARK)):
+        found = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", text))
+        assert [found[f"line-{n}"] for n in range(1, 7)] == list(theme.lines)
+        assert (found["ink"], found["paper"]) == (theme.ink, theme.paper)
+    for sheet in (Path(frostline.__file__).parent / "templates").glob("*.css"):
+        defined = re.findall(r"--(ink|muted|grid|paper|alert|line-\d):", sheet.read_text())
+        assert defined == [], sheet.name

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from frostline.errors import CheckpointError
 
-__all__ = ["Blob", "DeflatedBlob", "FileBlob", "MemoryBlob", "OpenFile", "Window"]
+__all__ = ["Blob", "DeflatedBlob", "FileBlob", "InnerFile", "MemoryBlob", "OpenFile", "Window"]
 
 _INFLATE_STEP = 1 << 20
 _POSITIONED = hasattr(os, "preadv")
@@ -85,6 +85,25 @@ class OpenFile:
             f"{self.path.name}: expected bytes {offset} to {offset + length}, but the file ends "
             f"at {self.size}; it is truncated or corrupt, so fetch it again"
         )
+
+
+class InnerFile(OpenFile):
+    """A file within a file."""
+
+    __slots__ = ("_blob",)
+
+    def __init__(self, path: Path, blob: "Blob") -> None:
+        self.path, self._blob, self._fd, self.size = path, blob, -1, blob.nbytes
+
+    def read_into(self, target: memoryview, offset: int) -> None:
+        """Fill ``target`` (bytes, writable) from ``offset`` on.
+
+        Raises:
+            CheckpointError: the range reaches beyond the end of the inner file.
+        """
+        if offset < 0 or offset + len(target) > self.size:
+            raise self._beyond(offset, len(target))
+        self._blob.read_into(target, offset)
 
 
 class Window(io.RawIOBase):

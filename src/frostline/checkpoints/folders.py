@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import OpenFile
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError
 
-__all__ = ["is_index", "shards"]
+__all__ = ["METADATA", "is_index", "shards"]
 
+METADATA: Final = ".metadata"  # of a folder of torch.distributed.checkpoint
 _INDEX: Final = ".index.json"
 _MAX_INDEX: Final = 25_000_000  # bytes
 # What a model folder is searched for, in Hugging Face's own order of preference.
@@ -43,7 +44,7 @@ def shards(path: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     for name in names:
         if name in {"", ".", ".."} or set(name) & set("/\\:\0"):
             raise CheckpointError(
-                f"{path.name}: expected file names beside the index, got {shown(name)}; "
+                f"{path.name}: expected file names beside the index, got {quoted(name)}; "
                 "the index is hostile"
             )
     return tuple(path.parent / name for name in names), tuple(weight_map)

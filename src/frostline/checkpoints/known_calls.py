@@ -1,86 +1,22 @@
 """The few calls that weight files make, answered with descriptions instead of being run.
 
-Everything a pickle may "call" is here; whatever is not is refused by its name. The answers are
-descriptions of tensors and arrays that stay in the file, plain containers, or stand-ins.
+Everything a pickle may "call" is in ``reasons``; whatever is not is refused by its name. The
+answers are descriptions of tensors that stay in the file, plain containers, or stand-ins.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob, MemoryBlob
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.leaves import Leaf, LeftOut, NdArray, NumpyType, Storage, StoredTensor
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, Span, StandIn
+from frostline.checkpoints.reasons import is_foreign_class, reason_of
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
-__all__ = ["KnownCalls", "NdArray", "Storage", "StoredTensor"]
+__all__ = ["KnownCalls"]
 
-
-class Storage:
-    """A torch storage: typed bytes that tensors are views of.
-
-    ``blob`` is None until the file says where it lies (the old format says so at its end);
-    ``dtype`` is None for an untyped storage, whose tensors name the type; ``shift`` is the number
-    of elements to skip in a storage that is itself a view (old format).
-    """
-
-    __slots__ = ("blob", "dtype", "shift")
-
-    def __init__(self, dtype: str | None, blob: Blob | None) -> None:
-        self.dtype, self.blob, self.shift = dtype, blob, 0
-
-
-class StoredTensor:
-    """What torch's ``_rebuild_tensor`` functions are told."""
-
-    __slots__ = ("dtype", "shape", "start", "storage", "stride")
-
-    def __init__(self, storage: Storage, start: Any, shape: Any, stride: Any) -> None:
-        self.storage, self.start, self.shape, self.stride = storage, start, shape, stride
-        self.dtype: str | None = None  # that of the storage
-
-
-class NumpyType:
-    """A numpy dtype: kind and size such as ``f4``, and its byte order."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: str, order: str) -> None:
-        self.code, self.order = code, order
-
-
-class NdArray:
-    """A numpy array as pickled; empty until its state arrives.
-
-    ``blob`` is a Blob once placed, and stays None for an array of objects.
-    """
-
-    __slots__ = ("blob", "dtype", "fortran", "shape")
-
-    def __init__(
-        self,
-        dtype: NumpyType | None = None,
-        shape: Any = (),
-        fortran: bool = False,
-        blob: Any = None,
-    ) -> None:
-        self.dtype, self.shape, self.fortran, self.blob = dtype, shape, fortran, blob
-
-
-_STAND_INS: Final = frozenset(
-    {
-        "__builtin__.bytearray", "__builtin__.complex", "builtins.bytearray", "builtins.complex",
-        "copy_reg.__newobj__", "copyreg.__newobj__",
-        "copy_reg._reconstructor", "copyreg._reconstructor",
-        "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone",
-        "numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar",
-        "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath",
-        "pathlib.WindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
-        "torch.device", "torch.serialization._get_layout",
-    }
-)  # fmt: skip
 _RECONSTRUCT: Final = {"copy_reg._reconstructor", "copyreg._reconstructor"}
-# Classes whose methods real files hold: mmengine's message hub keeps a table of its statistics.
-_METHOD_OWNERS: Final = {"mmengine.logging.history_buffer.HistoryBuffer"}
 _COPIED: Final = (str, list, tuple, dict, set, frozenset)
 _COPY_LIMIT: Final = 1 << 26  # items and characters that calls may copy out of one pickle
 
@@ -103,10 +39,10 @@ class KnownCalls:
             UnsafeCheckpointError: the name is not on the list.
             CheckpointError: the arguments are not those of the named function.
         """
-        if name in _STAND_INS:
-            return _stand_in(name, args)
         handler = _HANDLERS.get(name)
         if handler is None:
+            if reason_of(name):
+                return _stand_in(name, args)
             raise self._refused(name)
         if name not in _TORCH:
             self._spend(args)
@@ -135,7 +71,7 @@ class KnownCalls:
 
     def _refused(self, name: str) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(
-            f"{self._where}: expected tensors and plain values, got a call of {shown(name)}; "
+            f"{self._where}: expected tensors and plain values, got a call of {quoted(name)}; "
             "it was not run; save the state dict alone, or as .safetensors"
         )
 
@@ -159,28 +95,74 @@ def _stand_in(name: str, args: tuple[Any, ...]) -> StandIn:
 # torch
 
 
-def _rebuild_tensor(storage: Any, start: Any, shape: Any, stride: Any, *_: Any) -> StoredTensor:
+def _rebuild_tensor(
+    storage: Any,
+    start: Any,
+    shape: Any,
+    stride: Any,
+    _grad: Any = None,
+    _hooks: Any = None,
+    metadata: Any = None,
+) -> "StoredTensor | LeftOut":
     if not isinstance(storage, Storage):
         raise TypeError
-    return StoredTensor(storage, start, shape, stride)
+    return _with_metadata(StoredTensor(storage, start, shape, stride), metadata)
 
 
-def _rebuild_tensor_v3(
-    storage: Any, start: Any, shape: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
-) -> StoredTensor:
-    tensor = _rebuild_tensor(storage, start, shape, stride)
-    tensor.dtype = dtype.name.removeprefix("torch.")
+def _with_metadata(tensor: StoredTensor, metadata: Any) -> "StoredTensor | LeftOut":
+    """Read what torch says of a tensor besides its storage: the bits of a lazy -x and conj(x)."""
+    if metadata is None:
+        return tensor
+    if type(metadata) is not dict:
+        raise TypeError
+    bits = {key for key, value in metadata.items() if value is not False}
+    if bits - {"neg", "conj"}:
+        return LeftOut(f"with unknown metadata {', '.join(sorted(map(quoted, bits)))}")
+    tensor.negative, tensor.conjugate = "neg" in bits, "conj" in bits
     return tensor
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Any:
+def _rebuild_tensor_v3(
+    storage: Any,
+    start: Any,
+    shape: Any,
+    stride: Any,
+    _grad: Any,
+    _hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+) -> "StoredTensor | LeftOut":
+    tensor = _rebuild_tensor(storage, start, shape, stride, metadata=metadata)
+    if isinstance(tensor, StoredTensor):
+        tensor.dtype = dtype.name.removeprefix("torch.")
+    return tensor
+
+
+def _rebuild_parameter(data: Any, _grad: Any = None, _hooks: Any = None, _state: Any = None) -> Any:
     return data
 
 
-def _rebuild_from_type(function: Any, _type: Any, args: Any, _state: Any) -> Any:
+def _rebuild_elsewhere(data: Any, _dtype: Any, _device: Any, _grad: Any = None) -> Any:
+    """A tensor of another device (XLA, HPU, MTIA), saved as an array or a tensor of the CPU."""
+    return data if isinstance(data, Leaf) else LeftOut("on another device, without its values")
+
+
+def _rebuild_from_type(function: Any, cls: Any, args: Any, _state: Any) -> Any:
+    """A tensor of a subclass: as the tensor it is, or left out where it wraps others."""
     if function.name not in _TORCH:
         raise _NotOnTheListError(function.name)
-    return _TORCH[function.name](*args)
+    return _TORCH[function.name](*args) if function.name not in _WRAPPERS else _wrapper(cls)
+
+
+def _wrapper(cls: Any, *_args: Any) -> LeftOut:
+    """A tensor made of others (torchao, DTensor): what it stands for is in code."""
+    if not isinstance(cls, Global):
+        raise TypeError
+    return LeftOut(f"of class {quoted(cls.name)}, whose values only its own code can tell")
+
+
+def _without_values(why: str) -> Callable[..., LeftOut]:
+    return lambda *_args: LeftOut(why)  # no argument can change it
 
 
 def _size(items: Any = ()) -> tuple[Any, ...]:
@@ -189,12 +171,30 @@ def _size(items: Any = ()) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def _first(value: Any, *_type: Any) -> Any:
+    """TorchScript's lists: the list itself; a type that it restores is that of elements."""
+    return value
+
+
+_WRAPPERS: Final = {"torch._utils._rebuild_wrapper_subclass"}
 _TORCH: Final[dict[str, Callable[..., Any]]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._utils._rebuild_device_tensor_from_numpy": _rebuild_elsewhere,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _rebuild_elsewhere,
+    "torch._utils._rebuild_xla_tensor": _rebuild_elsewhere,
+    "torch._utils._rebuild_mlc_tensor": _rebuild_elsewhere,
+    "torch._utils._rebuild_sparse_tensor": _without_values("sparse"),
+    "torch._utils._rebuild_sparse_csr_tensor": _without_values("sparse"),
+    "torch._utils._rebuild_nested_tensor": _without_values("nested"),
+    "torch._utils._rebuild_qtensor": _without_values("quantized"),
+    "torch._utils._rebuild_meta_tensor_no_storage": _without_values("without values (meta)"),
+    "torch._utils._rebuild_wrapper_subclass": _wrapper,
+    "torch.nn.parameter.UninitializedParameter": _without_values("without values (lazy)"),
+    "torch.nn.parameter.UninitializedBuffer": _without_values("without values (lazy)"),
 }
 
 
@@ -271,13 +271,14 @@ def _sequence(items: Any = (), *_: Any) -> list[Any]:
     return list(items)
 
 
-def _bound_method(owner: Any, name: Any) -> StandIn:
+def _attribute(owner: Any, name: Any) -> StandIn:
     """``getattr`` of an inert object: how a method stored on a module is pickled.
 
     What comes back is inert too: calling it is refused like any computed value.
     """
-    named = isinstance(owner, Global) and owner.name in _METHOD_OWNERS
-    if not (named or isinstance(owner, StandIn)) or type(name) is not str:
+    if isinstance(owner, Global) and not is_foreign_class(owner.name):
+        raise _NotOnTheListError(f"getattr of {owner.name}")
+    if not isinstance(owner, Global | StandIn) or type(name) is not str:
         raise _NotOnTheListError(f"getattr of {type(owner).__name__}")
     return StandIn(Global("builtins.getattr"), (name,))
 
@@ -295,9 +296,12 @@ _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     "numpy.core.numeric._frombuffer": _from_buffer,
     "numpy.dtype": _new_type,
     "torch.Size": _size,
+    **{f"torch.jit._pickle.{name}": _first
+       for name in ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist",
+                    "restore_type_tag")},
     "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     **{f"{module}.{name}": _sequence
        for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "list", "tuple")},
-    "builtins.getattr": _bound_method,
-    "__builtin__.getattr": _bound_method,
+    "builtins.getattr": _attribute,
+    "__builtin__.getattr": _attribute,
 }  # fmt: skip

@@ -1,17 +1,17 @@
 """Names out of files that may be hostile, made fit for a message."""
 
-__all__ = ["shown"]
+__all__ = ["quoted"]
 
 _LONGEST = 80
 
 
-def shown(name: object) -> str:
+def quoted(name: object) -> str:
     """A name on one line of plain ASCII, quoted and of bounded length.
 
     What comes from a file may hold terminal escapes or be a megabyte long.
 
     Example:
-        >>> shown("a" * 200)[-5:]
+        >>> quoted("a" * 200)[-5:]
         "aa..'"
     """
     text = str(name) if not isinstance(name, bytes) else name.decode("latin-1")

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.sections import NUMPY_TYPES, fortran_stride
 from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
 from frostline.checkpoints.zips import ZipEntry
@@ -41,7 +41,7 @@ def _tensor(where: str, name: str, entry: ZipEntry) -> TensorRef | None:
     order, code, fortran, sizes, data_at = _header(where, name, entry)
     if code.startswith("O"):
         raise UnsafeCheckpointError(
-            f"{where}: array {shown(name)} holds pickled objects, which were not loaded; "
+            f"{where}: array {quoted(name)} holds pickled objects, which were not loaded; "
             "expected numbers; save it without dtype=object"
         )
     if code[:1] in {"U", "S"}:
@@ -49,7 +49,7 @@ def _tensor(where: str, name: str, entry: ZipEntry) -> TensorRef | None:
     dtype = NUMPY_TYPES.get("b1" if code == "?" else code)
     if dtype is None:
         raise CheckpointError(
-            f"{where}: array {shown(name)} is of numpy type {code!r}, expected a number type; "
+            f"{where}: array {quoted(name)} is of numpy type {code!r}, expected a number type; "
             "save it as float32"
         )
     shape = tuple(int(n) for n in sizes.replace(",", " ").split())
@@ -60,7 +60,7 @@ def _tensor(where: str, name: str, entry: ZipEntry) -> TensorRef | None:
     )
     if tensor.size * ITEMSIZE[dtype] != blob.nbytes:
         raise CheckpointError(
-            f"{where}: array {shown(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
+            f"{where}: array {quoted(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
             "the file is corrupt, so fetch it again"
         )
     return tensor
@@ -77,7 +77,7 @@ def _header(where: str, name: str, entry: ZipEntry) -> tuple[str, str, bool, str
     data_at = _PREFIX + width + length
     if not start.startswith(_MAGIC) or match is None or data_at > entry.size:
         raise CheckpointError(
-            f"{where}: expected a numpy array in entry {shown(name)}, got something else; "
+            f"{where}: expected a numpy array in entry {quoted(name)}, got something else; "
             "the file is corrupt, so fetch it again"
         )
     return match[1], match[2], match[3] == "True", match[4], data_at

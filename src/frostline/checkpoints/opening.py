@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from frostline.checkpoints.blobs import OpenFile
-from frostline.checkpoints.folders import is_index, shards
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.folders import METADATA, is_index, shards
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.tensors import TensorRef
 from frostline.errors import CheckpointError
 
@@ -28,17 +28,21 @@ class Checkpoint(Mapping[str, TensorRef]):
     Attributes:
         path: the file or folder that was opened.
         files: the files that hold the tensors, in order.
-        format: ``torch-zip``, ``torch-legacy``, ``safetensors``, ``pickle`` or ``npz``.
+        format: ``torch-zip``, ``torch-legacy``, ``safetensors``, ``pickle``, ``npz`` or
+            ``distributed``.
         section: the part of the file that the tensors are from (``"model"``), or ``""``.
         sections: all parts of the file that hold tensors.
+        left_out: tensors whose values cannot be read (sparse, without values, quantized, of another
+            library's class) -> why.
     """
 
-    __slots__ = ("_tensors", "files", "format", "path", "section", "sections")
+    __slots__ = ("_tensors", "files", "format", "left_out", "path", "section", "sections")
     path: Path
     files: tuple[Path, ...]
     format: str
     section: str
     sections: tuple[str, ...]
+    left_out: Mapping[str, str]
 
     def __init__(
         self,
@@ -49,22 +53,23 @@ class Checkpoint(Mapping[str, TensorRef]):
         files: tuple[Path, ...] = (),
         section: str = "",
         sections: tuple[str, ...] = (),
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         by_name: dict[str, TensorRef] = {}
         for tensor in tensors:
             if tensor.name in by_name:
                 raise CheckpointError(
-                    f"{path.name}: expected each tensor once, got {shown(tensor.name)} twice; "
+                    f"{path.name}: expected each tensor once, got {quoted(tensor.name)} twice; "
                     "the file is corrupt"
                 )
             by_name[tensor.name] = tensor
-        values = (path, files or (path,), format, section, sections, by_name)
-        names = ("path", "files", "format", "section", "sections", "_tensors")
+        values = (path, files or (path,), format, section, sections, dict(left_out or {}), by_name)
+        names = ("path", "files", "format", "section", "sections", "left_out", "_tensors")
         for name, value in zip(names, values, strict=True):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a Checkpoint cannot be changed (setting {shown(name)})")
+        raise AttributeError(f"a Checkpoint cannot be changed (setting {quoted(name)})")
 
     def __getitem__(self, name: str) -> TensorRef:
         tensors: dict[str, TensorRef] = self._tensors  # type: ignore[attr-defined]
@@ -97,7 +102,8 @@ def open_checkpoint(path: str | Path, *, section: str | None = None) -> Checkpoi
 
     Args:
         path: a file of ``torch.save`` (any age), ``.safetensors``, ``.npz``, detectron2's ``.pkl``;
-            a folder of one model, or its ``.index.json``. What a file is, is read from its first
+            a TorchScript archive; a folder of one model, its ``.index.json``, or a folder of
+            ``torch.distributed.checkpoint``. What a file is, is read from its first
             bytes; its name does not matter.
         section: the key to take where a file holds several state dicts (``model``, ``ema`` ...);
             by default the usual ones in order.
@@ -115,6 +121,8 @@ def open_checkpoint(path: str | Path, *, section: str | None = None) -> Checkpoi
         (64, 3, 7, 7)
     """
     path = Path(path)
+    if path.name == METADATA or (path / METADATA).is_file():
+        return _open_distributed(path, section)
     if path.is_dir() or is_index(path):
         return _open_shards(path, section)
     return _open_file(path, section)
@@ -130,17 +138,29 @@ def _open_shards(path: Path, section: str | None) -> Checkpoint:
         files=files,
         section=parts[0].section,
         sections=parts[0].sections,
+        left_out={name: why for part in parts for name, why in part.left_out.items()},
     )
-    missing = [name for name in listed if name not in whole]
+    missing = [name for name in listed if name not in whole and name not in whole.left_out]
     if missing:
         raise CheckpointError(
             f"{path.name}: expected all {len(listed)} tensors of the index in its files, got none "
-            f"named {shown(missing[0])} (and {len(missing) - 1} more); fetch the files again"
+            f"named {quoted(missing[0])} (and {len(missing) - 1} more); fetch the files again"
         )
     return whole
 
 
+def _open_distributed(path: Path, section: str | None) -> Checkpoint:
+    """A folder of torch.distributed.checkpoint, given itself or by its metadata."""
+    from frostline.checkpoints.distributed import read_distributed
+
+    folder = path if path.is_dir() else path.parent
+    root, files, big = read_distributed(folder)
+    return _from_pickle(folder, "distributed", root, section, big_endian=big, files=files)
+
+
 def _open_file(path: Path, section: str | None) -> Checkpoint:
+    if path.suffix == ".distcp":
+        raise _unknown(path, "the pieces that one process wrote; give the folder with .metadata")
     file = OpenFile(path)
     head = file.read(0, min(16, file.size))
     if head.startswith(_ZIP):
@@ -148,13 +168,16 @@ def _open_file(path: Path, section: str | None) -> Checkpoint:
     if _looks_like_safetensors(head):  # before pickles: a header of 128 bytes begins like one
         from frostline.checkpoints.safetensors_files import read_safetensors
 
-        return Checkpoint(path, "safetensors", read_safetensors(file))
+        tensors, left_out = read_safetensors(file)
+        return Checkpoint(path, "safetensors", tensors, left_out=left_out)
     if head[:1] == _PICKLE:
         from frostline.checkpoints.torch_files import read_pickled
 
         name, root, big = read_pickled(file)
         return _from_pickle(path, name, root, section, big_endian=big)
-    raise _unknown(path, file.size)
+    from frostline.checkpoints.recognise import what_it_is
+
+    raise _unknown(path, what_it_is(file))
 
 
 def _looks_like_safetensors(head: bytes) -> bool:
@@ -174,26 +197,31 @@ def _open_zip(file: OpenFile, section: str | None) -> Checkpoint:
 
     if is_npz(entries):
         return Checkpoint(file.path, "npz", read_npz(file.path.name, entries))
-    raise _unknown(file.path, file.size)
+    from frostline.checkpoints.recognise import what_the_zip_is
+
+    raise _unknown(file.path, what_the_zip_is(entries))
 
 
-def _unknown(path: Path, size: int) -> CheckpointError:
+def _unknown(path: Path, came: str) -> CheckpointError:
     return CheckpointError(
         f"{path.name}: expected a weight file (.pth, .pt, .bin, .ckpt, .safetensors, .npz or .pkl)"
-        f", got {size} bytes of something else; check the path"
+        f", got {came}"
     )
 
 
 def _from_pickle(
-    path: Path, format_name: str, root: Any, section: str | None, *, big_endian: bool
+    path: Path,
+    format_name: str,
+    root: Any,
+    section: str | None,
+    *,
+    big_endian: bool,
+    files: tuple[Path, ...] = (),
 ) -> Checkpoint:
     from frostline.checkpoints.sections import collect_tensors, find_section
 
     name, part, parts = find_section(path.name, root, section)
-    tensors = tuple(collect_tensors(path.name, part, big_endian=big_endian))
-    if not tensors:
-        raise CheckpointError(
-            f"{path.name}: expected tensors, got a saved object without any; "
-            "save the state dict (model.state_dict())"
-        )
-    return Checkpoint(path, format_name, tensors, section=name, sections=parts)
+    tensors, left_out = collect_tensors(path.name, part, big_endian=big_endian)
+    return Checkpoint(
+        path, format_name, tensors, files=files, section=name, sections=parts, left_out=left_out
+    )

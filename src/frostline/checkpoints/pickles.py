@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import IO, Any, Final
 
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["Global", "Span", "StandIn", "load_pickle"]
@@ -298,8 +298,8 @@ class _Machine:
 
     def refuse(self, name: str) -> None:
         raise UnsafeCheckpointError(
-            f"{self.where}: expected tensors and plain values, got a call of {shown(name)}; it was "
-            "not run; save the state dict alone, or as .safetensors"
+            f"{self.where}: expected tensors and plain values, got a call of {quoted(name)}; it "
+            "was not run; save the state dict alone, or as .safetensors"
         )
 
     def extension(self) -> None:

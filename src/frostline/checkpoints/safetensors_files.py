@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile
-from frostline.checkpoints.messages import shown
-from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
+from frostline.checkpoints.messages import quoted
+from frostline.checkpoints.tensors import ITEMSIZE, Collected, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
 __all__ = ["parse_json", "read_safetensors"]
@@ -21,7 +21,10 @@ _TYPES = {
 }  # fmt: skip
 
 
-def read_safetensors(file: OpenFile) -> tuple[TensorRef, ...]:
+_NEW_TYPES = ("F8_", "F6_", "F4", "C128")  # that the format has gained, or may
+
+
+def read_safetensors(file: OpenFile) -> Collected:
     """The tensors of one file in the order in which they lie.
 
     Raises:
@@ -40,10 +43,15 @@ def read_safetensors(file: OpenFile) -> tuple[TensorRef, ...]:
     tensors = [(_span(file, name, entry), name, entry) for name, entry in header.items()]
     tensors.sort(key=lambda item: item[0])
     _check_cover(file, [span for span, _, _ in tensors], file.size - start)
-    return tuple(
+    left_out = {name: why for _, name, entry in tensors if (why := _unreadable(entry))}
+    found = tuple(
         _tensor(file, name, entry, start + begin, end - begin)
         for (begin, end), name, entry in tensors
+        if name not in left_out
     )
+    if left_out and not found:
+        raise _corrupt(file, f"its tensors are {next(iter(left_out.values()))}")
+    return Collected(found, left_out)
 
 
 def _corrupt(file: OpenFile, why: str) -> CheckpointError:
@@ -81,9 +89,9 @@ def _span(file: OpenFile, name: str, entry: Any) -> tuple[int, int]:
         case [int(begin), int(end)] if type(begin) is type(end) is int:
             pass
         case _:
-            raise _corrupt(file, f"tensor {shown(name)} has no pair of data_offsets")
+            raise _corrupt(file, f"tensor {quoted(name)} has no pair of data_offsets")
     if not 0 <= begin <= end:
-        raise _corrupt(file, f"tensor {shown(name)} lies at {begin} to {end}")
+        raise _corrupt(file, f"tensor {quoted(name)} lies at {begin} to {end}")
     return begin, end
 
 
@@ -97,16 +105,23 @@ def _check_cover(file: OpenFile, spans: list[tuple[int, int]], available: int) -
         raise _corrupt(file, f"its tensors need {reached} bytes and it has {available}")
 
 
+def _unreadable(entry: Any) -> str:
+    """Why values cannot be read: a type of the format that we do not know (6 or 4 bits)."""
+    dtype = entry.get("dtype")
+    known = dtype in _TYPES or not isinstance(dtype, str) or not dtype.startswith(_NEW_TYPES)
+    return "" if known else f"of type {quoted(dtype)}"
+
+
 def _tensor(file: OpenFile, name: str, entry: Any, offset: int, nbytes: int) -> TensorRef:
     dtype, shape = _TYPES.get(str(entry.get("dtype"))), entry.get("shape")
     if dtype is None or type(shape) is not list:
         raise _corrupt(
             file,
-            f"tensor {shown(name)} has the unknown type {shown(entry.get('dtype'))}",
+            f"tensor {quoted(name)} has the unknown type {quoted(entry.get('dtype'))}",
         )
     tensor = make_tensor(
         name, dtype, tuple(shape), FileBlob(file, offset, nbytes), where=file.path.name
     )
     if tensor.size * ITEMSIZE[dtype] != nbytes:
-        raise _corrupt(file, f"tensor {shown(name)} has {nbytes} bytes for shape {shape}")
+        raise _corrupt(file, f"tensor {quoted(name)} has {nbytes} bytes for shape {shape}")
     return tensor

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from frostline.checkpoints.blobs import Blob
-from frostline.checkpoints.known_calls import NdArray, StoredTensor
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.leaves import Leaf, LeftOut, NdArray, StoredTensor
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import StandIn
-from frostline.checkpoints.tensors import ITEMSIZE, TensorRef, make_tensor
+from frostline.checkpoints.tensors import ITEMSIZE, Collected, TensorRef, make_tensor
 from frostline.errors import CheckpointError
 
 __all__ = ["NUMPY_TYPES", "collect_tensors", "find_section", "fortran_stride"]
@@ -25,7 +25,8 @@ NUMPY_TYPES: Final = {
     "i2": "int16", "i1": "int8", "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8",
     "b1": "bool", "c8": "complex64", "c16": "complex128",
 }  # fmt: skip
-Leaf = StoredTensor | NdArray
+_NO_NUMBERS: Final = ("", "O", "S", "U", "M", "m")  # kinds of numpy: objects, text, times
+_MODULE: Final = ("_parameters", "_buffers", "_modules")
 
 
 def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, tuple[str, ...]]:
@@ -53,7 +54,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
     if wanted in parts:
         return wanted, parts[wanted], names
     if wanted is not None and not flat:
-        raise _no_section(where, f"a part named {shown(wanted)}", names)
+        raise _no_section(where, f"a part named {quoted(wanted)}", names)
     for key in _KNOWN:
         if key in parts:
             return key, parts[key], names
@@ -70,7 +71,7 @@ def find_section(where: str, root: Any, wanted: str | None) -> tuple[str, Any, t
 
 
 def _no_section(where: str, expected: str, names: tuple[str, ...]) -> CheckpointError:
-    found = ", ".join(shown(name) for name in names[:12]) if names else "none"
+    found = ", ".join(quoted(name) for name in names[:12]) if names else "none"
     return CheckpointError(
         f"{where}: expected {expected}, got {found}; "
         "name the part that holds the weights (--section)"
@@ -95,24 +96,41 @@ def _children(item: Any) -> list[Any]:
     if isinstance(item, dict):
         return list(item.values())
     if isinstance(item, StandIn):
-        return [item.state, item.items]
+        return [item.state, item.items, item.args]
     return list(item) if isinstance(item, list | tuple) else []
 
 
-def collect_tensors(where: str, section: Any, *, big_endian: bool) -> Iterator[TensorRef]:
+def collect_tensors(where: str, section: Any, *, big_endian: bool) -> Collected:
     """The tensors of a state dict, a nested one, or a pickled module, named with dots.
 
     Raises:
-        CheckpointError: a tensor is damaged, or there are more than any model has.
+        CheckpointError: a tensor is damaged, there are too many, or none can be read.
     """
+    tensors: list[TensorRef] = []
+    left_out: dict[str, str] = {}
     for count, (name, leaf) in enumerate(_walk(where, section)):
         if count >= _MAX_TENSORS:
             raise CheckpointError(
                 f"{where}: expected at most {_MAX_TENSORS} tensors, got more; the file is hostile"
             )
         tensor = _tensor(where, name, leaf, big_endian)
-        if tensor is not None:
-            yield tensor
+        if isinstance(tensor, LeftOut):
+            left_out[name] = tensor.why
+        elif tensor is not None:
+            tensors.append(tensor)
+    if not tensors:
+        raise CheckpointError(f"{where}: expected tensors, got {_nothing(left_out)}")
+    return Collected(tuple(tensors), left_out)
+
+
+def _nothing(left_out: dict[str, str]) -> str:
+    if not left_out:
+        return "a saved object without any; save the state dict (model.state_dict())"
+    name, why = next(iter(left_out.items()))
+    return (
+        f"{len(left_out)} whose values cannot be read ({quoted(name)} is {why}); "
+        "save dense tensors of the CPU"
+    )
 
 
 def _walk(where: str, section: Any) -> Iterator[tuple[str, Leaf]]:
@@ -136,25 +154,33 @@ def _walk(where: str, section: Any) -> Iterator[tuple[str, Leaf]]:
                     f"{where}: expected names of at most {_MAX_NAME} characters, got a longer one; "
                     "the file is corrupt or hostile"
                 )
-            pending.append((f"{prefix}.{key}" if prefix else key, value, depth + 1))
+            name = f"{prefix}.{key}" if prefix and key else prefix or key
+            pending.append((name, value, depth + 1))
 
 
 def _members(item: Any) -> list[tuple[str, Any]]:
     if isinstance(item, StandIn):
-        return _module_members(item)
+        return _members_of_object(item)
     if not isinstance(item, dict):
         return []
-    keep = (dict, StandIn, Leaf)
+    keep = (dict, StandIn, StoredTensor, NdArray, LeftOut)
     return [
         (str(k), v) for k, v in item.items() if isinstance(k, str | int) and isinstance(v, keep)
     ]
 
 
-def _module_members(module: StandIn) -> list[tuple[str, Any]]:
-    """What ``state_dict`` of a pickled ``nn.Module`` would hold: parameters, buffers, modules."""
-    state = module.state
-    if not isinstance(state, dict):
-        return _members(module.items)
+def _members_of_object(item: StandIn) -> list[tuple[str, Any]]:
+    """What ``state_dict`` of a pickled ``nn.Module`` would hold: parameters, buffers, modules.
+
+    Of any other object (TorchScript's, an average that wraps a model) its attributes; an object
+    that keeps tensors otherwise is left out as a whole.
+    """
+    state = _attributes(item.state)
+    if not any(key in state for key in _MODULE):
+        members = _members(item.items) + _members(state)
+        if not members and _holds_tensors([item.state, item.args]):
+            return [("", LeftOut(f"an object of class {quoted(item.cls.name)}"))]
+        return members
     hidden = state.get("_non_persistent_buffers_set") or ()
     members = _members(state.get("_parameters"))
     members += [pair for pair in _members(state.get("_buffers")) if pair[0] not in hidden]
@@ -162,14 +188,26 @@ def _module_members(module: StandIn) -> list[tuple[str, Any]]:
     return members
 
 
-def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | None:
+def _attributes(state: Any) -> dict[Any, Any]:
+    """The attributes in an object's state: a dict, or (dict or None, dict of slots)."""
+    parts = state if isinstance(state, tuple) else (state,)
+    if not all(part is None or isinstance(part, dict) for part in parts):
+        return {}
+    return {key: value for part in parts if part for key, value in part.items()}
+
+
+def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | LeftOut | None:
+    if isinstance(leaf, LeftOut):
+        return leaf
     if isinstance(leaf, NdArray):
         return _from_numpy(where, name, leaf)
     storage = leaf.storage
     dtype = leaf.dtype or storage.dtype
     blob = storage.blob
     if dtype is None or blob is None or type(leaf.start) is not int:
-        raise CheckpointError(f"{where}: tensor {shown(name)} has no storage; the file is corrupt")
+        raise CheckpointError(f"{where}: tensor {quoted(name)} has no storage; the file is corrupt")
+    if dtype not in ITEMSIZE:
+        return LeftOut(f"of type {quoted(dtype)}")
     return make_tensor(
         name,
         dtype,
@@ -178,6 +216,8 @@ def _tensor(where: str, name: str, leaf: Leaf, big_endian: bool) -> TensorRef | 
         start=leaf.start + storage.shift,
         stride=_whole(leaf.stride),
         big_endian=big_endian,
+        negative=leaf.negative,
+        conjugate=leaf.conjugate,
         where=where,
     )
 
@@ -186,12 +226,14 @@ def _whole(values: Any) -> tuple[int, ...]:
     return tuple(values) if isinstance(values, tuple | list) else (-1,)
 
 
-def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
+def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | LeftOut | None:
     code = array.dtype.code if array.dtype else ""
     dtype = NUMPY_TYPES.get("b1" if code == "?" else code)
     blob: Blob | None = array.blob
-    if dtype is None or blob is None:
-        return None  # text or objects, which are no weights
+    if blob is None or code[:1] in _NO_NUMBERS:
+        return None
+    if dtype is None:
+        return LeftOut(f"of numpy type {quoted(code)}")
     shape = _whole(array.shape)
     stride = fortran_stride(shape) if array.fortran else None
     big_endian = array.dtype is not None and array.dtype.order == ">"
@@ -200,7 +242,7 @@ def _from_numpy(where: str, name: str, array: NdArray) -> TensorRef | None:
     )
     if tensor.size * ITEMSIZE[dtype] != blob.nbytes:
         raise CheckpointError(
-            f"{where}: tensor {shown(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
+            f"{where}: tensor {quoted(name)} has {blob.nbytes} bytes for shape {list(shape)}; "
             "the file is corrupt"
         )
     return tensor

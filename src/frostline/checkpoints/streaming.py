@@ -75,9 +75,9 @@ class _Side:
         self._target = memoryview(b"")
 
     def of(self, tensor: TensorRef) -> "_Side":
-        """Turn to a tensor. One with strides is read whole, since its pieces lie apart."""
+        """Turn to a tensor. One with strides, or negated, is read whole."""
         self._tensor, self._shape = tensor, (-1, -1)
-        self._whole = None if tensor.stride is None else tensor.read().reshape(-1)
+        self._whole = None if tensor.is_plain else tensor.read().reshape(-1)
         self._widen = tensor.dtype == "bfloat16" and self._buffer.dtype == np.float32
         return self
 

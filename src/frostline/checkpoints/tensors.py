@@ -2,16 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from frostline.checkpoints.blobs import Blob
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError
 
-__all__ = ["ITEMSIZE", "TensorRef", "decode", "make_tensor", "raw_dtype"]
+__all__ = ["ITEMSIZE", "Collected", "TensorRef", "decode", "make_tensor", "raw_dtype"]
 
 # Name of each storage type (torch's spelling) -> the numpy type of its raw elements.
 _RAW: Final = {
@@ -38,6 +38,8 @@ class TensorRef:
         start: first element of this tensor within the storage, in elements.
         stride: steps between neighbours in elements, or None when dense in C order.
         big_endian: byte order of the stored elements.
+        negative: the values are those stored times -1 (torch's lazy negation).
+        conjugate: the values are the conjugates of those stored.
     """
 
     name: str
@@ -47,6 +49,8 @@ class TensorRef:
     start: int = 0
     stride: tuple[int, ...] | None = None
     big_endian: bool = False
+    negative: bool = False
+    conjugate: bool = False
 
     @property
     def size(self) -> int:
@@ -66,8 +70,20 @@ class TensorRef:
         Raises:
             CheckpointError: the file ends early or cannot be read.
         """
+        values = decode(self.raw_elements().reshape(-1), self.dtype).reshape(self.shape)
+        if self.conjugate:
+            values = np.conjugate(values)
+        return np.negative(values) if self.negative else values
+
+    def raw_elements(self) -> npt.NDArray[np.generic]:
+        """The elements as stored (``raw_dtype``), in C order of ``shape``; no sign is changed."""
         raw = self._raw_dense() if self.stride is None else self._raw_strided()
-        return decode(raw, self.dtype).reshape(self.shape)
+        return raw.reshape(self.shape)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the stored elements, one after the other, are the values."""
+        return self.stride is None and not self.negative and not self.conjugate
 
     def read_raw(self, target: memoryview, first: int) -> None:
         """Fill ``target`` with stored bytes from element ``first`` on (dense tensors only)."""
@@ -88,6 +104,13 @@ class TensorRef:
         steps = tuple(step * raw.itemsize for step in stride)
         view = np.lib.stride_tricks.as_strided(raw, self.shape, steps, writeable=False)
         return np.ascontiguousarray(view).reshape(-1)
+
+
+class Collected(NamedTuple):
+    """The tensors of a file, and those whose values cannot be read: name -> why."""
+
+    tensors: tuple[TensorRef, ...]
+    left_out: dict[str, str]
 
 
 def raw_dtype(tensor: TensorRef) -> "np.dtype[np.generic]":
@@ -131,6 +154,8 @@ def make_tensor(
     start: int = 0,
     stride: tuple[int, ...] | None = None,
     big_endian: bool = False,
+    negative: bool = False,
+    conjugate: bool = False,
     where: str = "",
 ) -> TensorRef:
     """A checked :class:`TensorRef`: the declared elements exist in the storage.
@@ -138,13 +163,17 @@ def make_tensor(
     Raises:
         CheckpointError: unknown type, impossible shape or stride, or elements beyond the storage.
     """
-    label = f"{where}: tensor {shown(name)}" if where else f"tensor {shown(name)}"
+    label = f"{where}: tensor {quoted(name)}" if where else f"tensor {quoted(name)}"
     if dtype not in ITEMSIZE:
         raise CheckpointError(
-            f"{label}: expected one of the types {', '.join(ITEMSIZE)}, got {shown(dtype)}; "
+            f"{label}: expected one of the types {', '.join(ITEMSIZE)}, got {quoted(dtype)}; "
             "save it in one of these"
         )
     _check_numbers(label, shape, start, stride)
+    if negative and dtype.startswith(("bool", "uint")):
+        raise CheckpointError(
+            f"{label}: expected a negated tensor of a signed type, got {dtype}; the file is corrupt"
+        )
     if stride is not None and _is_dense(shape, stride):
         stride = None
     size = math.prod(shape)
@@ -157,7 +186,7 @@ def make_tensor(
         )
     if size == 0:
         stride = None
-    return TensorRef(name, dtype, shape, blob, start, stride, big_endian)
+    return TensorRef(name, dtype, shape, blob, start, stride, big_endian, negative, conjugate)
 
 
 def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from frostline.checkpoints.blobs import FileBlob, OpenFile, Window
-from frostline.checkpoints.known_calls import KnownCalls, Storage
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.known_calls import KnownCalls
+from frostline.checkpoints.leaves import Storage
+from frostline.checkpoints.messages import quoted
 from frostline.checkpoints.pickles import Global, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
@@ -22,7 +23,11 @@ _STORAGE_TYPES = {
     "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
     "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
+    # Quantized: left out where a tensor is named, but their bytes must be passed over.
+    "QInt8Storage": "qint8", "QUInt8Storage": "quint8", "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4",
 }  # fmt: skip
+_SIZES = {**ITEMSIZE, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1}
 _UNTYPED = {"torch.storage.UntypedStorage", "torch.UntypedStorage"}
 
 
@@ -47,7 +52,7 @@ def read_torch_zip(where: str, entries: dict[str, ZipEntry]) -> tuple[Any, bool]
         dtype, key, elements = _storage_id(where, pid)
         if key not in storages:
             entry = entries.get(f"{root}data/{key}")
-            needed = elements * ITEMSIZE.get(dtype or "uint8", 1)
+            needed = elements * _SIZES.get(dtype or "uint8", 1)
             if entry is None or entry.size < needed:
                 raise CheckpointError(
                     f"{where}: expected {needed} bytes in entry 'data/{key}', got "
@@ -72,7 +77,7 @@ def _big_endian(where: str, entries: dict[str, ZipEntry], root: str) -> bool:
     order = entry.stream().read(16)
     if order not in {b"little", b"big"}:
         raise CheckpointError(
-            f"{where}: expected byteorder little or big, got {shown(order)}; corrupt"
+            f"{where}: expected byteorder little or big, got {quoted(order)}; corrupt"
         )
     return order == b"big"
 
@@ -97,7 +102,7 @@ def _storage_dtype(where: str, cls: Any) -> str | None:
     dtype = _STORAGE_TYPES.get(name.removeprefix("torch."))
     if dtype is None or not name.startswith("torch."):
         raise CheckpointError(
-            f"{where}: expected a storage of a known type, got {shown(name)}; "
+            f"{where}: expected a storage of a known type, got {quoted(name)}; "
             "save the tensors as float32, float16 or bfloat16"
         )
     return dtype
@@ -153,7 +158,7 @@ def _legacy_storage(
     dtype, key, _elements = _storage_id(where, pid)
     base = storages.setdefault(key, Storage(dtype, None))
     if base.dtype != dtype:
-        raise CheckpointError(f"{where}: storage {shown(key)} has two types; the file is corrupt")
+        raise CheckpointError(f"{where}: storage {quoted(key)} has two types; the file is corrupt")
     match pid[5:]:
         case () | (None, *_):
             return base
@@ -161,7 +166,7 @@ def _legacy_storage(
             part = Storage(dtype, None)
         case _:
             raise CheckpointError(
-                f"{where}: storage {shown(key)} is a damaged view; the file is corrupt"
+                f"{where}: storage {quoted(key)} is a damaged view; the file is corrupt"
             )
     views.append((part, base, shift))
     return part
@@ -177,15 +182,15 @@ def _place_storages(
         storage = storages.get(key)
         if storage is None or storage.blob is not None:
             raise CheckpointError(
-                f"{file.path.name}: expected a storage for key {shown(key)} once, got none or two; "
+                f"{file.path.name}: expected a storage of key {quoted(key)} once, got none or two; "
                 "the file is corrupt"
             )
         elements = int.from_bytes(file.read(at, 8), "big" if big else "little")
-        nbytes = elements * ITEMSIZE[storage.dtype or "uint8"]
+        nbytes = elements * _SIZES[storage.dtype or "uint8"]
         if at + 8 + nbytes > file.size:
             raise CheckpointError(
-                f"{file.path.name}: expected {nbytes} bytes for storage {shown(key)}, but the file "
-                "ends before; it is truncated or corrupt, so fetch it again"
+                f"{file.path.name}: expected {nbytes} bytes for storage {quoted(key)}, but the "
+                "file ends before; it is truncated or corrupt, so fetch it again"
             )
         storage.blob = FileBlob(file, at + 8, nbytes)
         at += 8 + nbytes

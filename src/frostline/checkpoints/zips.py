@@ -9,7 +9,7 @@ import struct
 from typing import IO, Final, NamedTuple
 
 from frostline.checkpoints.blobs import Blob, DeflatedBlob, FileBlob, OpenFile, Window
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.errors import CheckpointError
 
 __all__ = ["ZipEntry", "read_directory"]
@@ -75,7 +75,7 @@ def read_directory(file: OpenFile) -> dict[str, ZipEntry]:
     for _ in range(count):
         entry, position = _next_entry(file, data, position)
         if entry.name in entries:
-            raise _corrupt(file, f"entry {shown(entry.name)} is there twice")
+            raise _corrupt(file, f"entry {quoted(entry.name)} is there twice")
         entries[entry.name] = entry
     _check_overlaps(file, entries, offset)
     return entries
@@ -129,7 +129,7 @@ def _next_entry(file: OpenFile, data: bytes, at: int) -> tuple[ZipEntry, int]:
     extra = data[extra_at : extra_at + extra_length]
     size, packed, offset = _widen(file, extra, size, packed, offset)
     if flags & 1 or method not in {_STORED, _DEFLATED}:
-        raise _corrupt(file, f"entry {shown(name)} is encrypted or of an unknown compression")
+        raise _corrupt(file, f"entry {quoted(name)} is encrypted or of an unknown compression")
     _check_size(file, name, method, packed, size)
     begin = _data_offset(file, name, offset)
     return ZipEntry(file, name, begin, packed, size, method == _DEFLATED, crc), following
@@ -158,10 +158,10 @@ def _u64(file: OpenFile, data: bytes) -> int:
 
 def _check_size(file: OpenFile, name: str, method: int, packed: int, size: int) -> None:
     if method == _STORED and packed != size:
-        raise _corrupt(file, f"entry {shown(name)} has two different sizes")
+        raise _corrupt(file, f"entry {quoted(name)} has two different sizes")
     if method == _DEFLATED and size > max(_FREE, _MAX_RATIO * packed):
         raise CheckpointError(
-            f"{file.path.name}: entry {shown(name)} claims to inflate from {packed} to {size} "
+            f"{file.path.name}: entry {quoted(name)} claims to inflate from {packed} to {size} "
             f"bytes, more than {_MAX_RATIO}-fold; refused as a zip bomb; save it uncompressed"
         )
 
@@ -171,7 +171,7 @@ def _data_offset(file: OpenFile, name: str, at: int) -> int:
     header = file.read(at, _LOCAL.size)
     magic, *_, name_length, extra_length = _LOCAL.unpack(header)
     if magic != b"PK\x03\x04":
-        raise _corrupt(file, f"entry {shown(name)} is not where the table of contents says")
+        raise _corrupt(file, f"entry {quoted(name)} is not where the table of contents says")
     return at + _LOCAL.size + int(name_length) + int(extra_length)
 
 
@@ -179,7 +179,7 @@ def _check_overlaps(file: OpenFile, entries: dict[str, ZipEntry], directory: int
     reached = 0
     for entry in sorted(entries.values(), key=lambda e: (e.offset, e.packed)):
         if entry.offset < reached:
-            raise _corrupt(file, f"entry {shown(entry.name)} overlaps another")
+            raise _corrupt(file, f"entry {quoted(entry.name)} overlaps another")
         reached = entry.offset + entry.packed
     if reached > directory:
         raise _corrupt(file, "an entry reaches into the table of contents")

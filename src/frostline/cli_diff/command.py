@@ -87,6 +87,10 @@ def diff(
         float | None,
         typer.Option(metavar="X", help="Exit 1 if any 1-|cos| is above X, not comparable or gone."),
     ] = None,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Exit 0 even where the networks look different."),
+    ] = False,
 ) -> None:
     """Compare weight files layer by layer: 1 - |cos|, angle, relative L2, BatchNorm drift."""
     code = run(
@@ -109,6 +113,7 @@ def diff(
             plot=plot,
             html=html,
             fail_above=fail_above,
+            allow_different=allow_different,
         )
     )
     raise typer.Exit(code)

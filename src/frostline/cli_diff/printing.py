@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from frostline.errors import printable
 
 if TYPE_CHECKING:
-    from frostline.cli_diff.running import Result
+    from frostline.comparison.results import Result
 
-__all__ = ["print_result", "print_rows", "say_what_is_above"]
+__all__ = ["print_result", "print_rows", "say_if_different", "say_what_is_above"]
 
 
 def print_result(result: "Result", output: str) -> None:
@@ -36,6 +36,20 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
         _print_csv(rows)
     else:
         _print_table(rows)
+
+
+def say_if_different(result: "Result") -> bool:
+    """Whether two of the files look like different networks; says so on stderr."""
+    steps: Any = getattr(result, "steps", (result,))
+    found = [step for step in steps if step.looks_different]
+    for step in found:
+        names = (step.before, step.after) if hasattr(step, "before") else (step.base, "a seed")
+        sys.stderr.write(
+            f"{printable(names[0])} and {printable(names[1])} look like different networks: what "
+            "matches is less than half of the smaller file; --show-map lists it, "
+            "--allow-different makes this no failure\n"
+        )
+    return bool(found)
 
 
 def say_what_is_above(result: "Result", limit: float) -> bool:
@@ -128,7 +142,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     from frostline.cli_table import print_table
-    from frostline.comparison.words import number_format
+    from frostline.comparison.formats import number_format
 
     columns = dict.fromkeys(key for row in rows for key in row)
     formats = {

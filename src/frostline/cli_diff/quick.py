@@ -18,7 +18,10 @@ from frostline.errors import FrostlineError, one_line
 __all__ = ["parse", "run_quickly"]
 
 _INTERRUPTED: Final = 130
-FLAGS: Final = {"--show-map": "show_map", "--exact": "exact", "--seeds": "seeds"}
+FLAGS: Final = {
+    "--show-map": "show_map", "--exact": "exact", "--seeds": "seeds",
+    "--allow-different": "allow_different",
+}  # fmt: skip
 LISTS: Final = {"--include": "include", "--exclude": "exclude", "--map": "rename"}
 CHOICES: Final = {
     "--kind": ("kind", ("conv", "linear", "norm", "all")),

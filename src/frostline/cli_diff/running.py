@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from frostline.comparison import Comparison, NoiseFloor, Trajectory
-
-    Result = Comparison | Trajectory | NoiseFloor
+    from frostline.comparison.results import Result
 
 __all__ = ["Request", "run"]
 
@@ -36,10 +34,11 @@ class Request(NamedTuple):
     plot: Path | None = None
     html: Path | None = None
     fail_above: float | None = None
+    allow_different: bool = False
 
 
 def run(request: Request) -> int:
-    """Compare, write what was asked for, print; 1 if ``fail_above`` says so, else 0.
+    """Compare, write what was asked for, print; 1 if a check says no, else 0.
 
     Raises:
         FrostlineError: misuse, or a file that cannot be read or matched.
@@ -63,8 +62,9 @@ def run(request: Request) -> int:
     result = _floor(request, options) if request.seeds else _compare(request, options)
     _write_files(result, request)
     printing.print_result(result, request.output)
+    different = printing.say_if_different(result) and not request.allow_different
     limit = request.fail_above
-    return int(limit is not None and printing.say_what_is_above(result, limit))
+    return int(different | (limit is not None and printing.say_what_is_above(result, limit)))
 
 
 def _check(request: Request) -> None:
@@ -106,7 +106,7 @@ def _write_files(result: "Result", request: Request) -> None:
     if request.plot is not None:
         from frostline.comparison.drawing import write_figure
 
-        write_figure(result, request.plot)
+        write_figure(result.drawing(), request.plot)
     if request.html is not None:
         from frostline.comparison.page import page
         from frostline.records import atomic_write

@@ -7,9 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frostline.comparison.floor import LayerFloor, NoiseFloor, noise_floor
-    from frostline.comparison.pairs import Comparison, TensorDifference, diff
-    from frostline.comparison.steps import Trajectory, trajectory
+    from frostline.comparison.floor import noise_floor
+    from frostline.comparison.pairs import diff
+    from frostline.comparison.results import Comparison, NoiseFloor, Trajectory
+    from frostline.comparison.rows import LayerFloor, TensorDifference
+    from frostline.comparison.steps import trajectory
 
 __all__ = [
     "Comparison",
@@ -23,11 +25,11 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Comparison": "pairs",
-    "LayerFloor": "floor",
-    "NoiseFloor": "floor",
-    "TensorDifference": "pairs",
-    "Trajectory": "steps",
+    "Comparison": "results",
+    "LayerFloor": "rows",
+    "NoiseFloor": "results",
+    "TensorDifference": "rows",
+    "Trajectory": "results",
     "diff": "pairs",
     "noise_floor": "floor",
     "trajectory": "steps",

@@ -1,13 +1,14 @@
-"""The figures of a comparison: 1 - |cos| against the layer, and signal against noise."""
+"""The figures of a comparison: 1 - |cos| against the layer, and signal against noise.
+
+First the table (``lines_drawing``, ``floor_drawing``), then the drawing of it.
+"""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from frostline.comparison.floor import LayerFloor, NoiseFloor
-from frostline.comparison.pairs import Comparison, TensorDifference
-from frostline.comparison.steps import Trajectory
+from frostline.comparison.rows import LayerFloor, Lines, TensorDifference
 from frostline.errors import ConfigError, printable
 from frostline.figures import (
     LIGHT,
@@ -23,12 +24,53 @@ from frostline.figures import (
 from frostline.records import atomic_write
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["draw", "draw_floor", "figure_svgs", "lines_table", "write_figure"]
+__all__ = [
+    "Drawing",
+    "figure_svgs",
+    "floor_drawing",
+    "lines_drawing",
+    "lines_table",
+    "write_figure",
+]
 
-Lines = Sequence[tuple[str, Sequence[TensorDifference]]]
 _OUTSIDE = "neck, heads"
+
+
+class Drawing(NamedTuple):
+    """What a figure shows.
+
+    Attributes:
+        table: its lines.
+        axis: what the horizontal axis counts.
+    """
+
+    table: DifferenceTable
+    axis: str
+
+    def draw(self, ax: "Axes", *, theme: Theme = LIGHT) -> None:
+        """Draw on ``ax``, logarithmic, with stage marks."""
+        draw_differences(ax, self.table, theme=theme)
+        ax.set_xlabel(self.axis)
+
+    def figure(self, theme: Theme = LIGHT, shape: Shape = "wide") -> "Figure":
+        """A figure of its own, for a screen or (``narrow``) for a phone."""
+        figure = differences_figure(self.table, theme=theme, shape=shape)
+        figure.axes[0].set_xlabel(self.axis)
+        return figure
+
+
+def lines_drawing(lines: Lines) -> Drawing:
+    """1 - |cos| against the layer, a line for each (label, rows)."""
+    return Drawing(lines_table(lines), _axis(lines[0][1]))
+
+
+def floor_drawing(rows: Sequence[LayerFloor], factor: float) -> Drawing:
+    """Signal, c x floor and the control's angle in degrees against the layer."""
+    return Drawing(_floor_table(rows, factor), _axis(rows))
 
 
 def lines_table(lines: Lines) -> DifferenceTable:
@@ -61,39 +103,25 @@ def lines_table(lines: Lines) -> DifferenceTable:
     return profiles_table(profiles)
 
 
-def draw(ax: "Axes", lines: Lines, *, theme: Theme = LIGHT) -> None:
-    """Draw a line for each comparison on ``ax``, logarithmic, with stage marks."""
-    draw_differences(ax, lines_table(lines), theme=theme)
-    _name_axis(ax, lines[0][1])
-
-
-def _name_axis(ax: "Axes", rows: Sequence[TensorDifference] | Sequence[LayerFloor]) -> None:
-    """Say what is counted: convolutions only where each of them, and nothing else, has a place."""
+def _axis(rows: Sequence[TensorDifference] | Sequence[LayerFloor]) -> str:
+    """What is counted: convolutions only where each of them, and nothing else, has a place."""
     inside = [row.index for row in rows if row.index is not None]
     if not inside:
-        ax.set_xlabel("tensor, in file order")
-        return
+        return "tensor, in file order"
     counted = inside == list(range(1, len(inside) + 1))
     name = "convolution, counted from the input" if counted else "tensor, in forward order"
-    behind = "; behind the backbone in file order" if len(inside) < len(rows) else ""
-    ax.set_xlabel(name + behind)
+    return name + ("; behind the backbone in file order" if len(inside) < len(rows) else "")
 
 
-def draw_floor(ax: "Axes", result: NoiseFloor, *, theme: Theme = LIGHT) -> None:
-    """Draw signal, c x floor and the control's angle in degrees against the layer on ``ax``."""
-    draw_differences(ax, _floor_table(result), theme=theme)
-    _name_axis(ax, result.rows)
-
-
-def _floor_table(result: NoiseFloor) -> DifferenceTable:
+def _floor_table(rows: Sequence[LayerFloor], factor: float) -> DifferenceTable:
     series: dict[str, list[float]] = {
-        "signal (mean of seeds)": [row.signal for row in result.rows],
-        f"{result.factor:g} x floor": [result.factor * row.floor for row in result.rows],
+        "signal (mean of seeds)": [row.signal for row in rows],
+        f"{factor:g} x floor": [factor * row.floor for row in rows],
     }
-    if result.control is not None:
-        control = [math.nan if row.control is None else row.control for row in result.rows]
+    if any(row.control is not None for row in rows):
+        control = [math.nan if row.control is None else row.control for row in rows]
         series["control"] = control
-    known = any(row.stage for row in result.rows)
+    known = any(row.stage for row in rows)
     profiles = {
         name: [
             [
@@ -103,7 +131,7 @@ def _floor_table(result: NoiseFloor) -> DifferenceTable:
                     "stage": row.stage or (_OUTSIDE if known else ""),
                     "angle": value,
                 }
-                for index, (row, value) in enumerate(zip(result.rows, values, strict=True), start=1)
+                for index, (row, value) in enumerate(zip(rows, values, strict=True), start=1)
             ]
         ]
         for name, values in series.items()
@@ -111,22 +139,8 @@ def _floor_table(result: NoiseFloor) -> DifferenceTable:
     return profiles_table(profiles, "angle")
 
 
-def _figure(
-    result: Comparison | Trajectory | NoiseFloor, theme: Theme, shape: Shape = "wide"
-) -> Any:
-    if isinstance(result, NoiseFloor):
-        figure = differences_figure(_floor_table(result), theme=theme, shape=shape)
-        _name_axis(figure.axes[0], result.rows)
-    else:
-        steps = result.steps if isinstance(result, Trajectory) else (result,)
-        lines = [(step.after, step.rows) for step in steps]
-        figure = differences_figure(lines_table(lines), theme=theme, shape=shape)
-        _name_axis(figure.axes[0], lines[0][1])
-    return figure
-
-
-def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> None:
-    """Write the figure of a result as SVG or PNG, by the file's suffix, whole or not at all.
+def write_figure(drawing: Drawing, path: Path) -> None:
+    """Write a figure as SVG or PNG, by the file's suffix, whole or not at all.
 
     Raises:
         ConfigError: another suffix.
@@ -134,7 +148,7 @@ def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> No
     """
     if path.suffix not in {".svg", ".png"}:
         raise ConfigError(f"expected a figure file ending in .svg or .png, got {path.name!r}")
-    figure = _figure(result, LIGHT)
+    figure = drawing.figure()
     with atomic_write(path) as temporary:
         if path.suffix == ".svg":
             temporary.write_text(svg_text(figure), encoding="utf-8")
@@ -142,19 +156,19 @@ def write_figure(result: Comparison | Trajectory | NoiseFloor, path: Path) -> No
             write_png(figure, temporary)
 
 
-def figure_svgs(result: Comparison | Trajectory | NoiseFloor, title: str) -> tuple[str, str]:
+def figure_svgs(drawing: Drawing, title: str) -> "tuple[Markup, Markup]":
     """The figure as SVG elements for a page: for a screen and for a phone.
 
     Their colours are CSS variables of the page; see ``frostline.figures.inline``.
 
     Args:
-        result: what to draw.
+        drawing: what to draw.
         title: what a screen reader says.
     """
     from frostline.figures.inline import PAGE, inline_svg
 
     shapes: tuple[Shape, Shape] = ("wide", "narrow")
     wide, narrow = (
-        str(inline_svg(_figure(result, PAGE, shape), name=shape, title=title)) for shape in shapes
+        inline_svg(drawing.figure(PAGE, shape), name=shape, title=title) for shape in shapes
     )
     return wide, narrow

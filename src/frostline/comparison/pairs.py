@@ -1,21 +1,23 @@
 """``diff``: how far each tensor of one file is from its counterpart in another."""
 
-import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from frostline.checkpoints import Checkpoint, TensorRef
 from frostline.checkpoints.streaming import PairReader, Precision
+from frostline.comparison.results import Comparison
+from frostline.comparison.rows import TensorDifference
 from frostline.comparison.selection import (
     Files,
     Kind,
     Selected,
     as_checkpoints,
+    look_different,
     match,
     missing,
+    names_apart,
     select,
 )
 from frostline.depth import ConvLayer, published_eps
@@ -34,9 +36,7 @@ from frostline.difference import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.axes import Axes
-
-__all__ = ["Comparison", "TensorDifference", "diff"]
+__all__ = ["diff"]
 
 _SMALL: Final = {"bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"}
 _REAL: Final = ("float", "bfloat", "int", "uint", "bool")
@@ -44,133 +44,6 @@ _THREADS_FROM: Final = 1 << 26  # bytes: below, a second thread costs more than 
 # Elements of a piece where there are threads: longer between two hand-overs of the interpreter.
 # 4.3 GB of bfloat16 take 1.81 s in pieces of 2^16, 1.52 s of 2^17, 1.43 s of 2^18; more is memory.
 _THREADED_CHUNK: Final[dict[Precision, int]] = {"float64": 1 << 16, "float32": 1 << 18}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorDifference:
-    """How far one tensor moved.
-
-    Attributes:
-        name: in the first file.
-        other: in the second file.
-        shape: in the first file.
-        dtype: storage type; ``float32 -> bfloat16`` where the two differ.
-        difference: the measures.
-        index: position of its convolution in forward order, from 1; None outside the backbone.
-        stage: stage of the backbone; "" outside.
-        role: ``main``, ``projection`` or ``squeeze``; "" outside.
-        folded: difference of the weight with its BatchNorm folded in; None where not known.
-        norm: drift of its BatchNorm; None where not known.
-        precision: type of the sums: ``float64``, or ``float32`` within pieces (16-bit storage).
-    """
-
-    name: str
-    other: str
-    shape: tuple[int, ...]
-    dtype: str
-    difference: Difference
-    index: int | None = None
-    stage: str = ""
-    role: str = ""
-    folded: Difference | None = None
-    norm: NormDrift | None = None
-    precision: Precision = "float64"
-
-    @property
-    def cosine(self) -> float:
-        """1 - |cos| (Algorithm 1)."""
-        return self.difference.cosine
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is not finite is None."""
-        return {
-            "index": self.index,
-            "name": self.name,
-            "other": self.other,
-            "stage": self.stage,
-            "role": self.role,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            **self.difference.to_dict(),
-            "folded": self.folded.to_dict() if self.folded else None,
-            "norm": self.norm.to_dict() if self.norm else None,
-            "precision": self.precision,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two weight files, tensor by tensor.
-
-    Attributes:
-        before: name of the first file.
-        after: name of the second.
-        rows: one for each compared pair, in ``order``.
-        kind: which tensors were compared.
-        architecture: the recognised backbone, or None.
-        order: ``forward`` (as a forward pass meets them) or ``file`` (as the first file has them).
-        eps: added to variances for the folded difference; None where nothing was folded.
-        only_before: tensors of the first file without counterpart, of any kind.
-        only_after: tensors of the second file without counterpart, of any kind.
-        matched: how each pair was found: ``same``, ``wrapper``, ``framework``, ``suffix``, ``map``
-            -> number of pairs.
-        missing: those of ``only_before`` that would have been compared, being of the kind and
-            fitting the patterns.
-        sections: for each file the part that was compared, and the other parts with tensors; of
-            ``model`` and ``ema`` in one file the first is taken unless ``section`` says otherwise.
-    """
-
-    before: str
-    after: str
-    rows: tuple[TensorDifference, ...]
-    kind: Kind
-    architecture: str | None
-    order: Literal["forward", "file"]
-    eps: float | None
-    only_before: tuple[str, ...] = ()
-    only_after: tuple[str, ...] = ()
-    matched: Mapping[str, int] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    sections: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-
-    @property
-    def largest(self) -> float:
-        """Largest 1 - |cos| of all rows that have one; NaN if none has."""
-        known = [row.cosine for row in self.rows if not math.isnan(row.cosine)]
-        return max(known, default=math.nan)
-
-    @property
-    def incomparable(self) -> tuple[TensorDifference, ...]:
-        """Rows without a number."""
-        return tuple(row for row in self.rows if math.isnan(row.cosine))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "before": self.before,
-            "after": self.after,
-            "kind": self.kind,
-            "architecture": self.architecture,
-            "order": self.order,
-            "eps": self.eps,
-            "matched": dict(self.matched),
-            "sections": [list(parts) for parts in self.sections],
-            "missing": list(self.missing),
-            "only_before": list(self.only_before),
-            "only_after": list(self.only_after),
-            "rows": [row.to_dict() for row in self.rows],
-        }
-
-    def plot(self, ax: "Axes") -> None:
-        """Draw 1 - |cos| against the layer on ``ax`` (logarithmic; 0 at the lower edge)."""
-        from frostline.comparison.drawing import draw
-
-        draw(ax, [(self.after, self.rows)])
-
-    def _repr_html_(self) -> str:
-        from frostline.comparison.page import comparison_table
-
-        return comparison_table(self)
 
 
 def diff(
@@ -220,9 +93,10 @@ def diff(
     if eps is None and architecture is not None:
         eps = published_eps(architecture)
     rows = _measure_all(_Job(files, eps, exact), chosen)
+    names = names_apart(files.before, files.after)
     return Comparison(
-        before=files.before.path.name,
-        after=files.after.path.name,
+        before=names[0],
+        after=names[1],
         rows=rows,
         kind=kind,
         architecture=architecture,
@@ -230,9 +104,12 @@ def diff(
         eps=eps if any(row.folded for row in rows) else None,
         only_before=files.alignment.only_before,
         only_after=files.alignment.only_after,
+        confidence=files.alignment.confidence,
         matched=_count(pair.how for pair in files.alignment.pairs),
         missing=missing(files, kind, include, exclude),
         sections=(_sections(files.before), _sections(files.after)),
+        left_out=(files.before.left_out, files.after.left_out),
+        looks_different=look_different(files),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 from frostline.checkpoints import Alignment, Checkpoint, TensorPair, align, open_checkpoint
 from frostline.checkpoints.architectures import Backbone, find_backbone
-from frostline.checkpoints.messages import shown
+from frostline.checkpoints.messages import quoted
 from frostline.depth import ConvLayer
 from frostline.errors import AlignmentError, CheckpointError, ConfigError
 
@@ -18,8 +18,10 @@ __all__ = [
     "as_checkpoints",
     "distinct_names",
     "kind_of",
+    "look_different",
     "match",
     "missing",
+    "names_apart",
     "select",
 ]
 
@@ -60,7 +62,7 @@ def as_checkpoints(
     ]
     if section is not None and all(file.section != section for file in files):
         raise CheckpointError(
-            f"expected a part named {shown(section)} (--section), got none in "
+            f"expected a part named {quoted(section)} (--section), got none in "
             f"{', '.join(file.path.name for file in files)}"
         )
     return files
@@ -98,7 +100,65 @@ def match(
         AlignmentError: names are ambiguous, or the model asked for is not there.
     """
     alignment = align(before, after, renames=renames)
-    return Files(before, after, alignment, find_backbone(before, model))
+    return Files(before, after, alignment, _backbone(before, after, alignment, model))
+
+
+def _backbone(
+    before: Checkpoint, after: Checkpoint, alignment: Alignment, model: str | None
+) -> Backbone | None:
+    """The backbone of the first file, or of the second in the names of the first."""
+    if model is not None and not _by_order(alignment):
+        return find_backbone(before, model)
+    found = find_backbone(before)
+    if found is None and _by_order(alignment):  # names that nobody knows, but for one file
+        found = _translated(find_backbone(after, model), alignment)
+    return found if found is not None or model is None else find_backbone(before, model)
+
+
+def _by_order(alignment: Alignment) -> bool:
+    return any(pair.how == "order" for pair in alignment.pairs)
+
+
+def _translated(backbone: Backbone | None, alignment: Alignment) -> Backbone | None:
+    """A backbone of the second file, by the names that the first has for its modules."""
+    if backbone is None:
+        return None
+    names = {
+        pair.after.removesuffix(".weight"): pair.before.removesuffix(".weight")
+        for pair in alignment.pairs
+        if pair.after.endswith(".weight") and pair.before.endswith(".weight")
+    }
+    if not all(module in names for module in backbone.names.values()):
+        return None
+    return Backbone(backbone.table, {key: names[m] for key, m in backbone.names.items()})
+
+
+def look_different(files: Files) -> bool:
+    """Whether two files seem to hold different networks.
+
+    That is where what has a counterpart of the same shape makes up less than half of the elements
+    of the smaller file, and the convolutions of no known backbone are all among it.
+    """
+    before, after = files.before, files.after
+    alike = {
+        pair.before: before[pair.before].size
+        for pair in files.alignment.pairs
+        if before[pair.before].shape == after[pair.after].shape
+    }
+    smaller = min(sum(tensor.size for tensor in file.values()) for file in (before, after))
+    if 2 * sum(alike.values()) >= smaller:
+        return False
+    backbone = files.backbone
+    return backbone is None or not all(
+        f"{backbone.names[layer.name]}.weight" in alike for layer in backbone.table.layers
+    )
+
+
+def names_apart(before: Checkpoint, after: Checkpoint) -> tuple[str, str]:
+    """The names of two files; where they have the same name, their paths as given."""
+    if before.path.name != after.path.name:
+        return before.path.name, after.path.name
+    return str(before.path), str(after.path)
 
 
 def kind_of(tensors: Mapping[str, object], name: str, shape: Sequence[int]) -> str:
@@ -197,11 +257,18 @@ def _nothing(files: Files, kind: str) -> str:
             f"expected tensors of kind {kind!r} that fit the patterns, got none of "
             f"{len(files.alignment.pairs)} matched; {advice}"
         )
-    some = [", ".join(map(shown, list(x)[:_SHOWN])) for x in (files.before, files.after)]
+    some = [", ".join(map(quoted, list(x)[:_SHOWN])) for x in (files.before, files.after)]
     return (
         f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]}, "
-        f"{files.after.path.name} has {some[1]}; give their prefixes with --map old=new"
+        f"{files.after.path.name} has {some[1]}{_doubt(files.alignment.confidence)}; give their "
+        "prefixes with --map old=new"
     )
+
+
+def _doubt(confidence: float | None) -> str:
+    if confidence is None:
+        return ""
+    return f" (order and shape do not tell either, confidence {confidence:.2f})"
 
 
 def _layer_of_tensor(backbone: Backbone | None) -> dict[str, ConvLayer]:

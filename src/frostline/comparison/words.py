@@ -1,21 +1,17 @@
-"""What a reader of a comparison must know besides its numbers, and how the numbers are written."""
+"""What a reader of a comparison must know besides its numbers."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
+from frostline.comparison.results import Comparison, Result
 from frostline.errors import printable
 
-if TYPE_CHECKING:
-    from frostline.comparison import Comparison, NoiseFloor, Trajectory
-
-__all__ = ["notes", "number_format"]
+__all__ = ["notes"]
 
 _SHOWN: Final = 4
-_PLAIN: Final = (1e-3, 1e4)  # numbers between these are as short without a power of ten
 
 
-def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
+def notes(result: Result) -> Iterator[str]:
     """Order, eps, precision, and what has no counterpart; a line each."""
     steps: Any = result.steps if hasattr(result, "steps") else (result,)
     first = steps[0]
@@ -31,6 +27,7 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
     if any(row.precision == "float32" for step in steps for row in step.rows):
         yield "16-bit weights: float32 sums within pieces, errors to 1e-6 (--exact: float64)"
     yield from _pairs(first)
+    yield from _left_out(steps)
     for step in steps:
         left = len(step.only_before), len(step.only_after)
         name = f"{printable(step.after)} " if len(steps) > 1 else ""
@@ -43,7 +40,19 @@ def notes(result: "Comparison | Trajectory | NoiseFloor") -> Iterator[str]:
             yield f"{name}without a number: {len(step.incomparable)} tensors (--format json)"
 
 
-def _pairs(first: "Comparison") -> Iterator[str]:
+def _left_out(steps: Sequence[Comparison]) -> Iterator[str]:
+    """Tensors whose values cannot be read, file by file."""
+    files = [(steps[0].before, steps[0].left_out[0])]
+    files += [(step.after, step.left_out[1]) for step in steps]
+    for name, left_out in files:
+        if left_out:
+            some = [f"{printable(n)} ({why})" for n, why in list(left_out.items())[:_SHOWN]]
+            more = ", ..." if len(left_out) > _SHOWN else ""
+            count = f"{len(left_out)} tensor{'s' * (len(left_out) > 1)} left out"
+            yield f"{printable(name)}: {count}: {', '.join(some)}{more}"
+
+
+def _pairs(first: Comparison) -> Iterator[str]:
     """Where the pairs come from, and which of them were not compared."""
     names = (printable(first.before), printable(first.after))
     for name, parts in zip(names, first.sections, strict=True):
@@ -56,25 +65,14 @@ def _pairs(first: "Comparison") -> Iterator[str]:
     guessed = first.matched.get("suffix", 0)
     if guessed:
         yield f"{guessed} of {total} matched by how their names end (--show-map lists them)"
-
-
-def number_format(values: Iterable[object]) -> Callable[[float], str]:
-    """How to write a column: three digits, with a power of ten where any of its numbers needs one.
-
-    Example:
-        >>> write = number_format([0.00123, 12.3456])
-        >>> write(12.3456)
-        '12.3'
-    """
-    sizes = [abs(value) for value in values if isinstance(value, float) and math.isfinite(value)]
-    low, high = _PLAIN
-    plain = all(low <= size < high for size in sizes if size > 0)
-
-    def write(value: float) -> str:
-        if not math.isfinite(value):
-            return ""
-        if value == 0:
-            return "0"
-        return f"{value:#.3g}".rstrip(".") if plain else f"{value:.2e}"
-
-    return write
+    by_order = first.matched.get("order", 0)
+    if by_order:
+        yield (
+            f"{by_order} of {total} matched by order and shape along the forward structure, not by "
+            f"name: confidence {first.confidence:.2f} of 1 (--show-map lists them)"
+        )
+    elif first.confidence is not None:
+        yield (
+            "names pair less than half of the smaller file, and order and shape do not tell the "
+            f"rest (confidence {first.confidence:.2f}, needed 0.8)"
+        )

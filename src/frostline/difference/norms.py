@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frostline.difference.results import plain_values
+from frostline.difference.results import json_fields
 from frostline.difference.sums import AnyArray, Floats
 
 __all__ = ["NormDrift", "NormTensors", "norm_drift", "norm_tensors"]
@@ -40,7 +40,7 @@ class NormDrift:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
-        return plain_values(self)
+        return json_fields(self)
 
 
 def norm_tensors(tensors: Mapping[str, AnyArray], module: str) -> NormTensors | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from frostline.difference.filters import FilterQuantiles
 
-__all__ = ["Difference", "not_comparable", "plain_values", "undefined"]
+__all__ = ["Difference", "json_fields", "not_comparable", "undefined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
-        return plain_values(self)
+        return json_fields(self)
 
 
 def not_comparable(why: str) -> Difference:
@@ -48,7 +48,7 @@ def undefined(why: str) -> Difference:
     return Difference(nan, nan, nan, nan, nan, None, why)
 
 
-def plain_values(result: Any) -> dict[str, Any]:
+def json_fields(result: Any) -> dict[str, Any]:
     """A dataclass of numbers, also nested, for JSON; what is not finite is None."""
     return {name: _json(getattr(result, name)) for name in result.__dataclass_fields__}
 
@@ -56,4 +56,4 @@ def plain_values(result: Any) -> dict[str, Any]:
 def _json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return plain_values(value) if hasattr(value, "__dataclass_fields__") else value
+    return json_fields(value) if hasattr(value, "__dataclass_fields__") else value

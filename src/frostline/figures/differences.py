@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from frostline.cells import CellPlan, cell_plan
 from frostline.errors import RecordError
 from frostline.figures.axes import Names, finish, mark_stages, name_lines
 from frostline.figures.panels import Shape, naming, panels
@@ -99,17 +100,18 @@ def difference_table(
     """The table of Figure 2 from the trials that froze nothing (k = 0).
 
     Args:
-        records: finished trials of one study; those with another depth are passed over.
+        records: finished trials of one study; those that froze layers are passed over, and of
+            several cells of a start that froze none all but the first (its own schedule).
         quantity: which difference.
 
     Returns:
-        The table; without lines if no trial with k = 0 has finished.
+        The table; without lines if no trial that froze nothing has finished.
 
     Raises:
         RecordError: the records are of different models.
     """
     every = list(records)
-    chosen = [record for record in every if record.key.depth == 0]
+    chosen = _nothing_frozen(every)
     profiles: dict[str, list[Sequence[Mapping[str, Any]]]] = {}
     left_out: dict[str, list[int]] = {}
     for record in chosen:
@@ -125,6 +127,14 @@ def difference_table(
         unranked={record.key.init for record in chosen if not record.ranked},
         left_out=left_out,
     )
+
+
+def _nothing_frozen(records: Sequence["TrialRecord"]) -> list["TrialRecord"]:
+    found = [record for record in records if record.plan.nothing_frozen]
+    first: dict[str, CellPlan] = {}
+    for record in sorted(found, key=lambda record: cell_plan(record).order):
+        first.setdefault(record.key.init, cell_plan(record))
+    return [record for record in found if cell_plan(record) == first[record.key.init]]
 
 
 def profiles_table(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DARK", "LIGHT", "SMALL", "TEXT", "Theme", "label_of", "look"]
+__all__ = ["DARK", "LIGHT", "SMALL", "TEXT", "Theme", "css_palette", "label_of", "look"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 TEXT, SMALL = 12.0, 10.5  # pt; a figure is laid out at 72 dpi, so 1 pt is 1 px of the page
@@ -47,6 +47,22 @@ DARK = Theme(
     alert="#ff7d98",
     lines=("#5cb8f2", "#ff9a52", "#3ed6a6", "#ea9ad3", "#e6c04a", "#b4c2d0"),
 )
+
+
+def css_palette() -> str:
+    """The colours as CSS variables, ``--ink`` to ``--line-6``: light, and dark where asked for.
+
+    Paper is always light.
+    """
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}"
+    return f":root {{ color-scheme: light dark; {_variables(LIGHT)} }}\n{dark}"
+
+
+def _variables(theme: Theme) -> str:
+    names = ("ink", "muted", "grid", "paper", "alert")
+    colors = {name: getattr(theme, name) for name in names}
+    colors |= {f"line-{n}": color for n, color in enumerate(theme.lines, start=1)}
+    return " ".join(f"--{name}: {color};" for name, color in colors.items())
 
 
 def look(inits: Sequence[str], init: str, ranked: bool, theme: Theme) -> tuple[str, str]:

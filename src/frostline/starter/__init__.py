@@ -22,7 +22,7 @@ from frostline.starter.machine import (
     torch_cache,
     usable_cores,
 )
-from frostline.starter.text import make_plan, render
+from frostline.starter.text import propose, render
 from frostline.starter.weights import Choice, choose, nearby_files
 
 __all__ = [
@@ -85,7 +85,7 @@ def write_starter(
     found = nearby_files((location.images, location.images.parent, path.parent, Path.cwd()))
     choice = choose(weights, found, machine, backbone)
     material = read_material(location)
-    plan = make_plan(material, choice, machine)
+    plan = propose(material, choice, machine)
     sizes = choose_size(material, plan.preset)
     text = render(path.name, path.parent, material, choice, machine, sizes)
     study = parse_study(yaml.safe_load(text), path.name)

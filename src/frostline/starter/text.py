@@ -20,7 +20,7 @@ from frostline.starter.data import FRACTION, Material
 from frostline.starter.machine import Machine
 from frostline.starter.weights import Choice
 
-__all__ = ["Plan", "make_plan", "render", "stage_depths"]
+__all__ = ["Proposal", "propose", "render", "stage_depths"]
 
 _COLUMN = 34  # where comments begin
 _NAMED = 12  # classes that are named in the comment
@@ -28,7 +28,7 @@ _SLIM_PROPOSALS = 300  # of preset slim: more boxes than this it cannot find in 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Proposal:
     """What is chosen by the size of the data and the machine.
 
     Attributes:
@@ -52,12 +52,12 @@ class Plan:
     images_seen: int
 
 
-def make_plan(material: Material, choice: Choice, machine: Machine) -> Plan:
+def propose(material: Material, choice: Choice, machine: Machine) -> Proposal:
     """Settings for a first study that ends in hours on a CPU."""
     gpu = machine.gpu is not None
     images = len(material.splits["train"])
     seen, fewest, most = (12_000, 12, 100) if gpu else (2_400, 4, 100)
-    return Plan(
+    return Proposal(
         preset="stock" if gpu else "slim",
         max_detections=max(100, math.ceil(2 * material.most_boxes() / 100) * 100),
         depths=stage_depths(choice.backbone),
@@ -98,7 +98,7 @@ def render(
         machine: what it will run on.
         sizes: image size, and box sizes there.
     """
-    plan = make_plan(material, choice, machine)
+    plan = propose(material, choice, machine)
     lines = [
         f"# {shown(name)}, written by `frostline init`. It runs as it stands; change what you like",
         "# before the first run: finished trials belong to what stands here.",
@@ -184,7 +184,7 @@ def _amount(counts: DatasetCounts) -> str:
 
 
 def _model(
-    material: Material, choice: Choice, machine: Machine, plan: Plan, sizes: BoxSizes
+    material: Material, choice: Choice, machine: Machine, plan: Proposal, sizes: BoxSizes
 ) -> Iterator[str]:
     yield "model:"
     yield _entry(f"  backbone: {choice.backbone}", choice.reason)
@@ -249,7 +249,7 @@ def _torchvision(enum: str) -> str:
 # --- the grid and its schedule -------------------------------------------------------------------
 
 
-def _grid(choice: Choice, plan: Plan) -> Iterator[str]:
+def _grid(choice: Choice, plan: Proposal) -> Iterator[str]:
     table = layer_table(choice.backbone)
     depths = ", ".join(map(str, plan.depths))
     comment = f"frozen convolutions of {len(table)}, at ends of stages: `frostline layers"
@@ -258,7 +258,7 @@ def _grid(choice: Choice, plan: Plan) -> Iterator[str]:
     yield _entry(f"seeds: [{', '.join(map(str, plan.seeds))}]", comment)
 
 
-def _schedule(material: Material, machine: Machine, plan: Plan) -> Iterator[str]:
+def _schedule(material: Material, machine: Machine, plan: Proposal) -> Iterator[str]:
     images = len(material.splits["train"])
     yield "schedule:"
     comment = f"{plan.epochs * images} images seen by each trial; `run --dry-run` tells the time"
