@@ -26,7 +26,8 @@ import torch
 from torch import nn
 
 from bench_diff import processor_name
-from frostline import models
+from frostline.architectures import faster_rcnn_network
+from frostline.architectures.building import build_model
 from frostline.config import ModelConfig
 from frostline.depth import layer_table
 from frostline.freezing import apply_plan, set_train_mode
@@ -40,8 +41,12 @@ VARIANTS = ("all speed-ups", "without channels_last", "without folding", "withou
 def without(variant: str) -> Iterator[None]:
     """Build models, and run them, without one of the speed-ups."""
     patches: dict[str, Any] = {
-        "without folding": mock.patch.object(models, "_fold_frozen_norms", return_value=None),
-        "without oneDNN for 1x1": mock.patch.object(models, "_convolve", plain_convolution),
+        "without folding": mock.patch.object(
+            faster_rcnn_network, "_fold_frozen_norms", return_value=None
+        ),
+        "without oneDNN for 1x1": mock.patch.object(
+            faster_rcnn_network, "_convolve", plain_convolution
+        ),
     }
     with patches.get(variant, contextlib.nullcontext()):
         yield
@@ -60,7 +65,7 @@ class Bench:
         self.variant = variant
         config = ModelConfig(backbone="mobilenet_v2", preset="slim", image_size=SIDE)
         with without(variant):
-            self.model = models.build_detector(config, 3, seed=0)
+            self.model = build_model(config, 3, seed=0)
         self.plan = FreezePlan.at_depth(layer_table("mobilenet_v2"), depth, batch_norm="frozen")
         apply_plan(self.model, self.plan)
         if variant != "without channels_last":

@@ -27,11 +27,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frostline.config import DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.backbones import known_backbone
+from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
+from frostline.depth import depth_label
 from frostline.difference import profile
-from frostline.engines import Event, run_local
+from frostline.engines import run_trials
 from frostline.errors import TrainingError
-from frostline.models import model_layers, norm_eps
+from frostline.events import Ended, Event
+from frostline.identity import training_fields
 from frostline.records import TrialKey, TrialRecord, read_lines, write_json
 from frostline.signals import gradient_rows, probe_losses, rewind_curve
 from frostline.trial import FILES, Moment, TrialSpec
@@ -86,9 +89,10 @@ class Observer:
 def layer_rows(moment: Moment) -> list[Row]:
     """Difference from the start, and gradients, of every convolution at one moment."""
     start, config = moment.start, moment.spec.model
-    table = model_layers(config)
+    known = known_backbone(config)
+    table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=norm_eps(config))
+    changes = profile(start.before, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -116,8 +120,8 @@ def layer_rows(moment: Moment) -> list[Row]:
 
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
-    table = model_layers(moment.spec.model)
-    model, backbone = moment.start.model, moment.start.backbone
+    table = known_backbone(moment.spec.model).table
+    model, backbone = moment.start.model, moment.start.before
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]
 
@@ -136,7 +140,7 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
     random = arm.init == RANDOM
     source = RANDOM if random else str(Path(os.environ["FROSTLINE_WEIGHTS"]) / WEIGHTS[arm.init])
     return TrialSpec(
-        key=TrialKey(init=arm.init, depth=arm.depth, seed=arm.seed),
+        key=TrialKey(init=arm.init, plan=depth_label(arm.depth), seed=arm.seed),
         init=InitConfig(source=source),
         model=ModelConfig(
             backbone="mobilenet_v2",
@@ -160,8 +164,10 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
             train=str(folder / train),
             val=str(folder / "select.json"),
             test=str(folder / "score.json"),
+            metrics=("wheat",),
         ),
         base=out,
+        plan=PlanConfig(depth=arm.depth),
         # Gradients of a live BatchNorm would move its statistics: the reference is not observed.
         observer=None if random else Observer(rewinds=arm.depth == 0 and arm.boxes == "true"),
     )
@@ -186,7 +192,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
     written: set[Path] = set()
 
     def on_event(event: Event) -> None:
-        if event.outcome is None:
+        if not isinstance(event, Ended):
             return
         print(f"{name} {event.key.slug}: {event.outcome.message}", flush=True)
         for folder, arm in left.items():  # events name cells, and two rates share a cell
@@ -201,7 +207,7 @@ def _run_left(name: str, wanted: Sequence[Arm], out: Path, workers: int) -> bool
                 written.add(folder)
 
     specs = {folder: spec_of(name, arm, out) for folder, arm in left.items()}
-    run_local(specs, workers=workers, on_event=on_event)
+    run_trials(specs, workers=workers, on_event=on_event)
     return len(written) == len(left)
 
 
@@ -209,12 +215,14 @@ def require_same(spec: TrialSpec, folder: Path) -> None:
     """Refuse the record of other settings, which an old OUT may hold under the same name."""
     made = TrialRecord.read(folder / FILES.record).spec
     for part, wanted in (("model", spec.model), ("schedule", spec.schedule)):
-        for key, value in wanted.model_dump(mode="json").items():
-            if key in ("norm_eps", "checkpoint_seconds"):  # resolved, and no part of a trial
-                continue
-            if made[part].get(key) != value:
+        values, then = (
+            training_fields(config) for config in (wanted, wanted.model_validate(made[part]))
+        )
+        for key in dict.fromkeys([*values, *then]):
+            value = values.get(key)
+            if key != "norm_eps" and then.get(key) != value:  # norm_eps is resolved
                 raise SystemExit(
-                    f"{folder}: made with {part}.{key} {made[part].get(key)}, expected {value}; "
+                    f"{folder}: made with {part}.{key} {then.get(key)}, expected {value}; "
                     "delete the folder, or give another --out"
                 )
 
@@ -254,7 +262,7 @@ def _key(name: str, arm: Arm) -> Row:
 
 
 def _trial(key: Row, record: TrialRecord, rate: float | None) -> Row:
-    select, score = (record.metrics[split] for split in ("val", "test"))
+    select, score = (record.scores[split] for split in ("val", "test"))
     last, first = record.history[-1], record.history[0]
     return {
         **key,
@@ -267,14 +275,9 @@ def _trial(key: Row, record: TrialRecord, rate: float | None) -> Row:
         "audit": "passed" if record.audit.passed else "failed",
         "first_loss": _short(sum(first.losses.values())),
         **{name: _short(value) for name, value in last.losses.items()},
-        "select_ap": select["coco"]["overall"]["ap"],
-        "select_ap50": select["coco"]["overall"]["ap50"],
-        "select_wheat": select["wheat"]["overall"]["score"],
-        "ap": score["coco"]["overall"]["ap"],
-        "ap50": score["coco"]["overall"]["ap50"],
-        "ap75": score["coco"]["overall"]["ap75"],
-        "wheat": score["wheat"]["overall"]["score"],
-        "wheat_threshold": score["wheat"]["overall"]["threshold"],
+        **{f"select_{name}": select[name] for name in ("ap", "ap50", "wheat")},
+        **{name: score[name] for name in ("ap", "ap50", "ap75", "wheat")},
+        "wheat_threshold": record.details["test"].thresholds["wheat"],
         "images": record.data["train"].images * last.epoch,
         "images_per_second": rate,
         "train_seconds": round(record.seconds["train"], 1),
@@ -376,7 +379,7 @@ def rerun(name: str, slug: str, out: Path) -> bool:
     folder = out / "rerun" / name / slug
     if folder.exists():
         raise SystemExit(f"{folder} is of an earlier rerun: delete it, or give another --out")
-    outcomes = run_local({folder: spec_of(name, arm, out)})
+    outcomes = run_trials({folder: spec_of(name, arm, out)})
     print(outcomes[0].message)
     scratch = out / "rerun" / "rows" / slug
     append_trial(scratch, name, arm, folder)

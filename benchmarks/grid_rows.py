@@ -84,7 +84,7 @@ def read_records(folder: Path) -> dict[str, TrialRecord]:
     """The engine's records by the slug of their arm."""
     with gzip.open(folder / "records.jsonl.gz", "rt") as file:
         lines = [json.loads(line) for line in file]
-    return {line["slug"]: TrialRecord.model_validate(line["record"]) for line in lines}
+    return {line["slug"]: TrialRecord.from_dict(line["record"]) for line in lines}
 
 
 def layer_rows(name: str) -> Iterator[Row]:

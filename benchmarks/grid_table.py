@@ -20,7 +20,7 @@ import numpy as np
 
 from frostline.figures import depth_table, depths_figure, difference_table, differences_figure
 from frostline.figures import svg_text as svg
-from frostline.reporting.answer import Comparison, StartComparison
+from frostline.reporting.answer import CellComparison, StartComparison
 from grid_plan import (
     COMMON_RATE,
     DATASETS,
@@ -60,7 +60,7 @@ def contrast(a: Mapping[int, float], b: Mapping[int, float]) -> str:
     return f"{plus_minus(interval(found), '+.1f')} ({seeds})" if found else ""
 
 
-def compared(comparison: Comparison | StartComparison) -> str:
+def compared(comparison: CellComparison | StartComparison) -> str:
     """Difference from the best in AP points, with its interval where noise could be measured."""
     text = f"{100 * comparison.difference:+.1f}"
     if math.isnan(comparison.low):
@@ -233,7 +233,7 @@ def start_contrasts(grid: Grid) -> list[str]:
     for start in found.starts:
         assert found.best is not None
         lines += [
-            f"Over {len(start.depths)} depths at the chosen rates, {start.init} minus "
+            f"Over {len(start.plans)} depths at the chosen rates, {start.init} minus "
             f"{found.best.init}: {compared(start)} points.",
             "",
         ]

@@ -24,8 +24,7 @@ from typing import Any
 import yaml
 
 from frostline.datasets import DatasetIndex
-from frostline.engines import Event
-from frostline.figures import Score, score_of
+from frostline.events import Ended, Event
 from frostline.records import TrialRecord, atomic_write, write_json
 from frostline.reporting import report
 from frostline.reporting.answer import answer
@@ -35,7 +34,7 @@ from frostline.trial import FILES, load_data
 
 RESULTS = Path(__file__).parent / "results" / "real_runs"
 RECORDS = "records.jsonl.gz"
-SCORES_SHOWN: tuple[Score, ...] = ("ap", "ap50", "wheat")
+SCORES_SHOWN = ("ap", "ap50", "wheat")
 
 SHARED = {
     "version": 1,
@@ -71,6 +70,7 @@ def study_file(name: str, folder: Path) -> Path:
             "images": str(data / "images"),
             "train": str(data / "train.json"),
             "val": str(data / "val.json"),
+            "metrics": ["wheat"],
         },
         "model": {
             "backbone": "mobilenet_v2",
@@ -93,7 +93,7 @@ def run(name: str, out: Path, workers: int) -> None:
     """Run what is left of one study, one thread a trial, and say what ended."""
 
     def on_event(event: Event) -> None:
-        if event.outcome is not None:
+        if isinstance(event, Ended):
             print(f"{event.key.slug}: {event.outcome.message}", flush=True)
 
     study = Study.from_yaml(study_file(name, out))
@@ -107,7 +107,7 @@ def restore(study: Study, name: str) -> None:
     if not path.exists():
         return
     for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        record = TrialRecord.model_validate_json(line)
+        record = TrialRecord.from_dict(json.loads(line))
         folder = study.trial_folder(record.key)
         if not (folder / FILES.record).exists():
             record.write(folder / FILES.record)
@@ -173,11 +173,11 @@ def summary(name: str, records: Sequence[TrialRecord], lines: Sequence[str]) -> 
     for comparison in found.comparisons:
         cell = comparison.cell
         here = sorted(
-            (r for r in records if (r.key.init, r.key.depth) == (cell.init, cell.depth)),
+            (r for r in records if (r.key.init, r.plan.depth) == (cell.init, cell.depth)),
             key=lambda record: record.key.seed,
         )
         seeds = [
-            " ".join(f"{100 * score_of(record, score):.1f}" for record in here)
+            " ".join(f"{100 * record.score(score):.1f}" for record in here)
             for score in SCORES_SHOWN
         ]
         row = [cell.init, str(cell.depth), seeds[0], f"{100 * cell.mean:.1f}",
@@ -219,9 +219,8 @@ def _ap_gap(record: TrialRecord, study: Study, index: DatasetIndex) -> float:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    ours = record.metrics["val"]["coco"]["overall"]
     pairs = zip(("ap", "ap50", "ap75"), evaluation.stats[:3], strict=True)
-    return float(max(abs(ours[name] - theirs) for name, theirs in pairs))
+    return float(max(abs(record.score(name) - theirs) for name, theirs in pairs))
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import typer.main
 from pydantic import BaseModel
+from rooms import draw
 
 import frostline
 from frostline import config, records
@@ -357,12 +358,12 @@ def starts(name: str) -> str:
 
 def _records(name: str) -> list[records.TrialRecord]:
     with gzip.open(RESULTS / name / "records.jsonl.gz", "rt", encoding="utf-8") as file:
-        return [records.TrialRecord.model_validate_json(line) for line in file]
+        return [records.TrialRecord.from_dict(json.loads(line)) for line in file]
 
 
 def _early_differences(trials: Iterable[records.TrialRecord], init: str) -> Iterator[float]:
     for trial in trials:
-        if (trial.key.init, trial.key.depth) == (init, 0):
+        if (trial.key.init, trial.key.plan) == (init, "k00"):
             yield from (
                 row["cosine"] for row in trial.differences[: len(trial.differences) * 2 // 3]
             )
@@ -403,9 +404,16 @@ def _escape_bars(*arguments: Any) -> None:
 
 # --- Sphinx ---------------------------------------------------------------------------------------
 
+
+def rooms() -> str:
+    """The picture of the rooms."""
+    return draw()
+
+
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
+        rooms,
         cli,
         study,
         record,

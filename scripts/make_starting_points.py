@@ -29,11 +29,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, mobilenet_v2
 
+from frostline.architectures.building import build_model, load_tensors
+from frostline.backbones import known_backbone
 from frostline.config import AugmentConfig, ModelConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, read_dataset
 from frostline.evaluation import evaluate
 from frostline.freezing import apply_plan
-from frostline.models import build_detector, load_tensors, model_layers
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import file_digest
 from frostline.tasks import DETECTION, PlacedImages, common_canvas
@@ -415,9 +416,9 @@ def detection(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float
         augment=AugmentConfig(flip=True, colour=False, scale_jitter=False),
     )
     canvas = common_canvas((seen, held_out), config.image_size)
-    model = build_detector(config, len(SHAPES), seed=SEED)
+    model = build_model(config, len(SHAPES), seed=SEED)
     load_tensors(model, load_file(out / "start_classification.safetensors"))
-    plan = FreezePlan.at_depth(model_layers(config), 0, batch_norm="live")
+    plan = FreezePlan.at_depth(known_backbone(config).table, 0, batch_norm="live")
     apply_plan(model, plan)
     fabric = make_fabric("cpu")
     result = train(

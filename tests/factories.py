@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from frostline.config import DataConfig, SplitConfig, StudyConfig
-from frostline.depth import layer_table
+from frostline.depth import Numbering, depth_label, layer_table
+from frostline.detection_scores import DETECTION_SCORES, scores_and_details
 from frostline.evaluation import Detections, to_coco_results
 from frostline.plans import BatchNormPolicy, FreezePlan
 from frostline.records import (
@@ -17,6 +18,7 @@ from frostline.records import (
     EpochRecord,
     InitRecord,
     PlanRecord,
+    SplitDetails,
     TrialKey,
     TrialRecord,
     write_json,
@@ -46,20 +48,31 @@ def make_record(
     changed: tuple[str, ...] = (),
     findings: dict[str, int] | None = None,
     with_test: bool = False,
+    plan_label: str | None = None,
+    layers: tuple[int, ...] | None = None,
+    variant: str | None = None,
+    numbering: Numbering = "all",
 ) -> TrialRecord:
-    """One finished trial. ``ap`` gives every score; ``scale`` the size of its differences."""
+    """One finished trial. ``ap`` gives every score; ``scale`` the size of its differences.
+
+    A plan with a label of its own freezes ``layers`` of the table, and is no prefix.
+    """
     table = layer_table(backbone)
+    prefix = table.frozen_layers(depth, numbering)
+    layers = tuple(layer.index for layer in prefix) if layers is None else layers
     batch_norm: BatchNormPolicy = "frozen" if ranked else "live"
-    plan = FreezePlan.at_depth(table, depth, batch_norm=batch_norm)
-    share = depth / len(table)
+    plan = FreezePlan.at_depth(table, depth, batch_norm=batch_norm, numbering=numbering)
+    share = len(layers) / len(table)
     train = seconds if seconds is not None else 100.0 * (1 - 0.3 * share)
     splits = ("val", "test") if with_test else ("val",)
     digests = digests or DATA_DIGESTS
+    measured = scores_and_details(_metrics(ap, classes, groups))
     return TrialRecord(
-        key=TrialKey(init=init, depth=depth, seed=seed),
+        key=TrialKey(init=init, plan=plan_label or depth_label(depth), variant=variant, seed=seed),
         ranked=ranked,
         spec={
-            "key": {"init": init, "depth": depth, "seed": seed},
+            "form": 2,
+            "seed": seed,
             "model": {
                 "backbone": backbone,
                 "preset": "slim",
@@ -67,7 +80,6 @@ def make_record(
                 "image_size": 320,
                 "width_mult": 1.0,
                 "norm_eps": 1e-5,
-                "max_detections": 300,
             },
             "schedule": {
                 "epochs": epochs,
@@ -81,14 +93,13 @@ def make_record(
                 "clip_norm": 10.0,
                 "precision": "fp32",
                 "augment": {"flip": True, "colour": True, "scale_jitter": True},
-                "eval_every": None,
             },
             "weights": "c" * 64 if ranked else None,
             "parts": ["backbone"],
             "plan": plan.digest(),
-            "numbering": "all",
             "data": dict(digests),
         },
+        scoring={"max_detections": 300},
         init=InitRecord(
             source=f"{init}.safetensors" if ranked else "random",
             parts=("backbone",),
@@ -96,11 +107,12 @@ def make_record(
             matched=260 if ranked else 0,
         ),
         plan=PlanRecord(
-            label=plan.label,
-            depth=depth,
-            numbering="all",
+            label=plan_label or plan.label,
+            depth=depth if plan_label is None else None,
+            numbering=numbering,
             batch_norm=batch_norm,
             digest=plan.digest(),
+            layers=layers,
             tensors=plan.tensors,
             frozen_parameters=round(_CONV_PARAMETERS * share),
             trainable_parameters=4_638_824 - round(_CONV_PARAMETERS * share),
@@ -119,11 +131,13 @@ def make_record(
             for split, images in (("train", 80), ("val", 24))
         },
         history=tuple(_epoch(n, epochs, seed) for n in range(1, epochs + 1)),
-        metrics={split: _metrics(ap, classes, groups) for split in splits},
+        task=DETECTION_SCORES,
+        scores=dict.fromkeys(splits, measured[0]),
+        details={split: SplitDetails.model_validate(measured[1]) for split in splits},
         differences=tuple(
             make_difference(layer.index, layer.name, layer.stage, layer.shape, moved)
             for layer in table.layers
-            for moved in [0.0 if layer.index <= depth else scale * (1 + layer.index / 20 + seed)]
+            for moved in [0.0 if layer.index in layers else scale * (1 + layer.index / 20 + seed)]
         ),
         flags=flags,
         environment={"python": "3.11.9", "frostline": "0.1.0", "torch": "2.15.0", "device": "CPU"},
@@ -196,7 +210,9 @@ def make_config(records: Iterable[TrialRecord], **changes: Any) -> StudyConfig:
             init: {"source": f"{init}.safetensors" if good else "random"}
             for init, good in ranked.items()
         },
-        "depths": sorted({key.depth for key in keys}),
+        "depths": sorted(
+            {record.plan.depth for record in records if record.plan.depth is not None}
+        ),
         "seeds": sorted({key.seed for key in keys}),
         "schedule": {"epochs": 4},
     }

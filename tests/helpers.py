@@ -1,14 +1,18 @@
 """Small worlds for tests: a data set of coloured squares, and starting weights for it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import yaml
 from PIL import Image, ImageDraw
 
+from frostline import attempt
+from frostline.architectures.building import build_model
 from frostline.config import ModelConfig
-from frostline.models import build_detector
+from frostline.records import TrialRecord
+from frostline.trial import TrialSpec
 
 SIZE = 64
 TINY_MODEL = {
@@ -18,6 +22,11 @@ TINY_MODEL = {
     "image_size": SIZE,
 }
 SCHEDULE = {"epochs": 2, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3}
+
+
+def build_detector(config: ModelConfig, num_classes: int, *, seed: int = 0) -> Any:
+    """The model, its submodules as attributes of no type, as torchvision has none."""
+    return build_model(config, num_classes, seed=seed)
 
 
 def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
@@ -38,7 +47,7 @@ def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
 
 def write_start(path: Path, seed: int = 1) -> None:
     """A backbone of the tiny model as a starting point."""
-    model = build_detector(ModelConfig.model_validate(TINY_MODEL), 1, seed=seed)
+    model = build_model(ModelConfig.model_validate(TINY_MODEL), 1, seed=seed)
     tensors = {
         name.removeprefix("backbone.body."): tensor
         for name, tensor in model.state_dict().items()
@@ -76,3 +85,10 @@ def write_yaml(path: Path, **changes: object) -> Path:
     study = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
+
+
+def run_trial(spec: TrialSpec, folder: Path, **options: Any) -> TrialRecord:
+    """One trial to its end."""
+    record = attempt.run_trial(spec, folder, **options)
+    assert record is not None, "it was not paused"
+    return record

@@ -211,7 +211,7 @@ def _another_run(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plan_not_applied(_folder: Path) -> Iterator[None]:
-    with mock.patch("frostline.trial.apply_plan", return_value=(0, 1)):
+    with mock.patch("frostline.freezing.Frozen.enforce", return_value=0):
         yield
 
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from torch import nn
 
 import frostline
-from frostline.engines import Event
 from frostline.errors import ConfigError, DependencyError, PlanError, RecordError
 from frostline.evaluation import Detections
+from frostline.events import Ended, Event, Started, Stepped
 from tests.factories import make_grid, write_study_folder
 from tests.helpers import write_study
 
@@ -93,7 +93,7 @@ def test_a_study_shows_itself(finished: frostline.Study) -> None:
     assert html.count("<td>waiting</td><td></td><td></td>") == 1
     trials = json.loads(json.dumps(finished.to_dict()))["trials"]
     first = finished.records()[0]
-    assert trials[0]["ap"] == first.metrics["val"]["coco"]["overall"]["ap"]
+    assert trials[0]["ap"] == first.scores["val"]["ap"]
     assert [trial["state"] for trial in trials].count("done") == 3
     ax = _axes()
     finished.plot(ax)
@@ -154,7 +154,7 @@ def test_run_of_a_path_resumes_and_says_what_failed(
     assert capsys.readouterr().err == ""
     assert study.folder == tmp_path / "out"
     assert [state.state for state in study.status()] == ["done", "done"]
-    assert {event.kind for event in events} == {"started", "step", "ended"}
+    assert {type(event) for event in events} == {Started, Stepped, Ended}
     assert frostline.run(study, progress=False).left() == ()
     with pytest.raises(ConfigError, match="expected out with the path of a study"):
         frostline.run(study, out=tmp_path / "elsewhere")

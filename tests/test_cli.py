@@ -17,10 +17,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from frostline.architectures.building import build_model
 from frostline.cli import main
 from frostline.config import ModelConfig
 from frostline.estimate import Estimate
-from frostline.models import build_detector
+from tests.factories import make_config, make_record, write_study_folder
 from tests.helpers import SIZE, write_study
 
 FAST = {"depths": ["all"], "schedule": {"epochs": 1, "batch_size": 3}}
@@ -73,7 +74,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_status_and_report(done: Path, frostline: Command) -> None:
     status = frostline("status", "runs/study", "--format", "csv", cwd=done)
-    assert status.out.split() == ["init,depth,seed,state,detail", "a,52,0,done,", "b,52,0,done,"]
+    assert status.out.split() == [
+        "init,plan,variant,depth,seed,state,detail",
+        "a,k52,,52,0,done,",
+        "b,k52,,52,0,done,",
+    ]
     report = frostline("report", "runs/study", cwd=done)
     assert report.code == 0, report.err
     page = (done / report.out.strip()).read_text()
@@ -179,7 +184,7 @@ def _truncated(folder: Path) -> None:
 
 
 def _other_architecture(folder: Path) -> None:
-    model = build_detector(ModelConfig(backbone="resnet18", preset="slim"), 1)
+    model = build_model(ModelConfig(backbone="resnet18", preset="slim"), 1)
     safetensors.torch.save_file(model.state_dict(), folder / "a.safetensors")
 
 
@@ -319,3 +324,13 @@ def test_debug_shows_the_traceback(
     monkeypatch.setattr(sys, "argv", ["frostline", "--debug", "run", "none.yaml"])
     with pytest.raises(Exception, match=r"cannot read none\.yaml"):
         main()
+
+
+def test_status_lists_what_the_study_no_longer_names(tmp_path: Path, frostline: Command) -> None:
+    records = [make_record(), make_record("gone", 9)]
+    write_study_folder(tmp_path / "out", records, make_config(records[:1]))
+    result = frostline("status", "out", "--format", "json", cwd=tmp_path)
+    rows = [(row["init"], row["depth"], row["state"]) for row in json.loads(result.out)]
+    assert rows == [("imagenet", 0, "done"), ("gone", 9, "unlisted")]
+    shown = frostline("status", "out", cwd=tmp_path).out
+    assert "variant" not in shown, "a column that says nothing is left out"

@@ -127,10 +127,14 @@ def test_missing_or_binary_or_huge_file(tmp_path: Path) -> None:
         load_study(tmp_path / "h.yaml")
 
 
-@pytest.mark.parametrize("parts", [[], ["neck"]])
-def test_a_start_fills_the_backbone(parts: list[str]) -> None:
-    with pytest.raises(ConfigError, match="'parts' must name 'backbone'"):
-        parse_study({**MINIMAL, "inits": {"a": {"source": "w", "parts": parts}}})
+def test_an_unknown_architecture_is_one_line_with_the_nearest() -> None:
+    assert parse_study(MINIMAL).model.architecture == "faster_rcnn"
+    with pytest.raises(ConfigError) as caught:
+        parse_study({**MINIMAL, "model": {"architecture": "fasterrcnn"}})
+    assert str(caught.value) == (
+        "study: model.architecture: expected one of faster_rcnn; did you mean faster_rcnn?; "
+        "got 'fasterrcnn'"
+    )
 
 
 def test_an_override_of_one_switch_keeps_the_others() -> None:

@@ -23,11 +23,12 @@ from frostline.demo import (
     summary,
     write_demo,
 )
-from frostline.engines import Event
 from frostline.errors import ConfigError
-from frostline.records import TrialKey, TrialRecord, file_digest
+from frostline.events import Ended, Event
+from frostline.records import TrialRecord, file_digest
 from frostline.study import Study
 from frostline.trial import load_data, prepare
+from tests.factories import make_record
 
 # Of the table the demo writes: a change of it is a change of every figure the demo has shown.
 TABLE_SHA256 = "f55db8cf5457dc88f8cfd2774a14ef2a04fc6e929b2714d30aab164647c2f798"
@@ -162,10 +163,10 @@ def test_assets_are_the_ones_described() -> None:
 
 def test_starts_fill_the_backbone_completely(demo: Path) -> None:
     study = Study.from_yaml(demo / "study.yaml")
-    assert [key.depth for key in study.cells()[:5]] == [0, 9, 18, 39, 52]
+    assert [key.plan for key in study.cells()[:5]] == ["k00", "k09", "k18", "k39", "k52"]
     assert len(study.cells()) == 20
     for key in {key.init: key for key in study.cells()}.values():
-        init = prepare(study.spec(key), 1).init
+        init = prepare(study.spec(key), load_data(study.config.data, demo)).init
         assert (init.missing, init.unexpected, init.mismatched) == ((), (), ())
         assert init.matched == 52 * 5  # a weight and four of BatchNorm
 
@@ -195,22 +196,17 @@ def records() -> list[TrialRecord]:
     scores = {("classification", 0): (0.30, 0.34), ("classification", 52): (0.20, 0.22)}
     scores |= {("detection", 0): (0.36, 0.38), ("detection", 52): (0.30, 0.34)}
     return [
-        _record(TrialKey(init=init, depth=depth, seed=seed), ap)
+        make_record(init, depth, seed, ap=ap)
         for (init, depth), both in scores.items()
         for seed, ap in enumerate(both)
     ]
-
-
-def _record(key: TrialKey, ap: float) -> TrialRecord:
-    metrics = {"val": {"coco": {"overall": {"ap": ap, "ap50": 2 * ap}}}}
-    return TrialRecord.model_construct(None, key=key, metrics=metrics)  # type: ignore[call-arg]
 
 
 def test_summary_gives_every_seed(records: list[TrialRecord]) -> None:
     freezing, starts = summary(records)
     assert "classification -11.0 AP points (seeds -10.0, -12.0)" in freezing
     assert "detection -5.0 AP points (seeds -6.0, -4.0)" in freezing
-    assert "classification AP 0.320 (seeds 0.300, 0.340), AP50 0.640 (seeds 0." in starts
+    assert "classification AP 0.320 (seeds 0.300, 0.340), AP50 0.512 (seeds 0." in starts
     assert "The ears are synthetic" in starts
 
 
@@ -248,7 +244,7 @@ def test_the_demo_from_nothing_to_report(tmp_path: Path) -> None:
     assert result.ok
     assert result.report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert len(result.lines) == 3
-    assert [e.kind for e in events].count("ended") == 2
+    assert sum(isinstance(e, Ended) for e in events) == 2
 
     again: list[Event] = []
     assert run_demo(tmp_path / "demo", workers=1, on_event=again.append).lines == result.lines

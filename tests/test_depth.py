@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from frostline.depth import BACKBONES, layer_table
+from frostline.depth import BACKBONES, Section, layer_table
 from frostline.errors import PlanError
 
 
@@ -88,3 +90,16 @@ def test_every_norm_is_named_once() -> None:
     for name in BACKBONES:
         norms = [layer.norm for layer in layer_table(name).layers if layer.norm]
         assert len(set(norms)) == len(norms)
+
+
+def test_a_table_says_its_unit_and_its_sections() -> None:
+    table = layer_table("resnet18")
+    assert (table.unit, table.section, table.others) == ("convolution", "backbone", ())
+    neck = Section("neck", "backbone.fpn.", table.layers[:2])
+    data = dataclasses.replace(table, others=(neck,)).to_dict()
+    assert (data["unit"], data["section"]) == ("convolution", "backbone")
+    assert [(x["name"], x["prefix"], len(x["layers"])) for x in data["others"]] == [
+        ("neck", "backbone.fpn.", 2)
+    ]
+    with pytest.raises(AssertionError, match="no gaps"):
+        dataclasses.replace(table, others=(Section("neck", "", table.layers[1:]),))

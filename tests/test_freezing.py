@@ -6,22 +6,25 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
+from frostline.architectures.building import build_model
+from frostline.backbones import known_backbone
 from frostline.config import ModelConfig
 from frostline.depth import layer_table
 from frostline.errors import AuditError, PlanError
 from frostline.freezing import (
+    Frozen,
     PlanLike,
     apply_plan,
     audit,
+    compare,
     fingerprint,
     freeze,
     plan_for,
     require_passed,
     set_train_mode,
 )
-from frostline.models import build_detector, model_layers
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
@@ -29,7 +32,7 @@ POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 def _model(policy: BatchNormPolicy, backbone: str = "mobilenet_v2") -> tuple[Any, ModelConfig]:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy, image_size=64)
-    return build_detector(config, 1), config
+    return build_model(config, 1), config
 
 
 def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
@@ -49,7 +52,7 @@ def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
 @pytest.mark.parametrize("k", [0, 18, 52])
 def test_audit_passes_after_training(policy: BatchNormPolicy, k: int) -> None:
     model, config = _model(policy)
-    plan = FreezePlan.at_depth(model_layers(config), k, batch_norm=policy)
+    plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
     apply_plan(model, plan)
     before = fingerprint(model)
     _train_a_little(model, plan)
@@ -65,8 +68,8 @@ def test_audit_passes_after_training(policy: BatchNormPolicy, k: int) -> None:
 @pytest.mark.parametrize("k", [0, 10, 11, 24, 53])
 def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: int) -> None:
     config = ModelConfig(backbone="resnet50", preset="stock", batch_norm=policy, image_size=64)
-    model = build_detector(config, 1)
-    plan = FreezePlan.at_depth(model_layers(config), k, batch_norm=policy)
+    model = build_model(config, 1)
+    plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
     apply_plan(model, plan)
     before = fingerprint(model)
     _train_a_little(model, plan)
@@ -79,7 +82,7 @@ def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: 
 
 def test_a_planted_change_fails_the_audit() -> None:
     model, config = _model("follow")
-    plan = FreezePlan.at_depth(model_layers(config), 18, batch_norm="follow")
+    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm="follow")
     apply_plan(model, plan)
     before = fingerprint(model)
     model.get_buffer("backbone.body.0.1.running_mean").add_(1e-7)
@@ -92,7 +95,7 @@ def test_a_planted_change_fails_the_audit() -> None:
 def test_train_of_the_parent_would_move_frozen_statistics() -> None:
     """The trap that ``set_train_mode`` exists for."""
     model, config = _model("follow")
-    plan = FreezePlan.at_depth(model_layers(config), 52, batch_norm="follow")
+    plan = FreezePlan.at_depth(known_backbone(config).table, 52, batch_norm="follow")
     apply_plan(model, plan)
     before = fingerprint(model)
     model.train()
@@ -102,7 +105,7 @@ def test_train_of_the_parent_would_move_frozen_statistics() -> None:
 
 def test_backward_stops_below_the_frozen_prefix() -> None:
     model, config = _model("frozen")
-    plan = FreezePlan.at_depth(model_layers(config), 52)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 52)
     frozen, trainable = apply_plan(model, plan)
     assert frozen == sum(p.numel() for p in model.backbone.body.parameters())
     assert trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -113,7 +116,7 @@ def test_backward_stops_below_the_frozen_prefix() -> None:
 def test_a_plan_for_another_model_is_refused() -> None:
     model, _ = _model("frozen")
     _, config = _model("frozen", "resnet18")
-    plan = FreezePlan.at_depth(model_layers(config), 3)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 3)
     with pytest.raises(PlanError, match="does not have"):
         apply_plan(model, plan)
 
@@ -259,3 +262,53 @@ def test_frozen_shows_itself() -> None:
     assert "116 of 278" in repr(frozen)
     assert "freeze audit: passed" in frozen.audit()._repr_html_()
     assert frozen.audit().to_dict()["passed"] is True
+
+
+def _trained(policy: BatchNormPolicy, *, public: bool) -> tuple[dict[str, Tensor], Any]:
+    """A detector after two steps, frozen by ``Frozen`` or by the functions beside it."""
+    torch.manual_seed(0)
+    model, config = _model(policy)
+    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm=policy)
+    if public:
+        frozen = Frozen(model, plan).require_trainable()
+        counts, before = (frozen.frozen_parameters, frozen.trainable_parameters), frozen.fingerprint
+    else:
+        counts, before = apply_plan(model, plan), fingerprint(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 44.0]]), "labels": torch.ones(1).long()}
+    for step in range(2):
+        torch.manual_seed(step)
+        frozen.train() if public else set_train_mode(model, plan)
+        losses = model([torch.rand(3, 64, 64)], [target])
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    result = frozen.audit() if public else audit(before, model, plan)
+    modes = {name for name, module in model.named_modules() if module.training}
+    return model.state_dict(), (counts, before, result, modes)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_frozen_trains_as_the_functions_do_to_the_bit(policy: BatchNormPolicy) -> None:
+    (state, facts), (other, others) = (_trained(policy, public=public) for public in (True, False))
+    assert facts == others
+    assert state.keys() == other.keys()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_frozen_refuses_a_plan_for_another_model_and_one_that_leaves_nothing() -> None:
+    net = _net()
+    with pytest.raises(PlanError, match="names 81 tensors that the model does not have"):
+        Frozen(net, FreezePlan.at_depth(layer_table("resnet18"), 1))
+    everything = FreezePlan.matching(net.state_dict(), ["*"], batch_norm="follow")
+    with pytest.raises(PlanError, match="freezes every parameter of Sequential: nothing is left"):
+        Frozen(net, everything).require_trainable()
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+def test_an_audit_of_digests_by_hand() -> None:
+    plan = FreezePlan("by hand", ("a", "b", "gone"), "follow")
+    before = {"a": "1", "b": "2", "gone": "3", "c": "4", "d": "5"}
+    result = compare(before, {"a": "1", "b": "0", "c": "4", "d": "6"}, plan)
+    assert (result.frozen, result.changed, result.unmoved) == (3, ("b", "gone"), ("c",))

@@ -200,7 +200,7 @@ def test_rows_of_made_up_trials_give_the_tables(
 
 def test_a_difference_has_an_interval_only_where_noise_was_measured(plan: ModuleType) -> None:
     table = importlib.import_module("grid_table")
-    found = StartComparison("coco", (0, 52), -0.04, -0.062, -0.018, "lower")
+    found = StartComparison("coco", (), -0.04, -0.062, -0.018, "lower")
     assert table.compared(found) == "-4.0 [-6.2, -1.8]"
     unknown = dataclasses.replace(found, low=math.nan, high=math.nan, verdict="unknown")
     assert table.compared(unknown) == "-4.0"

@@ -1,3 +1,4 @@
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from frostline.architectures import architecture_of
+from frostline.architectures.building import load_tensors
 from frostline.config import IMAGENET, InitConfig, ModelConfig, Normalisation
 from frostline.errors import CheckpointError, ConfigError, DownloadError, InitError
 from frostline.inits import match_source, open_source
-from frostline.models import build_detector, load_tensors
+from tests.helpers import build_detector
 from tests.hub_server import put_in_cache
 
+_match = functools.partial(match_source, architecture=architecture_of(ModelConfig()))
 CONFIG = ModelConfig(backbone="resnet18", preset="slim", image_size=64)
 
 
@@ -54,7 +58,7 @@ def test_layouts_fill_the_backbone(
     else:
         torch.save(content, tmp_path / f"w{suffix}")
     source = open_source(f"w{suffix}", tmp_path)
-    tensors, record = match_source(source, _shapes(state), InitConfig(source="w"))
+    tensors, record = _match(source, _shapes(state), InitConfig(source="w"))
     assert set(tensors) == {name for name in state if name.startswith("backbone.body.")}
     assert record.missing == ()
     assert record.matched == len(tensors)
@@ -69,11 +73,11 @@ def test_parts_and_the_class_predictor(tmp_path: Path, state: dict[str, Tensor])
     safetensors.torch.save_file(state, tmp_path / "d.safetensors")
     other = _shapes(build_detector(CONFIG, 5).state_dict())
     source = open_source("d.safetensors", tmp_path)
-    tensors, record = match_source(source, other, InitConfig(source="d", parts=("all",)))
+    tensors, record = _match(source, other, InitConfig(source="d", parts=("all",)))
     assert len(record.mismatched) == 4  # weight and bias of scores and of boxes
     assert all(text.startswith("roi_heads.box_predictor.") for text in record.mismatched)
     assert "rpn.head.conv.0.0.weight" in tensors
-    neck, _ = match_source(source, other, InitConfig(source="d", parts=("backbone", "neck")))
+    neck, _ = _match(source, other, InitConfig(source="d", parts=("backbone", "neck")))
     assert {name.split(".")[1] for name in neck} == {"body", "fpn"}
 
 
@@ -87,7 +91,7 @@ def test_old_torchvision_names_of_neck_and_rpn(tmp_path: Path, state: dict[str, 
     torch.save(old, tmp_path / "old.pth")
     parts = ("backbone", "neck", "rpn")
     source = open_source("old.pth", tmp_path)
-    _, record = match_source(source, _shapes(state), InitConfig(source="old", parts=parts))
+    _, record = _match(source, _shapes(state), InitConfig(source="old", parts=parts))
     assert record.missing == ()
 
 
@@ -96,7 +100,7 @@ def test_another_architecture_is_an_error(tmp_path: Path, state: dict[str, Tenso
     safetensors.torch.save_file(_body(state), tmp_path / "r18.safetensors")
     source = open_source("r18.safetensors", tmp_path)
     with pytest.raises(InitError, match=r"first unfilled: .*layer1\.2"):
-        match_source(source, _shapes(dict(other)), InitConfig(source="r18"))
+        _match(source, _shapes(dict(other)), InitConfig(source="r18"))
 
 
 def test_allow_missing_by_name(tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -104,10 +108,10 @@ def test_allow_missing_by_name(tmp_path: Path, state: dict[str, Tensor]) -> None
     safetensors.torch.save_file(body, tmp_path / "cut.safetensors")
     source = open_source("cut.safetensors", tmp_path)
     allowed = InitConfig(source="cut", allow_missing=("backbone.body.layer4.1.*",))
-    _, record = match_source(source, _shapes(state), allowed)
+    _, record = _match(source, _shapes(state), allowed)
     assert len(record.missing) == 10
     with pytest.raises(InitError, match="allow_missing"):
-        match_source(source, _shapes(state), InitConfig(source="cut"))
+        _match(source, _shapes(state), InitConfig(source="cut"))
 
 
 RGB = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.01, 0.01, 0.01))
@@ -121,11 +125,11 @@ def test_names_of_detectron2_do_not_say_which_pixels_they_know(
     safetensors.torch.save_file(body, tmp_path / "d2.safetensors")
     source = open_source("d2.safetensors", tmp_path)
     with pytest.raises(InitError, match=r"'d2.safetensors' .* blue, green, red .* normalisation"):
-        match_source(source, _shapes(state), InitConfig(source="d2"))
+        _match(source, _shapes(state), InitConfig(source="d2"))
     stem = "backbone.body.conv1.weight"
     for normalisation, step in ((RGB, 1), (BGR, -1)):
         init = InitConfig(source="d2", normalisation=normalisation)
-        tensors, record = match_source(source, _shapes(state), init)
+        tensors, record = _match(source, _shapes(state), init)
         assert record.missing == ()
         assert record.normalisation == normalisation
         assert np.array_equal(tensors[stem], state[stem].numpy()[:, ::step])
@@ -149,7 +153,7 @@ def test_turning_colours_round_needs_three_of_them(
     safetensors.torch.save_file(body, tmp_path / "cut.safetensors")
     init = InitConfig(source="c", normalisation=BGR, allow_missing=("backbone.body.conv1.*",))
     with pytest.raises(InitError, match="'bgr' turns round the three input channels"):
-        match_source(open_source("cut.safetensors", tmp_path), _shapes(state), init)
+        _match(open_source("cut.safetensors", tmp_path), _shapes(state), init)
 
 
 def test_a_part_of_a_file_is_recorded_and_can_be_chosen(
@@ -160,7 +164,7 @@ def test_a_part_of_a_file_is_recorded_and_can_be_chosen(
     name = "backbone.body.conv1.weight"
     for asked, taken, content in ((None, "model", state), ("ema", "ema", averaged)):
         source = open_source("both.pth", tmp_path, section=asked)
-        tensors, record = match_source(source, _shapes(state), InitConfig(source="both.pth"))
+        tensors, record = _match(source, _shapes(state), InitConfig(source="both.pth"))
         assert record.section == taken
         assert np.array_equal(tensors[name], content[name].numpy())
     with pytest.raises(CheckpointError, match="swa"):
@@ -169,7 +173,7 @@ def test_a_part_of_a_file_is_recorded_and_can_be_chosen(
 
 def test_random_takes_nothing(state: dict[str, Tensor], tmp_path: Path) -> None:
     source = open_source("random", tmp_path)
-    assert match_source(source, _shapes(state), InitConfig(source="random"))[0] == {}
+    assert _match(source, _shapes(state), InitConfig(source="random"))[0] == {}
 
 
 def test_missing_file_and_unknown_sources(tmp_path: Path) -> None:
@@ -191,7 +195,7 @@ def test_torchvision_weights_from_the_cache(
     folder.mkdir(parents=True)
     torch.save(_body(state), folder / "resnet18-f37072fd.pth")
     source = open_source("torchvision:ResNet18_Weights.IMAGENET1K_V1", tmp_path)
-    _, record = match_source(source, _shapes(state), InitConfig(source="x"))
+    _, record = _match(source, _shapes(state), InitConfig(source="x"))
     assert record.source == "torchvision:ResNet18_Weights.IMAGENET1K_V1"
     assert record.missing == ()
 
@@ -240,7 +244,7 @@ def test_timm_weights_fill_timms_backbone_and_say_how_they_see_pixels(
     model = build_detector(ModelConfig(backbone="timm:test_resnet", preset="slim"), 1)
     source = open_source("timm:test_resnet", tmp_path)
     shapes = _shapes(dict(model.state_dict()))
-    tensors, record = match_source(source, shapes, InitConfig(source="timm:test_resnet"))
+    tensors, record = _match(source, shapes, InitConfig(source="timm:test_resnet"))
     load_tensors(model, tensors)
     for name, tensor in model.backbone.body.state_dict().items():
         assert torch.equal(tensor, whole.state_dict()[name])
@@ -248,7 +252,7 @@ def test_timm_weights_fill_timms_backbone_and_say_how_they_see_pixels(
     assert record.unexpected == ("fc.bias", "fc.weight")
     assert record.normalisation == Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     own = InitConfig(source="timm:test_resnet", normalisation=IMAGENET)
-    assert match_source(source, shapes, own)[1].normalisation == IMAGENET
+    assert _match(source, shapes, own)[1].normalisation == IMAGENET
 
 
 def test_hub_weights_fill_torchvisions_backbone(
@@ -259,7 +263,7 @@ def test_hub_weights_fill_torchvisions_backbone(
     put_in_cache(tmp_path, "me/net", "w/r18.safetensors", safetensors.torch.save(_body(state)))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     source = open_source("hf:me/net/w/r18.safetensors", tmp_path)
-    _, record = match_source(source, _shapes(state), InitConfig(source="x"))
+    _, record = _match(source, _shapes(state), InitConfig(source="x"))
     assert (record.source, record.missing) == ("hf:me/net/w/r18.safetensors", ())
     assert record.normalisation is None  # the hub does not say
 
@@ -269,9 +273,7 @@ def test_real_efficientnet_lite0_fills_timms(real_weights: Path) -> None:
     config = ModelConfig(backbone="timm:tf_efficientnet_lite0", preset="slim", image_size=64)
     model = build_detector(config, 1)
     source = open_source("efficientnet-lite0-57934424.pth", real_weights)
-    tensors, record = match_source(
-        source, _shapes(dict(model.state_dict())), InitConfig(source="x")
-    )
+    tensors, record = _match(source, _shapes(dict(model.state_dict())), InitConfig(source="x"))
     assert record.matched == 48 * 6  # num_batches_tracked too
     assert record.missing == record.mismatched == ()
     assert {name.split(".")[0] for name in record.unexpected} == {"_conv_head", "_bn1", "_fc"}
@@ -293,6 +295,6 @@ def test_real_efficientnet_lite0_fills_timms(real_weights: Path) -> None:
 def test_real_weights_fill_mobilenet_v2(real_weights: Path, name: str) -> None:
     model = build_detector(ModelConfig(backbone="mobilenet_v2", preset="slim"), 1)
     source = open_source(name, real_weights)
-    _, record = match_source(source, _shapes(dict(model.state_dict())), InitConfig(source=name))
+    _, record = _match(source, _shapes(dict(model.state_dict())), InitConfig(source=name))
     assert record.matched == 52 * 5
     assert record.missing == record.mismatched == ()

@@ -143,7 +143,7 @@ def test_a_plan_with_unknown_tensors_stops_before_training() -> None:
 
 def test_a_plan_that_leaves_nothing_stops_before_training() -> None:
     module = _module()
-    with pytest.raises(PlanError, match="leaves no parameter of Classifier to train"):
+    with pytest.raises(PlanError, match="freezes every parameter of Classifier: nothing is left"):
         _fit(module, FreezeCallback(["*"]))
     assert module.modes == []
     assert all(p.requires_grad for p in module.parameters())

@@ -1,3 +1,7 @@
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from frostline.depth import layer_table
@@ -97,3 +101,62 @@ def test_a_module_is_a_stage_too() -> None:
     assert FreezePlan.at_stage(TABLE, "layer2.0.conv1").depth == 6
     with pytest.raises(PlanError, match=r"no stage 'layer2\.9'"):
         FreezePlan.at_stage(TABLE, "layer2.9")
+
+
+def _written(tmp_path: Path, **changes: Any) -> Path:
+    """A plan's file with some of its values replaced; None takes one out."""
+    path = tmp_path / "plan.json"
+    FreezePlan.at_depth(TABLE, 6, batch_norm="follow").write(path)
+    data = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v is not None}
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path: Path) -> None:
+    plan = FreezePlan.at_depth(TABLE, 6, batch_norm="follow")
+    assert FreezePlan.read(_written(tmp_path)) == plan
+    text = json.loads((tmp_path / "plan.json").read_text())
+    assert (text["version"], text["unit"], text["depth"]) == (2, "convolution", 6)
+
+
+def test_a_file_from_before_versions_is_version_one(tmp_path: Path) -> None:
+    plan = FreezePlan.read(_written(tmp_path, version=None, unit=None))
+    assert (plan.version, plan.unit) == (1, "convolution")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": ["backbone.body.conv1.weight"]}, "was changed: expected digest .* 1 names"),
+        ({"tensors": ["b", "a"]}, "sorted"),
+        ({"tensors": "all"}, "list of names"),
+        ({"batch_norm": "live"}, "was changed"),
+        ({"batch_norm": None}, "one of frozen, follow, live under 'batch_norm', got None"),
+        ({"version": 3}, "one of 1, 2 under 'version', got 3; is it from a newer"),
+        ({"depth": "all"}, "whole number or null under 'depth'"),
+        ({"label": None}, "text under 'label'"),
+        ({"digest": None}, "was changed: expected digest None"),
+    ],
+)
+def test_a_plan_that_cannot_be_trusted_is_one_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message) as error:
+        FreezePlan.read(_written(tmp_path, **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_plan_at_all(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(PlanError, match="expected an object, got list"):
+        FreezePlan.read(tmp_path / "list.json")
+    with pytest.raises(PlanError, match="cannot read plan"):
+        FreezePlan.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_large"])
+def test_both_versions_of_a_written_table_are_one_experiment(name: str) -> None:
+    table = layer_table(name)
+    for k in (0, 7, len(table)):
+        first, second = (FreezePlan.at_depth(table, k, version=v) for v in (1, 2))
+        assert (first.digest(), first.version, second.version) == (second.digest(), 1, 2)

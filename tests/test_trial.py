@@ -16,12 +16,13 @@ from safetensors.numpy import load_file, save_file
 from frostline.config import IMAGENET, Normalisation
 from frostline.difference import difference
 from frostline.errors import AuditError, InitError, RecordError
-from frostline.freezing import apply_plan
+from frostline.figures import difference_table
+from frostline.freezing import Frozen
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
-from frostline.tasks import DETECTION
-from frostline.trial import FILES, TrialSpec, load_data, prepare, run_trial, trial_identity
-from tests.helpers import SIZE, TINY_MODEL, write_study, write_yaml
+from frostline.tasks import task_named
+from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
+from tests.helpers import SIZE, TINY_MODEL, run_trial, write_study, write_yaml
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def test_files_and_round_trip(finished: tuple[TrialSpec, Path, TrialRecord]) -> 
     _, folder, record = finished
     assert TrialRecord.read(folder / FILES.record) == record
     names = {path.name for path in folder.iterdir()}
-    assert names == set(dataclasses.asdict(FILES).values()) - {FILES.checkpoint, FILES.failure}
+    gone = {FILES.checkpoint, FILES.failure, FILES.history}
+    assert names == set(dataclasses.asdict(FILES).values()) - gone
     assert read_lines(folder / FILES.log)[-1]["step"] == record.history[-1].step
 
 
@@ -59,7 +61,7 @@ def test_differences_are_of_the_stored_weights(
         u = before[f"features.{row['name']}.weight"]
         v = after[f"backbone.body.{row['name']}.weight"]
         assert row["cosine"] == difference(u, v).cosine
-        frozen = row["index"] <= record.key.depth
+        frozen = row["index"] <= (record.plan.depth or 0)
         assert (row["cosine"] == 0.0) == frozen
         assert np.array_equal(u, v) == frozen
 
@@ -78,7 +80,7 @@ def test_metrics_are_of_the_stored_detections(
         oracle.evaluate()
         oracle.accumulate()
         oracle.summarize()
-    ours = record.metrics["val"]["coco"]["overall"]
+    ours = record.scores["val"]
     assert [ours[name] for name in ("ap", "ap50", "ap75")] == pytest.approx(
         list(oracle.stats[:3]), abs=1e-9
     )
@@ -126,20 +128,13 @@ def test_a_folder_of_another_trial_is_refused(
     finished: tuple[TrialSpec, Path, TrialRecord],
 ) -> None:
     spec, folder, _ = finished
-    other = TrialSpec(
-        key=spec.key.model_copy(update={"seed": 7}),
-        init=spec.init,
-        model=spec.model,
-        schedule=spec.schedule,
-        data=spec.data,
-        base=spec.base,
-    )
-    with pytest.raises(RecordError, match="another trial, which differs in key"):
+    other = dataclasses.replace(spec, key=spec.key.model_copy(update={"seed": 7}))
+    with pytest.raises(RecordError, match="another trial: seed was 0, is 7;"):
         run_trial(other, folder)
     before = json.loads((folder / FILES.spec).read_bytes())
     before["normalisation"] = {}  # what an identity names only where it is not the usual
     (folder / FILES.spec).write_text(json.dumps(before))
-    with pytest.raises(RecordError, match="another trial, which differs in normalisation;"):
+    with pytest.raises(RecordError, match=r"another trial: normalisation was \{\}, is None;"):
         run_trial(spec, folder)
 
 
@@ -148,13 +143,12 @@ def test_a_failed_audit_leaves_no_record(tmp_path: Path, monkeypatch: pytest.Mon
     study = Study.from_yaml(write_study(tmp_path))
     spec = study.spec(study.cells()[2])
 
-    def thaw(model, plan):  # type: ignore[no-untyped-def]
-        counts = apply_plan(model, plan)
-        for parameter in model.parameters():
+    def thaw(frozen: Frozen) -> Frozen:
+        for parameter in frozen.model.parameters():
             parameter.requires_grad_(True)
-        return counts
+        return frozen
 
-    monkeypatch.setattr("frostline.trial.apply_plan", thaw)
+    monkeypatch.setattr(Frozen, "require_trainable", thaw)
     with pytest.raises(AuditError, match="the trial does not count"):
         run_trial(spec, tmp_path / "out")
     assert not (tmp_path / "out" / FILES.record).exists()
@@ -175,11 +169,11 @@ def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[torch.dtype] = []
 
     def loss(model, samples, device):  # type: ignore[no-untyped-def]
-        losses = DETECTION.loss(model, samples, device)
+        losses = task_named("detection").loss(model, samples, device)
         seen.extend(sample.boxes.dtype for sample in samples)
         return losses
 
-    task = dataclasses.replace(DETECTION, loss=loss)
+    task = dataclasses.replace(task_named("detection"), loss=loss)
     record = run_trial(study.spec(study.cells()[0]), tmp_path / "out", task=task)
     assert record.spec["schedule"]["precision"] == "bf16"
     assert set(seen) == {torch.float32}
@@ -197,10 +191,10 @@ def test_random_tensors_are_not_frozen(tmp_path: Path, stem: tuple[int, ...] | N
     init = {"source": "a.safetensors", "allow_missing": ["backbone.body.0.0.weight"]}
     study = Study.from_yaml(write_yaml(path, inits={"a": init}, depths=[52, 0]))
     deep, free = study.cells()[0], study.cells()[-1]
-    assert (deep.depth, free.depth) == (52, 0)
-    prepare(study.spec(free), 1)
+    assert (deep.plan, free.plan) == ("k52", "k00")
+    prepare(study.spec(free), load_data(study.config.data, study.base))
     with pytest.raises(InitError, match=r"leaves backbone\.body\.0\.0\.weight random"):
-        prepare(study.spec(deep), 1)
+        prepare(study.spec(deep), load_data(study.config.data, study.base))
     with pytest.raises(InitError, match="random"):
         study.check()  # whatever the order of depths
 
@@ -237,9 +231,34 @@ def test_the_normalisation_of_an_init(tmp_path: Path) -> None:
     study = Study.from_yaml(write_yaml(path, inits=inits))
     data = load_data(study.config.data, study.base)
     usual, other = (study.spec(key) for key in study.cells()[:: len(study.config.depths)])
-    start = prepare(usual, 1)
+    start = prepare(usual, load_data(study.config.data, study.base))
     assert start.init.normalisation == IMAGENET
-    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data)
-    start = prepare(other, 1)
+    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data).training
+    start = prepare(other, load_data(study.config.data, study.base))
     assert start.model.transform.image_std == own["std"]  # type: ignore[union-attr]
-    assert trial_identity(other, start.init, start.plan, data)["normalisation"] == own
+    assert trial_identity(other, start.init, start.plan, data).training["normalisation"] == own
+
+
+def test_differences_of_every_section(tmp_path: Path) -> None:
+    """They change nothing else; those of the head, by hand from the stored weights."""
+    study = Study.from_yaml(write_study(tmp_path, depths=[0]))
+    spec = study.spec(study.cells()[0])
+    usual = run_trial(spec, tmp_path / "usual")
+    every = run_trial(dataclasses.replace(spec, differences="all"), tmp_path / "every")
+    assert every.spec == usual.spec
+    assert every.differences == usual.differences
+    assert usual.other_differences == ()
+    sections = [row["section"] for row in every.other_differences]
+    assert list(dict.fromkeys(sections)) == ["neck", "rpn", "head"]
+    rows = {f"{row['section']} {row['name']}": row for row in every.other_differences}
+    name = "box_predictor.cls_score"
+    after = load_file(tmp_path / "every" / FILES.weights)[f"roi_heads.{name}.weight"]
+    start = prepare(spec, load_data(spec.data, spec.base)).model.state_dict()
+    u = start[f"roi_heads.{name}.weight"].numpy().astype(np.longdouble).ravel()
+    v = np.asarray(after, np.longdouble).ravel()
+    cosine = 1 - abs(u @ v) / np.sqrt((u @ u) * (v @ v))
+    assert rows[f"head {name}"]["cosine"] == pytest.approx(float(cosine), rel=1e-9)
+    assert TrialRecord.read(tmp_path / "every" / FILES.record) == every
+    table = difference_table([every.model_copy(update={"flags": ()})])
+    assert len(table.layers) == 52 + len(rows)
+    assert [stage.name for stage in table.stages][-3:] == ["neck", "rpn", "head"]

@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from frostline.engines import Event, Outcome
+from frostline.events import Ended, Outcome, Progress, Started, Stepped
 from frostline.records import TrialKey
-from frostline.training import Progress
 from frostline.watching import watch
 
-KEY = TrialKey(init="<b>", depth=9, seed=0)
+KEY = TrialKey(init="<b>", plan="k09", seed=0)
 STEP = Progress(epoch=1, step=3, steps=8, loss=0.5, images_per_second=4.0, seconds_left=90.0)
 EVENTS = (
-    Event("started", KEY),
-    Event("step", KEY, progress=STEP),
-    Event("ended", KEY, outcome=Outcome(KEY, True, "AP 0.500 & more")),
-    Event("step", KEY, progress=STEP),  # a worker's message may come late
+    Started(KEY),
+    Stepped(KEY, STEP),
+    Ended(KEY, Outcome(KEY, True, "AP 0.500 & more")),
+    Stepped(KEY, STEP),  # a worker's message may come late
 )
 
 

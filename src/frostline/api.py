@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
+from frostline.depth import LayerTable
 from frostline.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from frostline.engines import Event
+    from frostline.events import Event
     from frostline.study import Study
 
 __all__ = ["layers", "run"]
@@ -41,15 +41,10 @@ def layers(
         >>> layers("resnet50").stage_ends()
         {'stem': 1, 'layer1': 11, 'layer2': 24, 'layer3': 43, 'layer4': 53}
     """
-    if isinstance(model, str) and model.startswith(TIMM_PREFIX):
-        from frostline.doctor import require_torch
-
-        require_torch()
-        from frostline.timm_backbones import timm_backbone
-
-        return timm_backbone(model.removeprefix(TIMM_PREFIX)).table
     if isinstance(model, str):
-        return layer_table(model, width_mult=width_mult)
+        from frostline.backbones import backbone_table
+
+        return backbone_table(model, width_mult=width_mult)
     from frostline.observing import observe_table
 
     return observe_table(model, example_input)
@@ -60,7 +55,7 @@ def run(
     *,
     out: Path | str | None = None,
     workers: int = 1,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "auto",
     progress: bool = True,
     on_event: "Callable[[Event], None] | None" = None,
@@ -75,7 +70,7 @@ def run(
         out: output folder; None: the study's own. With a path only.
         workers: trials side by side, >= 1. From a script, workers need the ``if __name__ ==
             "__main__":`` of Python's multiprocessing.
-        threads: CPU threads of each.
+        threads: CPU threads of each; None: ``OMP_NUM_THREADS``, else cores / workers.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: False shows nothing.
         on_event: called for everything that happens, instead of showing it.

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frostline.cells import key_columns
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
 from frostline.cli_table import Format, print_csv, print_table
+from frostline.depth import depth_of_label
 from frostline.errors import FrostlineError, one_line
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ __all__ = ["app", "main"]
 
 _TENTHS = {"minutes", "disk_mb"}
 #: Columns that a narrow terminal can miss, the first first.
-_SPARE = ("batch norm", "weight", "role", "wheat")
+_SPARE = ("batch norm", "weight", "role")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,7 +57,9 @@ Out = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Trials side by side.")]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads of each trial. Default: cores / workers."),
+    typer.Option(
+        min=1, help="CPU threads of each trial. Default: OMP_NUM_THREADS, else cores / workers."
+    ),
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How the result is printed.")]
 
@@ -94,12 +98,10 @@ def run(
 ) -> None:
     """Fine-tune inits x depths x seeds. Finished trials are kept, interrupted ones resume."""
     from frostline.cli_progress import follow
-    from frostline.starter.machine import usable_cores
     from frostline.study import Study
 
     _wait_patiently()
     plan = Study.from_yaml(study, out)
-    threads = threads or max(1, usable_cores() // workers)
     if dry_run:
         estimate = plan.estimate(workers=workers, threads=threads, device=device.value)
         if output is Format.table:
@@ -125,7 +127,7 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     from frostline.study import open_study
 
     study = open_study(folder)
-    _print_rows([_state_row(state) for state in study.status()], output)
+    _print_rows([_state_row(state) for state in (*study.status(), *study.strays())], output)
 
 
 @app.command()
@@ -243,12 +245,15 @@ def _interruptible() -> Iterator[None]:
 def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
     cells = study.cells()
+    depths = [depth_of_label(key.plan) for key in cells]
     for what, values in (
         ("inits", [key.init for key in cells]),
-        ("depths", sorted(key.depth for key in cells)),
+        ("depths", sorted(k for k in depths if k is not None)),
+        ("plans", [key.plan for key, k in zip(cells, depths, strict=True) if k is None]),
         ("seeds", [key.seed for key in cells]),
     ):
-        typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+        if values:
+            typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
     row = {
         "cells": estimate.cells,
         "left": estimate.left,
@@ -272,20 +277,17 @@ def _duration(minutes: float) -> str:
 
 
 def _summary(record: "TrialRecord") -> dict[str, Any]:
-    overall = record.metrics["val"]["coco"]["overall"]
-    wheat = record.metrics["val"]["wheat"]["overall"]
+    shown = [score for score in record.task.scores if score.headline]
     return {
-        **record.key.model_dump(),
-        "AP": overall["ap"],
-        "AP50": overall["ap50"],
-        "wheat": wheat["score"],
+        **key_columns(record.key, record.plan.depth),
+        **{score.label: record.scores["val"].get(score.key) for score in shown},
         "minutes": sum(record.seconds.values()) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
     }
 
 
 def _state_row(state: "TrialState") -> dict[str, Any]:
-    return {**state.key.model_dump(), "state": state.state, "detail": state.detail}
+    return {**key_columns(state.key), "state": state.state, "detail": state.detail}
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
@@ -294,7 +296,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], output: Format) -> None:
     elif output is Format.csv:
         print_csv(rows)
     else:
-        print_table(rows, cell=_cell, spare=_SPARE)
+        print_table(_without_idle(rows), cell=_cell, spare=_SPARE)
+
+
+def _without_idle(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows for people: without the variant where there is none, the plan where all are depths."""
+    idle = set()
+    if all(row.get("variant") is None for row in rows):
+        idle.add("variant")
+    if all(row.get("depth") is not None for row in rows):
+        idle.add("plan")
+    return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 
 def _cell(column: str, value: object) -> str:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frostline.layouts import LAYOUTS
+
 if TYPE_CHECKING:
     from frostline.datasets import DataCheck, DatasetIndex, DatasetLocation
 
-__all__ = ["Layout", "Target", "data_app", "find_target"]
+__all__ = ["LayoutOption", "Target", "data_app", "find_target"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set before training on it.")
 
@@ -31,15 +33,15 @@ class CheckFormat(StrEnum):
     json = "json"
 
 
-class Layout(StrEnum):
-    """Annotation layouts; ``auto`` recognises them."""
-
-    auto = "auto"
-    coco = "coco"
-    kaggle = "kaggle"
-    gwhd2021 = "gwhd2021"
-    voc = "voc"
-    yolo = "yolo"
+LayoutOption = Annotated[
+    str,
+    typer.Option(
+        metavar=f"[{'|'.join(('auto', *LAYOUTS))}]",
+        help="Annotation layout.",
+        autocompletion=lambda: ["auto", *LAYOUTS],
+    ),
+]
+"""Name of a layout; ``auto`` recognises it."""
 
 
 class Preset(StrEnum):
@@ -67,7 +69,7 @@ def check(
         Path | None,
         typer.Option(help="Folder of the images, where PATH is an annotation file."),
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
+    layout: LayoutOption = "auto",
     image_size: Annotated[
         int | None,
         typer.Option(min=64, max=4096, help="Longest side in training, px (320)."),
@@ -92,7 +94,7 @@ def check(
 
     if annotations_only and fix_to is not None:
         raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
-    target = find_target(path, images, layout.value)
+    target = find_target(path, images, layout)
     location = target.location
     with _progress(output is CheckFormat.table) as on_image:
         result = check_dataset(
@@ -171,7 +173,7 @@ def _target_of_study(path: Path) -> Target:
     images = base / data.images
     layout = data.layout
     if layout == "auto":
-        layout = _recognised(images, next(iter(files.values())))  # type: ignore[assignment]
+        layout = _recognised(images, next(iter(files.values())))
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
     return Target(location, study.model.image_size, study.model.preset, divide)

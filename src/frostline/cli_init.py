@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from frostline.cli_data import Layout, find_target
+from frostline.cli_data import LayoutOption, find_target
 from frostline.depth import BACKBONES
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def init(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the images, where DATA is an annotation file."),
     ] = None,
-    layout: Annotated[Layout, typer.Option(help="Annotation layout.")] = Layout.auto,
+    layout: LayoutOption = "auto",
     weights: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="Weights to start from; may be given several times."),
@@ -65,7 +65,7 @@ def init(
     from frostline.starter import this_machine, write_starter
 
     starter = write_starter(
-        find_target(data, images, layout.value).location,
+        find_target(data, images, layout).location,
         out,
         weights=weights or (),
         backbone=backbone,

@@ -4,15 +4,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-if TYPE_CHECKING:
-    from frostline.engines import Event
-    from frostline.training import Progress as TrainingProgress
+from frostline.events import Ended, Event, Paused, Stepped
+from frostline.events import Progress as TrainingProgress
 
 __all__ = ["follow", "step_note"]
 
@@ -20,7 +18,7 @@ _LINE_EVERY_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def follow(trials: int) -> Iterator[Callable[["Event"], None]]:
+def follow(trials: int) -> Iterator[Callable[[Event], None]]:
     """A function to give to ``Study.run`` that shows what happens.
 
     Args:
@@ -48,22 +46,21 @@ class _Bars:
         self._all = progress.add_task("trials", total=trials, note="")
         self._running: dict[str, TaskID] = {}
 
-    def __call__(self, event: "Event") -> None:
+    def __call__(self, event: Event) -> None:
         slug = event.key.slug
-        if event.kind == "started":
-            self._running[slug] = self._progress.add_task(escape(slug), total=None, note="loading")
-        elif event.kind == "step" and event.progress is not None:
-            now = event.progress
-            if slug not in self._running:
-                return  # a late message of a trial that has ended
-            self._progress.update(
-                self._running[slug], completed=now.step, total=now.steps, note=step_note(now)
-            )
-        elif event.outcome is not None:
+        if isinstance(event, Stepped):
+            if slug in self._running:  # else a late message of a trial that has ended
+                now, task = event.progress, self._running[slug]
+                note = step_note(now)
+                self._progress.update(task, completed=now.step, total=now.steps, note=note)
+        elif isinstance(event, Ended | Paused):
             if slug in self._running:
                 self._progress.remove_task(self._running.pop(slug))
-            self._progress.advance(self._all)
+            if isinstance(event, Ended):
+                self._progress.advance(self._all)
             self._progress.console.print(f"{escape(slug)}: {escape(event.outcome.message)}")
+        elif slug not in self._running:  # it may start again, after its worker died
+            self._running[slug] = self._progress.add_task(escape(slug), total=None, note="loading")
 
 
 class _Lines:
@@ -74,16 +71,18 @@ class _Lines:
         self._ended = 0
         self._last: dict[str, float] = {}
 
-    def __call__(self, event: "Event") -> None:
+    def __call__(self, event: Event) -> None:
         slug, now = event.key.slug, time.monotonic()
-        if event.kind == "step" and event.progress is not None:
+        if isinstance(event, Stepped):
             if now - self._last.get(slug, now) < _LINE_EVERY_SECONDS:
                 self._last.setdefault(slug, now)
                 return
             self._last[slug] = now
             p = event.progress
             text = f"epoch {p.epoch}, step {p.step}/{p.steps}, {step_note(p)}"
-        elif event.outcome is not None:
+        elif isinstance(event, Paused):
+            text = event.outcome.message
+        elif isinstance(event, Ended):
             self._ended += 1
             text = f"{event.outcome.message} ({self._ended} of {self._trials} ended)"
         else:
@@ -91,7 +90,7 @@ class _Lines:
         print(f"{slug}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def step_note(now: "TrainingProgress") -> str:
+def step_note(now: TrainingProgress) -> str:
     """Loss, speed and time left of a running trial."""
     left = now.seconds_left / 60
     return f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s, {left:.1f} min left"

@@ -20,6 +20,8 @@ from pydantic import (
 
 from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
+from frostline.layouts import LAYOUTS
+from frostline.members import ARCHITECTURES, TASKS, TRAINERS, nearest
 
 __all__ = [
     "IMAGENET",
@@ -31,6 +33,7 @@ __all__ = [
     "Normalisation",
     "OptimizerName",
     "Part",
+    "PlanConfig",
     "ScheduleConfig",
     "SplitConfig",
     "StudyConfig",
@@ -46,6 +49,7 @@ Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 _TIMM_BACKBONE = rf"{TIMM_PREFIX}[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
 _MAX_BYTES = 1_000_000
 _SHOWN_CHARACTERS = 60
+_DEPTH_LABEL = re.compile(r"[kK]\d+")
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
 
 
@@ -57,6 +61,41 @@ def _known_backbone(name: str) -> str:
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ValueError(f"expected {', '.join(BACKBONES)} or timm:<model>{hint}")
 
+
+def _known_layout(name: str) -> str:
+    """Accept ``auto`` and what stands in the table of layouts now."""
+    if name == "auto" or name in LAYOUTS:
+        return name
+    near = difflib.get_close_matches(name, LAYOUTS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"expected auto, {', '.join(LAYOUTS)}{hint}")
+
+
+_LayoutName = Annotated[
+    str,
+    AfterValidator(_known_layout),
+    WithJsonSchema({"type": "string", "enum": ["auto", *LAYOUTS]}),
+]
+
+
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"expected one of {known}{nearest(name, ARCHITECTURES)}")
+    return name
+
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"expected one of {', '.join(TASKS)}{nearest(name, TASKS)}")
+    return name
+
+
+_Task = Annotated[str, AfterValidator(_known_task), WithJsonSchema({"enum": list(TASKS)})]
+
+_Architecture = Annotated[
+    str, AfterValidator(_known_architecture), WithJsonSchema({"enum": list(ARCHITECTURES)})
+]
 
 # Editors complete the names that are ours; timm has more than a thousand of its own.
 _Backbone = Annotated[
@@ -70,6 +109,17 @@ _Backbone = Annotated[
             ]
         }
     ),
+]
+
+
+def _known_trainer(name: str) -> str:
+    if name not in TRAINERS:
+        raise ValueError(f"expected one of {', '.join(TRAINERS)}{nearest(name, TRAINERS)}")
+    return name
+
+
+_TrainerName = Annotated[
+    str, AfterValidator(_known_trainer), WithJsonSchema({"enum": list(TRAINERS)})
 ]
 _Channels = tuple[float, float, float]
 _Positive = Annotated[float, Field(gt=0)]
@@ -124,14 +174,16 @@ class DataConfig(_Model):
         layout: annotation layout; ``auto`` recognises it.
         images: folder of images, the data root: nothing outside it is read.
         train: annotation file of the training images.
-        val: annotation file of the validation images, on which AP is measured.
+        val: annotation file of the validation images, on which scores are measured.
         test: optional annotation file, scored with what was chosen on ``val``.
         annotations: one annotation file for both, with ``split``.
         split: how ``annotations`` is divided.
         on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
+        metrics: scores to measure besides the task's usual ones; of detection: ``wheat``, which is
+            measured unasked for layouts ``kaggle`` and ``gwhd2021``.
     """
 
-    layout: Literal["auto", "coco", "kaggle", "gwhd2021", "voc", "yolo"] = "auto"
+    layout: _LayoutName = "auto"
     images: str
     train: str | None = None
     val: str | None = None
@@ -139,6 +191,7 @@ class DataConfig(_Model):
     annotations: str | None = None
     split: SplitConfig | None = None
     on_problem: Literal["raise", "drop"] = "raise"
+    metrics: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -151,9 +204,10 @@ class DataConfig(_Model):
 
 
 class ModelConfig(_Model):
-    """The detector that every arm of the study shares.
+    """The model that every arm of the study shares.
 
     Attributes:
+        architecture: what is built over the backbone; ``faster_rcnn`` is a detector.
         backbone: network under the FPN: one of torchvision's six, or ``timm:<model>`` for any of
             timm's convolutional feature extractors (extra ``timm``).
         preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` has a smaller neck and head.
@@ -165,6 +219,7 @@ class ModelConfig(_Model):
         max_detections: boxes kept per image, >= 1 (wheat images reach 116 boxes).
     """
 
+    architecture: _Architecture = "faster_rcnn"
     backbone: _Backbone = "resnet50"
     preset: Literal["stock", "slim"] = "stock"
     batch_norm: Literal["frozen", "follow", "live"] = "frozen"
@@ -213,6 +268,7 @@ class ScheduleConfig(_Model):
         augment: training-time transforms.
         eval_every: evaluate every so many epochs; None evaluates at the end only.
         checkpoint_seconds: write a checkpoint when the last one is this old, s; and at each epoch.
+        backbone_lr_scale: the backbone's learning rate as a share of the others', > 0.
     """
 
     epochs: int = Field(default=12, ge=1)
@@ -228,6 +284,7 @@ class ScheduleConfig(_Model):
     augment: AugmentConfig = AugmentConfig()
     eval_every: int | None = Field(default=None, ge=1)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
+    backbone_lr_scale: float = Field(default=1.0, gt=0, le=100)
 
 
 class InitConfig(_Model):
@@ -236,7 +293,8 @@ class InitConfig(_Model):
     Attributes:
         source: ``random``, ``torchvision:<WeightsEnum>.<MEMBER>``, ``timm:<model>``,
             ``hf:<owner>/<repo>[@<revision>]/<file>``, or a weight file's path.
-        parts: what is taken from it; the default makes two starts differ in the backbone only.
+        parts: what is taken from it; None is what depth counts, the ``backbone`` of
+            ``faster_rcnn``, so that two starts differ in that alone.
         allow_missing: shell-style patterns of tensor names that may stay at their seeded values.
         schedule: fields of the schedule that this init overrides (a learning rate that suits it).
         normalisation: of the pixels that the weights were trained on; None takes what torchvision
@@ -245,7 +303,7 @@ class InitConfig(_Model):
     """
 
     source: str = Field(min_length=1)
-    parts: tuple[Part, ...] = ("backbone",)
+    parts: tuple[Part, ...] | None = None
     allow_missing: tuple[str, ...] = ()
     schedule: dict[str, Any] = Field(default_factory=dict)
     normalisation: Normalisation | None = None
@@ -257,47 +315,75 @@ class InitConfig(_Model):
         ScheduleConfig.model_validate(overrides)  # here an error is told with the init's name
         return overrides
 
-    @model_validator(mode="after")
-    def _with_backbone(self) -> Self:
-        if not {"backbone", "all"} & set(self.parts):
-            raise ValueError("'parts' must name 'backbone' or 'all': a start fills the backbone")
-        return self
-
     @property
     def is_random(self) -> bool:
         """Whether this is the unranked reference that starts from no weights at all."""
         return self.source == "random"
 
 
+class PlanConfig(_Model):
+    """What a freeze plan freezes: exactly one of the ways.
+
+    Attributes:
+        depth: number of convolutions, counted from the input.
+        stage: a stage or module of the backbone (``layer2``), with all that comes before it.
+        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else.
+    """
+
+    depth: int | None = Field(default=None, ge=0)
+    stage: str | None = Field(default=None, min_length=1)
+    patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of 'stage' and 'patterns', got {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
 class StudyConfig(_Model):
-    """What ``frostline run`` needs: inits x depths x seeds over one data set and one model.
+    """What ``frostline run`` needs: inits x plans x seeds over one data set and one model.
 
     Attributes:
         version: of this format.
+        task: what is trained for, and so which scores are measured.
         data: images and boxes.
         model: the detector that every arm shares.
         inits: starting weights by name; names become parts of folder names.
         depths: numbers of backbone convolutions, counted from the input, that are not updated;
             ``all`` is the whole backbone.
+        plans: freeze plans beside the depths, by label; labels become parts of folder names.
         numbering: ``all`` counts every convolution; ``paper`` the main path of bottleneck ResNets.
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
+        trainer: who trains; ``frostline`` is the loop of its own.
+        differences: whose weights are compared before and after: of the layers that depth counts
+            (``counted``), or of all layers.
     """
 
     version: Literal[1] = 1
+    task: _Task = "detection"
     data: DataConfig
     model: ModelConfig = ModelConfig()
     inits: dict[str, InitConfig] = Field(min_length=1)
     depths: tuple[Depth, ...] = Field(default=(0,), min_length=1)
+    plans: dict[str, PlanConfig] = Field(default_factory=dict)
     numbering: Literal["all", "paper"] = "all"
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
+    trainer: _TrainerName = "frostline"
+    differences: Literal["counted", "all"] = "counted"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for name in self.inits:
             if not _SLUG.fullmatch(name):
                 raise ValueError(f"init name '{name}': use letters, digits, '_', '-', '.', '+'")
+        for label, plan in self.plans.items():
+            _require_label(label, plan)
         for what, values in (("depths", self.depths), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"'{what}' repeats a value: {list(values)}")
@@ -314,6 +400,15 @@ class StudyConfig(_Model):
         if isinstance(overrides.get("augment"), dict):
             overrides = overrides | {"augment": shared["augment"] | overrides["augment"]}
         return ScheduleConfig.model_validate(shared | overrides)
+
+
+def _require_label(label: str, plan: PlanConfig) -> None:
+    if not _SLUG.fullmatch(label):
+        raise ValueError(f"plan label '{label}': use letters, digits, '_', '-', '.', '+'")
+    if _DEPTH_LABEL.fullmatch(label):
+        raise ValueError(f"plan label '{label}' is that of a depth; choose another")
+    if plan.depth is not None:
+        raise ValueError(f"plan '{label}' is a depth; name it under 'depths'")
 
 
 class _StrictLoader(yaml.SafeLoader):

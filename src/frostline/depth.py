@@ -8,10 +8,11 @@ every table against a forward pass through the real network.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostline.errors import PlanError
+from frostline.passage import Passage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,17 +24,23 @@ __all__ = [
     "LayerTable",
     "Numbering",
     "Role",
+    "Section",
+    "Unit",
+    "depth_label",
+    "depth_of_label",
     "layer_table",
     "published_eps",
 ]
 
 Numbering = Literal["all", "paper"]
 Role = Literal["main", "projection", "squeeze"]
+Unit = Literal["convolution", "block", "module"]
 
 _BASIC = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _BOTTLENECK = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 BACKBONES = (*_BASIC, *_BOTTLENECK, "mobilenet_v2", "mobilenet_v3_large")
+_SHOWN = 8  # names in a message
 TIMM_PREFIX = "timm:"  # before the name of a network of timm, whose table is read off it
 
 
@@ -71,14 +78,34 @@ class ConvLayer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Section:
+    """Layers of a part of a model that depth does not count: its neck, its heads.
+
+    Attributes:
+        name: of the part.
+        prefix: what stands before its layers' names in the model's state dict (``rpn.``).
+        layers: convolutions and linear layers in forward order, counted from 1.
+    """
+
+    name: str
+    prefix: str
+    layers: tuple[ConvLayer, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class LayerTable:
     """All convolutions of one backbone, in the order in which a forward pass meets them.
 
     Attributes:
         architecture: name of the backbone; of an observed model the name of its class.
-        layers: the convolutions.
+        layers: what depth counts: the convolutions (of one section, where there are several).
         repeated: names of those that one forward pass calls several times (counted once).
         unused: convolutions of an observed model that the forward pass did not call.
+        unit: what one layer is: a ``convolution``; a ``block``, exactly where no convolution
+            follows the first attention call (ViT, Swin); a ``module`` of a trainer's own naming.
+        section: name of the section that depth counts.
+        others: the model's other sections, where the table covers all of it.
+        passage: of an observed model, the forward pass that the table was read off.
 
     Example:
         >>> layer_table("resnet50").stage_ends()
@@ -89,10 +116,15 @@ class LayerTable:
     layers: tuple[ConvLayer, ...]
     repeated: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    unit: Unit = "convolution"
+    section: str = "backbone"
+    others: tuple[Section, ...] = ()
+    passage: Passage | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        indices = [layer.index for layer in self.layers]
-        assert indices == list(range(1, len(indices) + 1)), "forward order has no gaps"
+        for layers in (self.layers, *(section.layers for section in self.others)):
+            indices = [layer.index for layer in layers]
+            assert indices == list(range(1, len(indices) + 1)), "forward order has no gaps"
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -136,53 +168,131 @@ class LayerTable:
             ends[layer.stage] = k
         return ends
 
-    def end_of(self, stage: str) -> int:
-        """Depth at which a stage, or any module with convolutions, is completely frozen.
+    def used_at(self, k: int, numbering: Numbering = "all") -> frozenset[str] | None:
+        """Every tensor that a forward pass uses up to depth ``k``, BatchNorm included.
 
-        Args:
-            stage: a stage (``layer2``) or the name of a module (``layer2.0``).
+        That is until just before layer k + 1 is entered; for the deepest, to the end of the
+        backbone. Nothing for k = 0; None where no forward pass was observed.
 
         Raises:
-            PlanError: no convolution has that stage, or a name that begins with it.
+            PlanError: as ``frozen_layers``.
         """
+        count = len(self.frozen_layers(k, numbering))
+        if self.passage is None:
+            return None
+        if count == 0:
+            return frozenset()
+        if count == len(self.layers):
+            return self.passage.to_the_end()
+        return self.passage.before(self.layers[count].name)
+
+    def used_until(self, stage: str) -> frozenset[str] | None:
+        """Every tensor that a forward pass uses until a stage or module returns.
+
+        None where no forward pass was observed, or the stage is no module of the model.
+
+        Raises:
+            PlanError: as ``end_of``.
+        """
+        if self.passage is None or not (name := self._module(stage)):
+            return None
+        return self.passage.until(name)
+
+    def end_of(self, stage: str) -> int:
+        """Depth at which a stage, or any module with layers, is completely frozen.
+
+        Args:
+            stage: a stage (``layer2``) or the name of a module (``layer2.0``), or the end of a
+                module's name (``layer2`` for ``backbone.body.layer2``) where it is the only one.
+
+        Raises:
+            PlanError: no layer has that stage, or a name that begins with it; several modules
+                have a name that ends so.
+        """
+        name = self._module(stage)
+        if self.passage is not None and name:
+            end = self.passage.exit(name)
+            return sum(self.passage.entry(layer.name) < end for layer in self.layers)
         inside = [
             layer.index
             for layer in self.layers
-            if stage == layer.stage or f"{layer.name}.".startswith(f"{stage}.")
+            if stage == layer.stage or f"{layer.name}.".startswith(f"{name or stage}.")
         ]
         if not inside:
             raise PlanError(
                 f"{self.architecture} has no stage '{stage}': expected one of "
-                f"{', '.join(self.stage_ends())}, or a module with convolutions"
+                f"{', '.join(self.stage_ends())}, or a module that a forward pass calls"
             )
         return inside[-1]
+
+    def _module(self, stage: str) -> str | None:
+        """The full name of a module; None where no module is called so.
+
+        Raises:
+            PlanError: several are.
+        """
+        if self.passage is not None:
+            fits = self.passage.find(stage)
+        else:
+            fits = tuple(_ending_in(stage, [layer.name for layer in self.layers]))
+        if len(fits) > 1:
+            raise PlanError(
+                f"'{stage}' may be any of {len(fits)} modules of {self.architecture}: "
+                f"{', '.join(fits[:_SHOWN])}{', ...' if len(fits) > _SHOWN else ''}; give the full "
+                "name of one"
+            )
+        return fits[0] if fits else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "architecture": self.architecture,
+            "unit": self.unit,
+            "section": self.section,
             "stages": self.stage_ends(),
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
+            "others": [dataclasses.asdict(section) for section in self.others],
             "repeated": list(self.repeated),
             "unused": list(self.unused),
         }
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "LayerTable":
+        """The table that ``to_dict`` wrote, also after it went through JSON.
+
+        The forward pass that it was read off is not in it: for words and figures, not for plans of
+        version 2.
+        """
+        sections = [
+            Section(part["name"], part["prefix"], _layers_of(part))
+            for part in raw.get("others", ())
+        ]
+        return cls(
+            raw["architecture"],
+            _layers_of(raw),
+            tuple(raw["repeated"]),
+            tuple(raw["unused"]),
+            raw.get("unit", "convolution"),
+            raw.get("section", "backbone"),
+            tuple(sections),
+        )
+
     def plot(self, ax: "Axes") -> None:
-        """Draw on ``ax`` which share of the convolutions' weights each depth k freezes."""
+        """Draw on ``ax`` which share of the layers' weights each depth k freezes."""
         sizes = [math.prod(layer.shape) for layer in self.layers]
         shares = [100 * done / sum(sizes) for done in itertools.accumulate(sizes, initial=0)]
         ax.step(range(len(shares)), shares, where="post")
         for end in list(self.stage_ends().values())[:-1]:
             ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
-        ax.set_xlabel("frozen convolutions k, counted from the input")
-        ax.set_ylabel("frozen weights of convolutions / %")
+        ax.set_xlabel(f"frozen {self.unit}s k, counted from the input")
+        ax.set_ylabel(f"frozen weights of {self.unit}s / %")
         ax.set_title(self.architecture)
 
     def _repr_html_(self) -> str:
         from frostline.notebook import table_html  # not needed to compare files
 
-        head = ("k", "convolution", "stage", "role", "weight", "BatchNorm")
-        caption = f"{self.architecture}: {len(self.layers)} convolutions in forward order"
+        head = ("k", self.unit, "stage", "role", "weight", "BatchNorm")
+        caption = f"{self.architecture}: {len(self.layers)} {self.unit}s in forward order"
         if self.repeated:
             caption += f"; called several times: {', '.join(self.repeated)}"
         if self.unused:
@@ -244,12 +354,47 @@ def layer_table(architecture: str, *, width_mult: float = 1.0) -> LayerTable:
     )
 
 
+def depth_label(k: int) -> str:
+    """The label of a depth in keys, folder names and tables: ``k09``."""
+    return f"k{k:02d}"
+
+
+def depth_of_label(label: str) -> int | None:
+    """The depth that a plan's label names; None where it is the label of another plan.
+
+    Example:
+        >>> depth_of_label("k09"), depth_of_label("layer2")
+        (9, None)
+    """
+    number = label.removeprefix("k")
+    return int(number) if number != label and number.isdecimal() else None
+
+
 def published_eps(architecture: str) -> float:
     """Eps of BatchNorm that torchvision's own weights of a backbone are used with.
 
     It is no part of a weight file. (The COCO_V1 detectors have 0.)
     """
     return 1e-3 if architecture == "mobilenet_v3_large" else 1e-5
+
+
+def _layers_of(raw: Mapping[str, Any]) -> tuple[ConvLayer, ...]:
+    """Layers from plain values, where JSON has made lists of the tuples."""
+    rows: list[dict[str, Any]] = [
+        {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+        for row in raw["layers"]
+    ]
+    return tuple(ConvLayer(**row) for row in rows)
+
+
+def _ending_in(name: str, layers: Sequence[str]) -> Iterator[str]:
+    """Modules around layers that have a name, or one that ends with it; an exact one alone."""
+    parts = [layer.split(".") for layer in layers]
+    known = dict.fromkeys(".".join(p[:i]) for p in parts for i in range(1, len(p) + 1))
+    if name in known:
+        yield name
+        return
+    yield from (module for module in known if module.endswith(f".{name}"))
 
 
 def _cells(layer: ConvLayer) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
+from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
+from frostline.identity import Identity
 from frostline.loading import load_data
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import make_fabric, torch_as_before, train
+from frostline.tasks import common_canvas, task_named
+from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import TrialSpec, prepare
 
 __all__ = ["Estimate", "estimate"]
@@ -76,7 +78,7 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
 
 
 def _depth(spec: TrialSpec) -> int:
-    return spec.key.depth
+    return spec.plan.depth or 0
 
 
 def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:
@@ -94,7 +96,7 @@ def _images(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> float:
     )
 
 
-def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DETECTION) -> _Cost:
+def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
     """A few steps; several short epochs of them where there are few images."""
     torch.set_num_threads(spec.threads)
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
@@ -102,19 +104,20 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DET
     few = train_set.select([x.file for x in train_set.images[: _STEPS * spec.schedule.batch_size]])
     steps = math.ceil(len(few) / spec.schedule.batch_size)
     epochs = math.ceil(_STEPS / steps)
-    start = prepare(spec, len(train_set.classes), task=task)
+    task = task_named(spec.task)
+    start = prepare(spec, data)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         train(
-            start.model,
-            PlacedImages(few, canvas),
+            start.frozen,
+            task.place(few, canvas),
             task=task,
-            plan=start.plan,
             schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
-            fabric=make_fabric(spec.device),
+            device=choose_device(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
-            identity="estimate",
+            identity=Identity({}, {}),
+            backbone=architecture_of(spec.model).prefix,
             score=lambda model: {},
             on_step=lambda _: ends.append(time.monotonic()),
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frostline.architectures import Architecture
 from frostline.checkpoints import (
     Checkpoint,
     TensorRef,
@@ -23,7 +24,6 @@ from frostline.checkpoints import (
 from frostline.config import InitConfig, Normalisation
 from frostline.errors import CheckpointError, InitError
 from frostline.hubs import HubFile, hf_file, timm_file, torchvision_file
-from frostline.plans import BACKBONE_PREFIX
 from frostline.records import InitRecord
 
 __all__ = ["Source", "match_source", "open_source"]
@@ -33,15 +33,7 @@ _HUBS: dict[str, Callable[[str], HubFile]] = {
     "timm": timm_file,
     "torchvision": torchvision_file,
 }
-_PART_PREFIXES = {
-    "backbone": (BACKBONE_PREFIX,),
-    "neck": ("backbone.fpn.",),
-    "rpn": ("rpn.",),
-    "head": ("roi_heads.",),
-    "all": ("",),
-}
 _COUNTER = "num_batches_tracked"
-_PREDICTOR = "roi_heads.box_predictor."
 _COLOURS = (3,)
 
 
@@ -101,23 +93,28 @@ def open_source(source: str, folder: Path, *, section: str | None = None) -> Sou
 
 
 def match_source(
-    source: Source, shapes: Mapping[str, Sequence[int]], init: InitConfig
+    source: Source,
+    shapes: Mapping[str, Sequence[int]],
+    init: InitConfig,
+    architecture: Architecture,
 ) -> tuple[dict[str, npt.NDArray[Any]], InitRecord]:
     """Decide which tensors of the model are filled, and read them.
 
-    A class predictor of another number of classes is replaced, never copied; it is listed under
-    ``mismatched``. The backbone must be filled completely, and so must every other asked part
-    apart from the predictor, except for names that ``init.allow_missing`` matches.
+    What predicts another number of classes is replaced, never copied; it is listed under
+    ``mismatched``. Every asked part must be filled completely apart from that, except for names
+    that ``init.allow_missing`` matches.
 
     Args:
         source: opened weights.
         shapes: shape of every tensor of the model, by state-dict name.
         init: the asked parts and what may be missing.
+        architecture: of the model.
 
     Returns:
         The tensors to copy (name in the model to array) and the record of the match.
 
     Raises:
+        ConfigError: the architecture has no such part.
         InitError: an asked part is not completely filled (names what is missing or has another
             shape), or nothing says which pixels the weights were trained on.
     """
@@ -126,14 +123,15 @@ def match_source(
         return {}, InitRecord(source=source.name, parts=(), matched=0, normalisation=normalisation)
     if normalisation is None and shows_detectron2(source.checkpoint):
         raise _unknown_pixels(source.name)
+    parts = architecture.asked(init.parts)
     found = _counterparts(source.checkpoint, shapes)
-    wanted = [name for name in shapes if name.startswith(_prefixes(init.parts))]
+    wanted = [name for name in shapes if name.startswith(architecture.prefixes(parts))]
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
     wrong = [name for name in wanted if name in found and found[name].shape != tuple(shapes[name])]
     good = [name for name in wanted if name in found and name not in set(wrong)]
     record = InitRecord(
         source=source.name,
-        parts=init.parts,
+        parts=parts,
         sha256=source.sha256,
         matched=len(good),
         missing=tuple(missing),
@@ -144,16 +142,19 @@ def match_source(
         normalisation=normalisation,
         section=source.checkpoint.section if len(source.checkpoint.sections) > 1 else "",
     )
-    _require_filled(record, [*missing, *wrong], init.allow_missing, len(wanted))
+    unfilled = [x for x in (*missing, *wrong) if not x.startswith(architecture.replaced)]
+    _require_filled(record, unfilled, init.allow_missing, len(wanted))
     tensors = {name: _finite(found[name], source.name) for name in good}
     if normalisation is not None and normalisation.bgr:
-        tensors |= _red_first(tensors, source.name)
+        tensors |= _red_first(tensors, architecture.prefix, source.name)
     return tensors, record
 
 
-def _red_first(tensors: Mapping[str, npt.NDArray[Any]], source: str) -> dict[str, npt.NDArray[Any]]:
+def _red_first(
+    tensors: Mapping[str, npt.NDArray[Any]], prefix: str, source: str
+) -> dict[str, npt.NDArray[Any]]:
     """The first convolution, its input channels turned from blue, green, red round."""
-    first = next((name for name in tensors if name.startswith(BACKBONE_PREFIX)), None)
+    first = next((name for name in tensors if name.startswith(prefix)), None)
     if first is None or tensors[first].shape[1:2] != _COLOURS:
         raise InitError(
             f"'{source}': 'bgr' turns round the three input channels of the first convolution, "
@@ -191,10 +192,6 @@ def _unused(checkpoint: Checkpoint, used: Iterable[TensorRef]) -> tuple[str, ...
     return tuple(sorted(name for name in names if not name.endswith(_COUNTER)))
 
 
-def _prefixes(parts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(prefix for part in parts for prefix in _PART_PREFIXES[part])
-
-
 def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
@@ -205,8 +202,7 @@ def _require_filled(
     bad = [
         name
         for name in unfilled
-        if not name.startswith(_PREDICTOR)
-        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)
     ]
     if not bad:
         return

@@ -5,7 +5,9 @@
 Needs the extra ``lightning``; works with ``lightning`` and with ``pytorch_lightning``.
 """
 
+import functools
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +35,18 @@ __all__ = ["FreezeCallback"]
 
 _log = logging.getLogger(__name__)
 
+_BUILDERS = ("setup", "configure_model")  # where a LightningModule may build its layers
+
 
 class FreezeCallback(Callback):
     """Freeze part of a LightningModule while it is fitted.
 
-    The plan is in force from ``setup("fit")``, before optimisers exist, and again at the start of
-    every batch, so neither Lightning's own ``train()`` nor another callback undoes it. Frozen
-    parameters have no gradient: an optimiser over all parameters skips them, weight decay and
-    momentum included. When training ends every frozen tensor must have the bytes it had when it
-    began; a resumed training is held to the beginning of the first. After the fit the module's
+    The plan is in force from ``setup("fit")``, before optimisers exist, on what the module's own
+    ``setup`` and ``configure_model`` leave (built, filled or compiled there), and again at the
+    start of every batch, so neither Lightning's own ``train()`` nor another callback undoes it.
+    Frozen parameters have no gradient: an optimiser over all parameters skips them, weight decay
+    and momentum included. When training ends every frozen tensor must have the bytes it had when
+    it began; a resumed training is held to the beginning of the first. After the fit the module's
     ``requires_grad`` flags are what they were before.
 
     Not for strategies that shard parameters (FSDP, DeepSpeed): bytes cannot be compared there.
@@ -71,17 +76,21 @@ class FreezeCallback(Callback):
         self.frozen: Frozen | None = None
         self.result: AuditRecord | None = None
         self._resumed: dict[str, Any] | None = None
+        self._structure: Any = None
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
-        """Freeze, unless the module builds its layers later."""
+        """Freeze, unless the module builds its layers later; then freeze what it has built.
+
+        The module's own ``setup`` and ``configure_model`` come after this, before the strategy
+        wraps the module and the optimisers exist.
+        """
         if stage != "fit":
             return
         self._undo()
         self.result = self._resumed = None
-        try:
-            self._freeze(pl_module)
-        except PlanError as error:
-            _log.debug("tried again once the model is configured: %s", error)
+        self._freeze_if_possible(pl_module)
+        for name in _BUILDERS:
+            pl_module.__dict__[name] = self._then_freeze(pl_module, getattr(pl_module, name))
 
     def on_fit_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Freeze at last, before anything is trained.
@@ -89,7 +98,8 @@ class FreezeCallback(Callback):
         Raises:
             PlanError: the plan does not fit the module, or leaves nothing to train.
         """
-        if self.frozen is None:
+        _release(pl_module)
+        if self.frozen is None or self._structure != _structure(pl_module):
             self._freeze(pl_module)
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
@@ -130,10 +140,12 @@ class FreezeCallback(Callback):
         self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException
     ) -> None:
         """Leave the module as it was."""
+        _release(pl_module)
         self._undo()
 
     def teardown(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Leave the module as it was."""
+        _release(pl_module)
         self._undo()
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,17 +163,32 @@ class FreezeCallback(Callback):
         """From the checkpoint; checked in ``on_train_start``."""
         self._resumed = state_dict or None
 
+    def _then_freeze(
+        self, pl_module: "LightningModule", build: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """``build``, and after it the freeze of what it has built."""
+
+        @functools.wraps(build)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = build(*args, **kwargs)
+            if self.frozen is None or self._structure != _structure(pl_module):
+                self._freeze_if_possible(pl_module)
+            return result
+
+        return wrapped
+
+    def _freeze_if_possible(self, pl_module: "LightningModule") -> None:
+        try:
+            self._freeze(pl_module)
+        except PlanError as error:
+            _log.debug("tried again once the model is configured: %s", error)
+
     def _freeze(self, pl_module: "LightningModule") -> None:
-        frozen = freeze(
+        self._undo()
+        self.frozen = freeze(
             pl_module, self.plan, example_input=self.example_input, batch_norm=self.batch_norm
-        )
-        if frozen.trainable_parameters == 0:
-            frozen.undo()
-            raise PlanError(
-                f"plan '{frozen.plan.label}' leaves no parameter of {type(pl_module).__name__} to "
-                "train; freeze less"
-            )
-        self.frozen = frozen
+        ).require_trainable()
+        self._structure = _structure(pl_module)
 
     def _undo(self) -> None:
         if self.frozen is not None:
@@ -171,3 +198,15 @@ class FreezeCallback(Callback):
     def _in_force(self) -> Frozen:
         assert self.frozen is not None, "Lightning calls on_fit_start first"
         return self.frozen
+
+
+def _structure(module: "LightningModule") -> tuple[tuple[str, int], ...]:
+    """What tells a module from one that has been built anew: names and parameters."""
+    return tuple((name, id(parameter)) for name, parameter in module.named_parameters())
+
+
+def _release(module: "LightningModule") -> None:
+    """Give a module its own ``setup`` and ``configure_model`` back."""
+    for name in _BUILDERS:
+        if hasattr(module.__dict__.get(name), "__wrapped__"):
+            del module.__dict__[name]

@@ -1,38 +1,50 @@
 """The layer table of any model, read off one forward pass instead of a known architecture."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from frostline.depth import ConvLayer, LayerTable, Role
+from frostline.attention import AttentionCalls, is_attention_function
+from frostline.depth import ConvLayer, LayerTable, Role, Section
 from frostline.errors import PlanError
+from frostline.passage import Event, Passage
+from frostline.tracing import Tracer, aliases, eager_and_quiet, state_names
 
-__all__ = ["has_running_statistics", "observe_table"]
+__all__ = ["has_running_statistics", "observe_sections", "observe_table", "require_values"]
 
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 _PRODUCTS = {"mul", "mul_", "__mul__", "__imul__", "__rmul__"}
+_MATRIX = 2  # dimensions of a weight from which on it makes a layer of its own
 
 
 def observe_table(
-    module: nn.Module, example: Any = None, *, architecture: str | None = None
+    module: nn.Module,
+    example: Any = None,
+    *,
+    architecture: str | None = None,
+    backbone: bool = False,
 ) -> LayerTable:
     """The convolutions of a model in the order in which one forward pass meets them.
 
-    Convolutions are 1, 2 and 3-dimensional, transposed ones included. One that is called several
-    times counts once, where it is first called, and is listed in ``repeated``; one that is never
-    called has no depth and is listed in ``unused``. The norm of a convolution is the BatchNorm
-    that reads its output directly. A BatchNorm without such a convolution goes with the
-    convolution that follows it (pre-activation networks), or with the last one.
+    Convolutions are 1, 2 and 3-dimensional, transposed and deformable ones included, and modules
+    without children that convolve with parameters of their own. One that is called several times
+    counts once, where it is first called, and is listed in ``repeated``; one that is never called
+    has no depth and is listed in ``unused``. The norm of a convolution is the BatchNorm that reads
+    its output directly. A BatchNorm without such a convolution goes with the convolution that
+    follows it (pre-activation networks), or with the last one.
 
-    Stages are the model's top-level children; where one child holds all convolutions, the children
-    of that one, and so on. Roles are read off the data flow: a ``projection`` is the shorter of
+    Where no convolution follows the first attention call (ViT, Swin), the table has the blocks
+    instead: the modules that hold an attention and what goes with it.
+
+    Stages are the model's top-level children; where one child holds all layers, the children of
+    that one, and so on. Roles are read off the data flow: a ``projection`` is the shorter of
     two branches that end in a convolution and are added; a ``squeeze`` convolution reads one
     pixel although later convolutions read more.
 
@@ -41,30 +53,89 @@ def observe_table(
     Args:
         module: any model.
         example: what the model is called with: a tuple is its positional arguments, a mapping its
-            keyword arguments, anything else (a tensor, a list of images) its one argument. On the
-            model's device, large enough that no feature map becomes empty. None: the model's
-            ``example_input_array`` (Lightning's name for it).
+            keyword arguments, anything else (a tensor, a list of images) its one argument. Large
+            enough that no feature map becomes empty; tensors are moved to the model's device.
+            None: the model's ``example_input_array`` (Lightning's name for it).
         architecture: name of the table; None: the name of the model's class.
+        backbone: whether the model is a backbone, all of which the deepest depth holds. Else that
+            ends where a head begins: at the first weight matrix behind the last layer's stage.
 
     Raises:
-        PlanError: there is no example, the forward pass fails, or it meets no convolution.
+        PlanError: there is no example, the forward pass fails, it meets neither convolution nor
+            attention, or layers are lazy ones that are not built yet.
     """
-    if example is None:
-        example = _own_example(module)
-    seen = _Watcher(module)
-    with _quiet(module), seen.hooks(), seen:
-        _call(module, example)
-    if not seen.calls:
+    seen = _watched(module, example)
+    name = architecture or type(module).__name__
+    blocks = seen.attention.blocks(after=seen.last_convolution())
+    rows = tuple(_block_rows(seen, blocks) if blocks else _rows(seen))
+    if not rows:
         raise PlanError(
-            f"expected a model with convolutions, found none in a forward pass of "
+            f"expected a model with convolutions or attention, found none in a forward pass of "
             f"{type(module).__name__}; models compiled to TorchScript cannot be looked into"
         )
     return LayerTable(
-        architecture or type(module).__name__,
-        tuple(_rows(seen)),
-        repeated=tuple(name for name, calls in seen.calls.items() if calls > 1),
+        name,
+        rows,
+        repeated=tuple(row.name for row in rows if seen.tracer.calls.get(row.name, 1) > 1),
         unused=tuple(name for name in seen.convolutions if name not in seen.calls),
+        unit="block" if blocks else "convolution",
+        passage=_passage(seen, rows, backbone),
     )
+
+
+def observe_sections(
+    module: nn.Module,
+    example: Any,
+    parts: Mapping[str, str],
+    *,
+    counted: str = "backbone",
+    architecture: str | None = None,
+) -> LayerTable:
+    """The layers of a whole model in named sections, of which depth counts one.
+
+    Args:
+        module: the whole model.
+        example: see ``observe_table``.
+        parts: name of each section -> what stands before its tensors' names (``backbone.body.``).
+        counted: the section that depth counts; its layers' names are those inside it.
+        architecture: name of the table; None: the name of the model's class.
+
+    Returns:
+        The table of the counted section; ``others`` holds the convolutions and linear layers of the
+        other sections.
+
+    Raises:
+        PlanError: see ``observe_table``, or the counted section has no layers.
+    """
+    seen = _watched(module, example)
+    sections = {name: _section(seen, name, prefix) for name, prefix in parts.items()}
+    own = [x for x in _rows(seen) if x.name.startswith(parts[counted])]
+    if not own:
+        raise PlanError(f"section '{counted}' ({parts[counted]}*) has no convolution")
+    prefix = parts[counted]
+    passage = _inside(seen, prefix)
+    return LayerTable(
+        architecture or type(module).__name__,
+        tuple(_renamed(row, prefix, index) for index, row in enumerate(own, start=1)),
+        section=counted,
+        others=tuple(section for name, section in sections.items() if name != counted),
+        passage=passage,
+    )
+
+
+def require_values(module: nn.Module) -> None:
+    """Refuse a model that has not been built to the end.
+
+    Raises:
+        PlanError: a layer is lazy and has not met an input yet.
+    """
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    lazy = [name for name, x in tensors if nn.parameter.is_lazy(x)]
+    if lazy:
+        raise PlanError(
+            f"'{lazy[0]}' and {len(lazy) - 1} more tensors of {type(module).__name__} have no "
+            "shape yet (lazy layers): run one forward pass first, then freeze"
+        )
 
 
 def has_running_statistics(module: nn.Module) -> bool:
@@ -84,6 +155,8 @@ class _Watcher(TorchFunctionMode):
     """Notes of one forward pass, taken by hooks on modules and from every function on tensors.
 
     Attributes:
+        tracer: order and tensors.
+        attention: where attention was called.
         convolutions: names of all convolutions, in the order of registration.
         calls: convolution -> number of calls, in the order of the first.
         norms: convolution -> BatchNorm that reads its output.
@@ -95,7 +168,9 @@ class _Watcher(TorchFunctionMode):
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.root = root
-        self.convolutions = [n for n, m in root.named_modules() if isinstance(m, _ConvNd)]
+        self.tracer = Tracer(root)
+        self.attention = AttentionCalls(root)
+        self.convolutions = [n for n, m in root.named_modules() if _is_convolution(m)]
         self.calls: dict[str, int] = {}
         self.norms: dict[str, str] = {}
         self.loose: dict[str, int] = {}
@@ -106,49 +181,56 @@ class _Watcher(TorchFunctionMode):
         self._scaled: _Notes = WeakTensorKeyDictionary()  # also through norms and products
         self._ancestors: MutableMapping[Tensor, frozenset[str]] = WeakTensorKeyDictionary()
 
-    @contextmanager
-    def hooks(self) -> Iterator[None]:
-        """Hooks in force: their removal is certain."""
-        handles = []
-        for name, module in self.root.named_modules():
-            if isinstance(module, _ConvNd):
-                handles.append(module.register_forward_pre_hook(self._enter_conv(name)))
-                handles.append(module.register_forward_hook(self._leave_conv(name)))
-            elif has_running_statistics(module):
-                handles.append(module.register_forward_hook(self._leave_norm(name)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def watch(self, example: Any) -> None:
+        """Take down one forward pass."""
+        with self.tracer.hooks(self._enter, self._leave), self, self.tracer:
+            _call(self.root, example)
+        for name, module in self.root.named_modules():  # BatchNorm by functional calls alone
+            if has_running_statistics(module) and name not in self.tracer.calls:
+                self._note_uncalled(name, module)
 
-    def _enter_conv(self, name: str) -> Callable[..., None]:
-        def enter(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def last_convolution(self) -> int:
+        """Position of the last event at which a convolution was entered first; -1 without any."""
+        passage = Passage(tuple(self.tracer.events))
+        return max((passage.entry(name) for name in self.calls), default=-1)
+
+    def _enter(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.attention.enter(name, module, len(self.tracer.events))
+        if _is_convolution(module):
             self.calls[name] = self.calls.get(name, 0) + 1
-            if inputs:
-                self.pixels.setdefault(name, math.prod(inputs[0].shape[2:]))
+        if inputs and isinstance(inputs[0], Tensor):
+            self.pixels.setdefault(name, math.prod(inputs[0].shape[2:]))
 
-        return enter
-
-    def _leave_conv(self, name: str) -> Callable[..., None]:
-        def leave(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _leave(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if name in self.tracer.convolved and not _is_convolution(module):
+            self.calls[name] = self.calls.get(name, 0) + 1
+        if name in self.calls and isinstance(output, Tensor):
             self._made[output] = self._scaled[output] = (name, output._version)
             self._ancestors[output] = self._ancestors_of(inputs) | {name}
+        elif has_running_statistics(module):
+            self._leave_norm(name, inputs, output)
 
-        return leave
-
-    def _leave_norm(self, name: str) -> Callable[..., None]:
-        def leave(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            conv = self._origin(self._made, inputs[0]) if inputs else None
-            if conv is None:
-                if name not in self.norms.values():
-                    self.loose.setdefault(name, len(self.calls))
-                return
-            self.norms.setdefault(conv, name)
-            self.loose.pop(name, None)
+    def _leave_norm(self, name: str, inputs: tuple[Any, ...], output: Any) -> None:
+        read = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+        conv = None if read is None else self._origin(self._made, read)
+        if conv is None:
+            if name not in self.norms.values():
+                self.loose.setdefault(name, len(self.calls))
+            return
+        self.norms.setdefault(conv, name)
+        self.loose.pop(name, None)
+        if isinstance(output, Tensor):
             self._scaled[output] = (conv, output._version)
 
-        return leave
+    def _note_uncalled(self, name: str, module: nn.Module) -> None:
+        """A BatchNorm whose tensors are used by others: with the convolution that comes next."""
+        own = {("use", tensor) for tensor in state_names(module, [name])}
+        met = 0
+        for event in self.tracer.events:
+            if event in own:
+                self.loose[name] = met
+                return
+            met += event[0] == "enter" and event[1] in self.calls
 
     def __torch_function__(
         self,
@@ -158,6 +240,8 @@ class _Watcher(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kind = getattr(func, "__name__", "")
+        if is_attention_function(kind):
+            self.attention.called(self.tracer.running, len(self.tracer.events))
         conv = self._factor(args) if kind in _PRODUCTS else None
         if kind in _SUMS:
             self._note_sum(args)
@@ -203,17 +287,22 @@ def _tensors(values: Any) -> Iterator[Tensor]:
         yield from (item for item in inside if isinstance(item, Tensor))
 
 
-@contextmanager
-def _quiet(module: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module gets its own flag back."""
-    flags = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for child, flag in flags.items():
-            child.training = flag
+def _is_convolution(module: nn.Module) -> bool:
+    """What is known to be one before it is called: torch's, and torchvision's deformable."""
+    return isinstance(module, _ConvNd) or type(module).__name__ == "DeformConv2d"
+
+
+def _watched(module: nn.Module, example: Any) -> _Watcher:
+    require_values(module)
+    if example is None:
+        example = _own_example(module)
+    with eager_and_quiet(module):
+        seen = _Watcher(module)
+        seen.watch(example)
+        if seen.tracer.is_incomplete():  # the pass itself has built layers
+            seen = _Watcher(module)
+            seen.watch(example)
+    return seen
 
 
 def _own_example(module: nn.Module) -> Any:
@@ -229,6 +318,7 @@ def _own_example(module: nn.Module) -> Any:
 
 
 def _call(module: nn.Module, example: Any) -> None:
+    example = _on_device_of(module, example)
     try:
         if isinstance(example, tuple):
             module(*example)
@@ -244,14 +334,22 @@ def _call(module: nn.Module, example: Any) -> None:
         ) from error
 
 
+def _on_device_of(module: nn.Module, example: Any) -> Any:
+    """The example's tensors on the device of the first parameter."""
+    first = next(module.parameters(), None)
+    if first is None:
+        return example
+    return tree_map_only(Tensor, lambda tensor: tensor.to(first.device), example)
+
+
 def _rows(seen: _Watcher) -> Iterator[ConvLayer]:
     modules = dict(seen.root.named_modules())
     names = list(seen.calls)
     stages = _stages(names)
-    aliases = _aliases(seen.root)
+    known = aliases(seen.root)
     for index, name in enumerate(names, start=1):
         conv = modules[name]
-        assert isinstance(conv, _ConvNd), "only convolutions are counted"
+        weight = _weight(conv)
         norms = [seen.norms[name]] if name in seen.norms else []
         norms += [n for n, met in seen.loose.items() if min(met + 1, len(names)) == index]
         yield ConvLayer(
@@ -259,24 +357,141 @@ def _rows(seen: _Watcher) -> Iterator[ConvLayer]:
             name,
             seen.norms.get(name),
             stages[name],
-            _role(seen, index, name, conv),
-            tuple(conv.weight.shape),
-            conv.bias is not None,
-            tensors=tuple(_state_names(conv, aliases[conv])),
+            _role(seen, index, name, weight),
+            tuple(weight.shape),
+            getattr(conv, "bias", None) is not None,
+            tensors=tuple(state_names(conv, known[conv])),
             norm_tensors=tuple(
-                t for n in norms for t in _state_names(modules[n], aliases[modules[n]])
+                t for n in norms for t in state_names(modules[n], known[modules[n]])
             ),
         )
 
 
-def _role(seen: _Watcher, index: int, name: str, conv: _ConvNd) -> Role:
+def _weight(conv: nn.Module) -> Tensor:
+    """A convolution's weight; of a module that convolves by itself, its largest parameter."""
+    weight = getattr(conv, "weight", None)
+    if isinstance(weight, Tensor):
+        return weight
+    return max(conv.parameters(), key=lambda parameter: (parameter.ndim, parameter.numel()))
+
+
+def _role(seen: _Watcher, index: int, name: str, weight: Tensor) -> Role:
     if name in seen.projections:
         return "projection"
     later = list(seen.calls)[index:]
-    one_pixel = seen.pixels.get(name) == 1 and set(conv.kernel_size) == {1}
+    one_pixel = seen.pixels.get(name) == 1 and set(weight.shape[2:]) == {1}
     if one_pixel and name not in seen.norms and any(seen.pixels.get(n, 0) > 1 for n in later):
         return "squeeze"
     return "main"
+
+
+def _block_rows(seen: _Watcher, blocks: Sequence[str]) -> Iterator[ConvLayer]:
+    """Blocks as layers; a block's BatchNorm are those used from its entry to the next one's."""
+    passage = Passage(tuple(seen.tracer.events))
+    stages = _stages(blocks)
+    norms = _norm_names(seen)
+    parameters = {name for name, _ in seen.root.named_parameters(remove_duplicate=False)}
+    for index, name in enumerate(blocks, start=1):
+        start = passage.before(name) if index > 1 else frozenset()
+        end = passage.before(blocks[index]) if index < len(blocks) else _all_used(seen)
+        used = end - start
+        block = seen.root.get_submodule(name)
+        yield ConvLayer(
+            index,
+            name,
+            None,
+            stages[name],
+            "main",
+            (sum(parameter.numel() for parameter in block.parameters()),),
+            tensors=tuple(sorted(used & parameters - norms)),
+            norm_tensors=tuple(sorted(used & norms)),
+        )
+
+
+def _section(seen: _Watcher, name: str, prefix: str) -> Section:
+    """A section's convolutions and linear layers, in the order in which they are called."""
+    convolutions = {row.name: row for row in _rows(seen)}
+    known = aliases(seen.root)
+    rows = []
+    for path in seen.tracer.calls:
+        module = seen.root.get_submodule(path)
+        if not path.startswith(prefix):
+            continue
+        if path in convolutions:
+            rows.append(convolutions[path])
+        elif isinstance(module, nn.Linear):
+            shape, bias = tuple(module.weight.shape), module.bias is not None
+            own = tuple(state_names(module, known[module]))
+            rows.append(ConvLayer(1, path, None, name, "main", shape, bias, own, ()))
+    return Section(name, prefix, tuple(_renamed(r, prefix, i) for i, r in enumerate(rows, 1)))
+
+
+def _renamed(row: ConvLayer, prefix: str, index: int) -> ConvLayer:
+    """A layer under the name that it has inside a section."""
+
+    def inside(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+    stage = row.stage.removeprefix(prefix)
+    return dataclasses.replace(
+        row,
+        index=index,
+        name=row.name.removeprefix(prefix),
+        norm=None if row.norm is None else row.norm.removeprefix(prefix),
+        stage=stage or row.stage,
+        tensors=inside(row.tensors or ()),
+        norm_tensors=inside(row.norm_tensors or ()),
+    )
+
+
+def _norm_names(seen: _Watcher) -> frozenset[str]:
+    known = aliases(seen.root)
+    norms = [m for m in seen.root.modules() if has_running_statistics(m)]
+    return frozenset(name for m in norms for name in state_names(m, known[m]))
+
+
+def _all_used(seen: _Watcher) -> frozenset[str]:
+    return frozenset(name for kind, name in seen.tracer.events if kind == "use")
+
+
+def _passage(seen: _Watcher, rows: Sequence[ConvLayer], backbone: bool) -> Passage:
+    """What happened, with the end of the deepest depth put where it belongs."""
+    events = seen.tracer.events
+    if backbone:
+        used = _all_used(seen)
+        left = [name for name in seen.root.state_dict(keep_vars=True) if name not in used]
+        rest: list[Event] = [("use", name) for name in left]
+        return Passage((*events, *rest, ("end", "")))
+    passage = Passage(tuple(events))
+    last = rows[-1]
+    head = _head(seen, passage.exit(last.stage))
+    if head is None:  # the stage holds the head, too
+        head = _head(seen, passage.exit(last.name))
+    end = len(events) if head is None else head
+    return Passage((*events[:end], ("end", ""), *events[end:]))
+
+
+def _head(seen: _Watcher, after: int) -> int | None:
+    """Position of the first use of a weight matrix behind a position; None without any."""
+    matrices = {
+        name
+        for name, parameter in seen.root.named_parameters(remove_duplicate=False)
+        if parameter.ndim >= _MATRIX
+    }
+    for position, (kind, name) in enumerate(seen.tracer.events):
+        if position > after and kind == "use" and name in matrices:
+            return position
+    return None
+
+
+def _inside(seen: _Watcher, prefix: str) -> Passage:
+    """What happened inside a section, in the names inside it; it ends where the section does."""
+    events: list[Event] = [
+        (kind, name.removeprefix(prefix))
+        for kind, name in seen.tracer.events
+        if name.startswith(prefix)
+    ]
+    return Passage((*events, ("end", "")))
 
 
 def _stages(names: Sequence[str]) -> dict[str, str]:
@@ -288,17 +503,3 @@ def _stages(names: Sequence[str]) -> dict[str, str]:
     ):
         depth += 1
     return {name: ".".join(p[: depth + 1]) for name, p in zip(names, parts, strict=True)}
-
-
-def _aliases(root: nn.Module) -> dict[nn.Module, list[str]]:
-    """Every name of every module: one that is registered twice has its tensors twice."""
-    names: dict[nn.Module, list[str]] = {}
-    for name, module in root.named_modules(remove_duplicate=False):
-        names.setdefault(module, []).append(name)
-    return names
-
-
-def _state_names(module: nn.Module, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        prefix = f"{name}." if name else ""
-        yield from (prefix + tensor for tensor in module.state_dict())

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
+import math
 import os
 import platform
 import tempfile
@@ -17,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from frostline.config import Normalisation
 from frostline.errors import RecordError
 from frostline.notebook import facts_html
+from frostline.record_versions import of_first_version
+from frostline.scores import Declaration
 
 __all__ = [
     "FILES",
@@ -25,7 +29,9 @@ __all__ = [
     "DataRecord",
     "EpochRecord",
     "InitRecord",
+    "PartRecord",
     "PlanRecord",
+    "SplitDetails",
     "TrialKey",
     "TrialRecord",
     "append_line",
@@ -33,10 +39,11 @@ __all__ = [
     "environment",
     "file_digest",
     "read_lines",
+    "set_aside",
     "write_json",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _PACKAGES = (
     *("frostline", "torch", "torchvision", "timm", "lightning-fabric", "hotcoco", "numpy"),
     "pillow",
@@ -52,6 +59,7 @@ class _Files:
     log: str = "log.jsonl"
     checkpoint: str = "checkpoint.pt"
     weights: str = "weights.safetensors"
+    history: str = "history.json"
     detections: str = "detections.json"
     failure: str = "failure.json"
 
@@ -64,22 +72,30 @@ class _Record(BaseModel):
 
 
 class TrialKey(_Record):
-    """Which cell of the grid a trial is: init x depth x seed.
+    """Which trial of a study this is: start x plan (x variant) x seed.
 
     Attributes:
         init: name of the start in the study.
-        depth: k; ``all`` is written as the number it stands for.
+        plan: label of the freeze plan; of a depth it is ``k09``, with ``all`` as the number it
+            stands for.
+        variant: what differs from the start's own schedule (``lr3e-4``); None for nothing.
         seed: of the new tensors, and of the images' order and augmentation.
     """
 
     init: str
-    depth: int = Field(ge=0)
+    plan: str
+    variant: str | None = None
     seed: int = Field(ge=0)
+
+    @property
+    def cell(self) -> str:
+        """Name of the trial without its seed: ``imagenet-k09``, ``imagenet-k09-lr3e-4``."""
+        return "-".join(part for part in (self.init, self.plan, self.variant) if part)
 
     @property
     def slug(self) -> str:
         """Folder name, legal on every platform."""
-        return f"{self.init}-k{self.depth:02d}-s{self.seed}"
+        return f"{self.cell}-s{self.seed}"
 
 
 class InitRecord(_Record):
@@ -113,10 +129,13 @@ class PlanRecord(_Record):
 
     Attributes:
         label: one phrase for tables, such as ``k=11``.
-        depth: k, where the plan was made from a depth; else None.
+        depth: k, where the plan was made from a depth; None for a plan that is no prefix.
         numbering: how ``depth`` counts: ``all`` or ``paper``.
         batch_norm: the BatchNorm policy, already part of ``tensors``.
         digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
+        version: of the rule that made the list; see ``FreezePlan``.
+        unit: what ``depth`` and ``layers`` count.
+        layers: which layers of the backbone's table are frozen, by their index, from 1.
         tensors: state-dict names of what must not change, sorted.
         frozen_parameters: elements that are not updated; buffers are not counted.
         trainable_parameters: elements that are.
@@ -127,9 +146,24 @@ class PlanRecord(_Record):
     numbering: str
     batch_norm: str
     digest: str
+    version: int = 1
+    unit: str = "convolution"
+    layers: tuple[int, ...]
     tensors: tuple[str, ...]
     frozen_parameters: int = Field(ge=0)
     trainable_parameters: int = Field(ge=0)
+
+    @property
+    def nothing_frozen(self) -> bool:
+        """Whether all layers are updated, whatever the BatchNorm policy fixes."""
+        return not self.layers
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Where its cell stands among those of its start: depths first, then by what is frozen."""
+        if self.depth is not None:
+            return (False, self.depth, "")
+        return (True, len(self.layers), self.label)
 
 
 class AuditRecord(_Record):
@@ -187,6 +221,36 @@ class DataRecord(_Record):
     findings: dict[str, int] = Field(default_factory=dict)
 
 
+class PartRecord(_Record):
+    """The scores of one class or group on one split.
+
+    Attributes:
+        scores: by key; None for a quantity that is absent.
+        counts: what the scores are over, by name.
+    """
+
+    scores: dict[str, float | None]
+    counts: dict[str, int | str | None] = Field(default_factory=dict)
+
+
+class SplitDetails(_Record):
+    """A task's own part of what was measured on one split.
+
+    Attributes:
+        floor: the ranking score of a constant prediction.
+        thresholds: score thresholds by the score that they were chosen for, in [0, 1].
+        counts: what the scores are over, by name.
+        by_class: by name of the class.
+        by_group: by name of the group; empty where there are none.
+    """
+
+    floor: float
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    counts: dict[str, int | str | None] = Field(default_factory=dict)
+    by_class: dict[str, PartRecord] = Field(default_factory=dict)
+    by_group: dict[str, PartRecord] = Field(default_factory=dict)
+
+
 class EpochRecord(_Record):
     """Means over one epoch.
 
@@ -197,7 +261,7 @@ class EpochRecord(_Record):
         losses: mean over its images, by torchvision's names.
         seconds: wall-clock time of training, without evaluation.
         images_per_second: training images.
-        metrics: headline scores on ``val``; None where it was not evaluated after this epoch.
+        metrics: headline scores on ``val`` by key; None where there was no evaluation.
     """
 
     epoch: int = Field(ge=1)
@@ -216,39 +280,61 @@ class TrialRecord(_Record):
         schema_version: of this format.
         key: the cell.
         ranked: False for the random reference.
-        spec: what defines the trial (model, schedule, weights and data by hash): equal specs mean
-            equal experiments, and a differing one on an existing folder is explained.
+        spec: what defines the training (model, schedule, weights and data by hash): equal specs
+            mean equal experiments, and a differing one on an existing folder is explained.
+        scoring: what only the scores depend on; they are comparable where it is equal.
         init: where the starting weights came from, and what matched.
         plan: what was frozen.
         audit: whether it stayed.
         data: by split: counts and a hash.
         history: one entry per epoch.
-        metrics: by split (``val``, ``test``): ``Evaluation.to_dict()``.
+        task: what was trained for, and the scores that it declares.
+        scores: by split (``val``, ``test``) and by the score's key; None for an absent quantity.
+        details: by split, the task's own part: classes, groups, thresholds, counts.
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
+        other_differences: the same for the layers of the other sections, with the ``section`` of
+            each, where the study asks for ``differences: all``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
+        conditions: device, threads, torch and vector instructions of the training, again where a
+            resumed part had others; empty in older records.
         seconds: wall-clock time by phase: ``load``, ``train`` (steps), ``evaluate_epochs`` (with
             ``eval_every``; not in older records), ``evaluate`` (at the end), ``difference``.
         resumed_at_steps: steps at which an interrupted training went on.
         finished_at: UTC, ISO 8601.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: TrialKey
     ranked: bool
     spec: dict[str, Any]
+    scoring: dict[str, Any]
     init: InitRecord
     plan: PlanRecord
     audit: AuditRecord
     data: dict[str, DataRecord]
     history: tuple[EpochRecord, ...]
-    metrics: dict[str, dict[str, Any]]
+    task: Declaration
+    scores: dict[str, dict[str, float | None]]
+    details: dict[str, SplitDetails]
     differences: tuple[dict[str, Any], ...]
+    other_differences: tuple[dict[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     environment: dict[str, str]
+    conditions: tuple[str, ...] = ()
     seconds: dict[str, float]
     resumed_at_steps: tuple[int, ...] = ()
     finished_at: str
+
+    def score(self, key: str | None = None, split: str = "val") -> float:
+        """One score over all of a split; NaN where it is absent.
+
+        Args:
+            key: of the score; None takes the one that ranks.
+            split: ``val`` or ``test``.
+        """
+        value = self.scores.get(split, {}).get(key or self.task.ranking.key)
+        return math.nan if value is None else float(value)
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all.
@@ -260,27 +346,39 @@ class TrialRecord(_Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a record back.
+        """Read a record back; one of an earlier version comes in today's form.
 
         Raises:
-            RecordError: the file is missing, not JSON, or of another schema version.
+            RecordError: the file is missing, not JSON, or of a later schema version.
         """
         try:
             raw = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read record {path}: {error}") from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise RecordError(
-                f"{path}: expected schema version {SCHEMA_VERSION}, got {version}; "
+                f"{path}: expected schema version 1 to {SCHEMA_VERSION}, got {version}; "
                 "use the version of frostline that wrote it, or run the trial again"
             )
         try:
-            return cls.model_validate(raw)
+            return cls.from_dict(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RecordError(f"{path}: not a trial record: {where}: {first['msg']}") from None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """A record from its plain values, as any version wrote them.
+
+        Raises:
+            ValidationError: they are not a record's.
+        """
+        if raw.get("schema_version") == 1:
+            with contextlib.suppress(KeyError, TypeError):  # what it lacks, validation names
+                raw = of_first_version(raw)
+        return cls.model_validate(raw)
 
 
 @contextlib.contextmanager
@@ -309,6 +407,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be used to ``<name>.damaged``, keeping what was there before.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    names = (f"{path.name}.damaged{n or ''}" for n in itertools.count())
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise RecordError(
+            f"cannot rename {path}: {error.strerror or error}; delete it to start over"
+        ) from None
+    return aside
 
 
 def write_json(path: Path, data: object) -> None:

@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from frostline.architectures.building import load_tensors
 from frostline.depth import LayerTable
-from frostline.freezing import set_train_mode
-from frostline.models import load_tensors
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.seeds import derived_seed
 from frostline.training import batch_at
@@ -120,13 +119,13 @@ def probe_losses(moment: Moment, batches: int) -> Iterator[Tensor]:
     The same batches, with the same augmentation, whenever they are asked for, so that two moments
     of one training, or two starts, differ in their weights only. Float32.
     """
-    spec, images = moment.spec, moment.placed["train"]
-    seed = spec.key.seed
+    start, spec = moment.start, moment.spec
+    images, seed = start.placed["train"], spec.key.seed
     for position in range(min(batches, -(-len(images) // spec.schedule.batch_size))):
         torch.manual_seed(derived_seed(seed, "probe", position))
-        batch = batch_at(images, moment.task, spec.schedule, seed, 0, position)
-        set_train_mode(moment.start.model, moment.start.plan)
-        losses = moment.task.loss(moment.start.model, batch, moment.device)
+        batch = batch_at(images, start.task, spec.schedule, seed, 0, position)
+        start.frozen.train()
+        losses = start.task.loss(start.model, batch, moment.device)
         yield torch.stack(list(losses.values())).sum()
 
 

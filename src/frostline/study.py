@@ -1,30 +1,39 @@
 """The grid: inits x depths x seeds, what of it is done, and what is left."""
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from frostline.config import ModelConfig, StudyConfig, load_study
-from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
+from frostline.architectures import architecture_of, require_fitting
+from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
+from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
-from frostline.errors import RecordError, StudyChangedError
+from frostline.errors import ConfigError, RecordError, StudyChangedError
+from frostline.events import Event, Outcome
+from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.notebook import table_html
-from frostline.records import FILES, TrialKey, TrialRecord, write_json
+from frostline.plans import PLAN_VERSION, PlanVersion
+from frostline.policy import Observation, Observed, Policy, grid
+from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
+from frostline.scores import Declaration, Score, merged
+from frostline.starter.machine import usable_cores
+from frostline.study_file import STUDY_FILE, StudyFile
+from frostline.tasks import require_task, task_named
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
 
-    from frostline.engines import Event, Outcome
+    from frostline.engines import Engine
     from frostline.estimate import Estimate
-    from frostline.figures import Score
     from frostline.trial import TrialSpec
 
-__all__ = ["Study", "TrialState", "open_study", "read_records"]
+__all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
 
-_STUDY_FILE = "study.json"
 _TRIALS = "trials"
 
 
@@ -33,7 +42,7 @@ class TrialState:
     """Where one cell of a study stands."""
 
     key: TrialKey
-    state: Literal["done", "failed", "started", "waiting"]
+    state: Literal["done", "failed", "started", "waiting", "unlisted"]
     detail: str = ""
 
 
@@ -45,11 +54,16 @@ class Study:
         config: what to run.
         base: folder against which the study's paths resolve.
         folder: output; one folder a trial under ``trials/``.
+        table: the layers that depths count, where the folder kept them.
+        plan_version: of the freeze plans, see ``FreezePlan``: a folder keeps the one that it began
+            with.
     """
 
     config: StudyConfig
     base: Path
     folder: Path
+    table: LayerTable | None = None
+    plan_version: PlanVersion = PLAN_VERSION
 
     @classmethod
     def from_yaml(cls, path: Path | str, out: Path | str | None = None) -> Self:
@@ -57,31 +71,51 @@ class Study:
 
         Raises:
             ConfigError: the file cannot be used.
+            RecordError: the folder holds a study that cannot be read, or of a later version.
         """
         path = Path(path)
         config = load_study(path)
         base = path.resolve().parent
-        return cls(config, base, Path(out) if out is not None else base / "runs" / path.stem)
+        folder = Path(out) if out is not None else base / "runs" / path.stem
+        begun = (folder / STUDY_FILE).exists()
+        version = StudyFile.read(folder).plan_version if begun else PLAN_VERSION
+        return cls(config, base, folder, plan_version=version)
 
-    def cells(self) -> tuple[TrialKey, ...]:
-        """Every cell, seed by seed, so that a study cut short has whole curves.
-
-        A random init is a reference with nothing to keep: it runs at depth 0 only.
+    def plans(self) -> dict[str, PlanConfig]:
+        """What is frozen, by the label of the plan: the depths as they are given, then the plans.
 
         Raises:
             PlanError: a depth is beyond the model.
         """
-        table = _layers(self.config.model)
+        table = self.layers()
         deepest = table.max_depth(self.config.numbering)
         depths = [deepest if depth == "all" else depth for depth in self.config.depths]
         for depth in depths:
             table.frozen_layers(depth, self.config.numbering)
-        return tuple(
-            TrialKey(init=name, depth=depth, seed=seed)
+        return {depth_label(k): PlanConfig(depth=k) for k in depths} | self.config.plans
+
+    def layers(self) -> LayerTable:
+        """The layers that depths count, as the folder kept them or as the network has them."""
+        return self.table or architecture_of(self.config.model).backbone(self.config.model).table
+
+    def cells(self) -> tuple[TrialKey, ...]:
+        """The key of every trial, seed by seed, so that a study cut short has whole curves.
+
+        A random init is a reference with nothing to keep: it runs with nothing frozen only.
+
+        Raises:
+            ConfigError: two trials would share a folder.
+            PlanError: a depth is beyond the model.
+        """
+        labels = list(self.plans())
+        keys = tuple(
+            TrialKey(init=name, plan=label, seed=seed)
             for seed in self.config.seeds
             for name, init in self.config.inits.items()
-            for depth in ([0] if init.is_random else dict.fromkeys(depths))
+            for label in ([depth_label(0)] if init.is_random else labels)
         )
+        _require_own_folders(keys)
+        return keys
 
     def trial_folder(self, key: TrialKey) -> Path:
         """Folder of one cell."""
@@ -99,6 +133,11 @@ class Study:
             schedule=self.config.schedule_of(key.init),
             data=self.config.data,
             base=self.base,
+            plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            task=self.config.task,
+            trainer=self.config.trainer,
+            differences=self.config.differences,
+            plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
             device=device,
@@ -107,6 +146,23 @@ class Study:
     def status(self) -> tuple[TrialState, ...]:
         """Where every cell stands, read from the folder."""
         return tuple(_state(key, self.trial_folder(key)) for key in self.cells())
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the folder besides its trials, in one line each."""
+        older = self.plan_version < PLAN_VERSION
+        if not older or self.config.model.backbone in BACKBONES:  # theirs are equal in both
+            return ()
+        return (
+            f"Its freeze plans are of version {self.plan_version}, with which this folder began, "
+            "also for new cells: convolutions and their BatchNorm alone; another folder (--out) "
+            "freezes everything up to the cut.",
+        )
+
+    def strays(self) -> tuple[TrialState, ...]:
+        """Trials in the folder that the study no longer names; they stand in no table."""
+        named = {key.slug for key in self.cells()}
+        folders = sorted((self.folder / _TRIALS).glob("*"))
+        return tuple(_stray(folder) for folder in folders if _is_stray(folder, named))
 
     def check(self) -> None:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
@@ -119,55 +175,92 @@ class Study:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        require_fitting(self.config)
+        require_task(self.config)
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
-        from frostline.trial import prepare, trial_identity
+        from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
         for name in self.config.inits:
-            of_init = [key for key in cells if key.init == name]
-            spec = self.spec(max(of_init, key=lambda key: key.depth))
-            start = prepare(spec, len(data["train"].classes))
-            identity = trial_identity(spec, start.init, start.plan, data)
-            for key in of_init:
-                _require_same(identity, key, self.trial_folder(key))
+            specs = [self.spec(key) for key in cells if key.init == name]
+            start = prepare(specs[-1], data)
+            for spec in specs:
+                plan = plan_of(spec, start.model.state_dict())
+                require_filled(plan, start.init)
+                identity = trial_identity(spec, start.init, plan, data)
+                _require_same(identity, spec.key, self.trial_folder(spec.key))
 
     def run(
         self,
         *,
         workers: int = 1,
-        threads: int = 1,
+        threads: int | None = None,
         device: str = "auto",
-        on_event: Callable[["Event"], None] = lambda event: None,
-    ) -> "list[Outcome]":
+        engine: str = "local",
+        policy: Policy | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> list[Outcome]:
         """Run what is not done yet; finished trials are kept, interrupted ones resume.
 
         Args:
             workers: trials side by side, >= 1.
-            threads: CPU threads of each.
+            threads: CPU threads of each; None: see ``threads_of_trial``. A trial that was
+                interrupted goes on with those that it began with.
             device: ``auto``, ``cpu`` or ``cuda``.
+            engine: where trials run; a name of ``members.ENGINES``.
+            policy: which trials to advance next; None runs every cell to its end.
             on_event: called for everything that happens.
 
         Returns:
-            Outcomes of the trials that ran now.
+            Outcomes of the trials that ended now, or were paused in the last round.
 
         Raises:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
         self.check()
-        from frostline.engines import run_local
+        from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        write_json(self.folder / _STUDY_FILE, self.config.model_dump(mode="json"))
-        trials = {
-            self.trial_folder(key): self.spec(key, threads=threads, device=device)
-            for key in self.left()
-        }
-        return run_local(trials, workers=workers, on_event=on_event)
+        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        resources = {"threads": threads_of_trial(workers, threads), "device": device}
+        with engine_of(engine, workers=workers) as where:
+            return self._advance(where, policy or grid(self.cells()), resources, on_event)
 
-    def estimate(self, *, workers: int = 1, threads: int = 1, device: str = "auto") -> "Estimate":
+    def _advance(
+        self,
+        engine: "Engine",
+        policy: Policy,
+        resources: dict[str, Any],
+        on_event: Callable[[Event], None],
+    ) -> list[Outcome]:
+        """Round after round, until the policy names nothing that can still be advanced."""
+        from frostline.engines import Job
+
+        outcomes: dict[TrialKey, Outcome] = {}
+        while True:
+            ended = {key for key, outcome in outcomes.items() if outcome.paused_at is None}
+            advances = [a for a in policy(self.observed(), None) if a.key not in ended]
+            if not advances:
+                return list(outcomes.values())
+            for advance in advances:
+                spec = self.spec(advance.key, **resources)
+                engine.submit(Job(self.trial_folder(advance.key), spec, advance.until))
+            for outcome in engine.wait(on_event):
+                outcomes.pop(outcome.key, None)  # in the order in which they ended
+                outcomes[outcome.key] = outcome
+
+    def observed(self) -> Observed:
+        """Every epoch of every trial that has ended or is paused: what a policy decides on."""
+        rank = task_named(self.config.task).declares.ranking.key
+        found = (_observations(key, self.trial_folder(key), rank) for key in self.cells())
+        return frozenset(itertools.chain.from_iterable(found))
+
+    def estimate(
+        self, *, workers: int = 1, threads: int | None = None, device: str = "auto"
+    ) -> "Estimate":
         """Check everything and measure what is left to run; writes nothing.
 
         Raises:
@@ -176,7 +269,8 @@ class Study:
         self.check()
         from frostline.estimate import estimate
 
-        specs = [self.spec(key, threads=threads, device=device) for key in self.left()]
+        count = threads_of_trial(workers, threads)
+        specs = [self.spec(key, threads=count, device=device) for key in self.left()]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 
     def left(self) -> tuple[TrialKey, ...]:
@@ -200,11 +294,16 @@ class Study:
             "trials": list(self._rows()),
         }
 
-    def plot(self, ax: "Axes", score: "Score" = "ap") -> None:
+    def plot(self, ax: "Axes", score: str | None = None) -> None:
         """Draw a score of the finished trials against the number of frozen convolutions on ``ax``.
+
+        Args:
+            ax: where to draw.
+            score: its key; None takes the one that ranks the cells.
 
         Raises:
             RecordError: no trial has finished.
+            ConfigError: the task does not measure the score.
         """
         from frostline.figures import depth_table
 
@@ -214,7 +313,8 @@ class Study:
         depth_table(records, score).plot(ax)
 
     def _repr_html_(self) -> str:
-        head = ("init", "k", "seed", "state", "AP", "AP50", "note")
+        labels = [score.label for score in self._headline()]
+        head = ("init", "plan", "variant", "seed", "state", *labels, "note")
         rows = list(self._rows())
         done = sum(row["state"] == "done" for row in rows)
         return table_html(
@@ -223,16 +323,27 @@ class Study:
             ([_cell(value) for value in row.values()] for row in rows),
         )
 
+    def _headline(self) -> list[Score]:
+        """What is told of a trial in a line: of the scores that its records or its task declare."""
+        records = self.records()
+        found = merged(record.task for record in records) if records else self._declares()
+        return [score for score in found.scores if score.headline]
+
+    def _declares(self) -> Declaration:
+        declares = task_named(self.config.task).declares
+        asked = declares.asked(self.config.data.metrics, self.config.data.layout)
+        kept = [score.key for score in declares.scores if not score.asked or score.asked in asked]
+        return declares.measured(kept)
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         records = {record.key: record for record in self.records()}
         for state in self.status():
             record = records.get(state.key)
-            scores = record.metrics["val"]["coco"]["overall"] if record else {}
+            scores = record.scores["val"] if record else {}
             yield {
                 **state.key.model_dump(mode="json"),
                 "state": state.state,
-                "ap": scores.get("ap"),
-                "ap50": scores.get("ap50"),
+                **{score.key: scores.get(score.key) for score in self._headline()},
                 "note": "; ".join(record.flags) if record else state.detail,
             }
 
@@ -244,19 +355,16 @@ def _cell(value: Any) -> str:
 
 
 def open_study(folder: Path) -> Study:
-    """A study from its output folder alone, for looking at what is there.
+    """A study from its output folder alone.
 
-    Its data and weights are not looked for: ``base`` is the folder itself.
+    Its data and weights are not looked for. Where ``study.json`` does not say where the study's
+    paths resolve, as those of version 1, they are taken to resolve two levels above.
 
     Raises:
-        RecordError: the folder does not hold a study.
+        RecordError: the folder does not hold a study, or one that a later version wrote.
     """
-    path = folder / _STUDY_FILE
-    if not path.exists():
-        raise RecordError(
-            f"{folder} holds no study: expected {_STUDY_FILE}; `frostline run study.yaml` makes one"
-        )
-    return Study(_read_config(path), folder, folder)
+    file = StudyFile.read(folder)
+    return Study(file.config, file.base, folder, file.table, file.plan_version)
 
 
 def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
@@ -269,50 +377,30 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
     return study.config, study.records()
 
 
-def _read_config(path: Path) -> StudyConfig:
-    try:
-        return StudyConfig.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
-
-
-def _require_same(identity: dict[str, Any], key: TrialKey, folder: Path) -> None:
+def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
     """Explain, value by value, in what a trial differs from the one already in its folder."""
     before = _identity_in(folder)
     if before is None:
         return
-    of_cell = {"key", "plan"}  # they follow from the rest and the depth
-    old, new = ({n: v for n, v in x.items() if n not in of_cell} for x in (before, identity))
-    changes = list(_changes(old, new))
-    if changes:
+    different = changes(before, identity)
+    if different:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
-            f"{'; '.join(changes)}; change it back, delete the trial's folder "
+            f"{'; '.join(different)}; change it back, delete the trial's folder "
             f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
 
 
-def _identity_in(folder: Path) -> dict[str, Any] | None:
+def _identity_in(folder: Path) -> Identity | None:
     if (folder / FILES.record).exists():
-        return TrialRecord.read(folder / FILES.record).spec
+        record = TrialRecord.read(folder / FILES.record)
+        return Identity(record.spec, record.scoring)
     if not (folder / FILES.checkpoint).exists():
         return None  # nothing is lost by starting anew
     try:
-        spec: dict[str, Any] = json.loads((folder / FILES.spec).read_bytes())
-    except (OSError, ValueError) as error:
+        return Identity.of_stored(json.loads((folder / FILES.spec).read_bytes()))
+    except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
-    return spec
-
-
-def _layers(model: ModelConfig) -> LayerTable:
-    """The backbone's convolutions; only a network of timm has to be looked at for them."""
-    if model.backbone.startswith(TIMM_PREFIX):
-        require_torch()
-        from frostline.models import model_layers
-
-        return model_layers(model)
-    return layer_table(model.backbone, width_mult=model.width_mult)
 
 
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
@@ -331,10 +419,63 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     return TrialState(key, "waiting")
 
 
-def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old != new:
-            yield f"{where.rstrip('.')} was {old!r}, is {new!r}"
+def threads_of_trial(workers: int, asked: int | None = None) -> int:
+    """CPU threads of each trial: as asked, else ``OMP_NUM_THREADS``, else cores / workers.
+
+    Args:
+        workers: trials side by side, >= 1.
+        asked: the number that was asked for, >= 1; None for none.
+
+    Example:
+        >>> threads_of_trial(2, 3)
+        3
+    """
+    if asked is not None:
+        return asked
+    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if variable.isdecimal() and int(variable) > 0:
+        return int(variable)
+    return max(1, usable_cores() // workers)
+
+
+def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observation]:
+    """A trial's epochs so far, from its record or, where it is paused, from its history."""
+    if (folder / FILES.record).exists():
+        history, last = TrialRecord.read(folder / FILES.record).history, True
+    elif (folder / FILES.history).exists():
+        raw = json.loads((folder / FILES.history).read_bytes())
+        history, last = tuple(EpochRecord.model_validate(row) for row in raw), False
+    else:
         return
-    for key in dict.fromkeys([*old, *new]):
-        yield from _changes(old.get(key), new.get(key), f"{where}{key}.")
+    seconds = 0.0
+    for epoch in history:
+        seconds += epoch.seconds
+        score = (epoch.metrics or {}).get(rank)
+        yield Observation(key, epoch.epoch, score, seconds, last and epoch is history[-1])
+
+
+def _require_own_folders(keys: Sequence[TrialKey]) -> None:
+    """Names may hold hyphens, and not every disk tells case apart."""
+    seen: dict[str, TrialKey] = {}
+    for key in keys:
+        other = seen.setdefault(key.slug.lower(), key)
+        if other != key:
+            raise ConfigError(
+                f"start '{other.init}' with plan '{other.plan}' and start '{key.init}' with plan "
+                f"'{key.plan}' would share the folder {key.slug}; rename one of them"
+            )
+
+
+def _is_stray(folder: Path, named: Collection[str]) -> bool:
+    return folder.name not in named and any(
+        (folder / file).exists() for file in (FILES.record, FILES.checkpoint)
+    )
+
+
+def _stray(folder: Path) -> TrialState:
+    """A trial that no cell names; its key is read off its folder's name."""
+    cell, _, seed = folder.name.rpartition("-s")
+    init, _, plan = cell.rpartition("-")
+    key = TrialKey(init=init, plan=plan, seed=int(seed) if seed.isdecimal() else 0)
+    what = "a record" if (folder / FILES.record).exists() else "a checkpoint"
+    return TrialState(key, "unlisted", f"the study does not name it; its folder has {what}")

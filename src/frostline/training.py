@@ -1,4 +1,4 @@
-"""Fine-tuning: one plain loop that reads from top to bottom, on Lightning Fabric.
+"""Fine-tuning: one plain loop that reads from top to bottom.
 
 Everything random is drawn from a generator seeded by (seed, step) or (seed, epoch), so what a step
 does depends on nothing but the state before it: a resumed run is bit-equal to an uninterrupted one.
@@ -7,45 +7,37 @@ does depends on nothing but the state before it: a resumed run is bit-equal to a
 import contextlib
 import dataclasses
 import errno
+import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from frostline.config import ScheduleConfig
-from frostline.errors import ConfigError, RecordError, TrainingError
-from frostline.freezing import set_train_mode
-from frostline.plans import FreezePlan
-from frostline.records import EpochRecord, atomic_write
+from frostline.errors import ConfigError, RecordError, TrainingError, one_line
+from frostline.events import Progress
+from frostline.freezing import Frozen
+from frostline.identity import Identity
+from frostline.plans import BACKBONE_PREFIX
+from frostline.records import EpochRecord, atomic_write, set_aside
 from frostline.seeds import derived_seed
-from frostline.tasks import PlacedImages, Sample, Task
+from frostline.tasks import Placed, Task
 
 __all__ = [
-    "Progress",
     "TrainingResult",
     "batch_at",
     "choose_device",
-    "make_fabric",
     "torch_as_before",
     "train",
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands after a step."""
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    seconds_left: float
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +46,8 @@ class TrainingResult:
 
     Attributes:
         history: one record an epoch.
-        steps: optimiser steps in all.
+        steps: optimiser steps done.
+        finished: False where it was paused: it goes on from its checkpoint.
         resumed_at: steps of the checkpoints it was resumed from.
         conditions: device, threads, torch and the CPU's vector instructions, again where a resumed
             part had others: then the result is not bit-equal to an uninterrupted one.
@@ -64,6 +57,7 @@ class TrainingResult:
 
     history: tuple[EpochRecord, ...]
     steps: int
+    finished: bool
     resumed_at: tuple[int, ...]
     conditions: tuple[str, ...]
     seconds: float
@@ -82,14 +76,10 @@ class _State:
     epoch_seconds: float = 0.0
     resumed_at: list[int] = dataclasses.field(default_factory=list)
     conditions: list[str] = dataclasses.field(default_factory=list)
+    threads: int = 0  # that its first part ran with; 0 in checkpoints of before
 
 
-def make_fabric(device: str = "auto") -> Fabric:
-    """A Fabric on one device, see ``choose_device``."""
-    return Fabric(accelerator=choose_device(device), devices=1)
-
-
-def choose_device(device: str) -> str:
+def choose_device(device: str) -> torch.device:
     """The device to train on: for ``auto``, ``cuda`` if there is a GPU, else ``cpu``.
 
     Raises:
@@ -98,7 +88,7 @@ def choose_device(device: str) -> str:
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise ConfigError("expected a CUDA device, found none; use --device cpu")
-    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+    return torch.device(("cuda" if has_gpu else "cpu") if device == "auto" else device)
 
 
 @contextlib.contextmanager
@@ -113,37 +103,39 @@ def torch_as_before() -> Iterator[None]:
 
 
 def train(
-    model: nn.Module,
-    images: PlacedImages,
+    frozen: Frozen,
+    images: Placed,
     *,
     task: Task,
-    plan: FreezePlan,
     schedule: ScheduleConfig,
     seed: int,
-    fabric: Fabric,
+    device: torch.device,
     checkpoint: Path,
-    identity: str,
+    identity: Identity,
     score: Callable[[nn.Module], dict[str, float | None]],
+    backbone: str = BACKBONE_PREFIX,
+    pause: Callable[[int], bool] = lambda epochs: False,
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_resume: Callable[[int], None] = lambda step: None,
     observe: Callable[[int, int], None] = lambda step, steps: None,
 ) -> TrainingResult:
-    """Fine-tune ``model`` in place, resuming from ``checkpoint`` if there is one.
+    """Fine-tune a model in place, resuming from ``checkpoint`` if there is one.
 
-    The plan must already be applied (``freezing.apply_plan``): the optimiser gets the parameters
-    that require a gradient, and no others.
+    The optimiser gets the parameters that require a gradient, and no others.
 
     Args:
-        model: on the CPU, with its starting weights.
+        frozen: the model on the CPU, with its starting weights, and the plan in force on it.
         images: training images on the study's canvas.
         task: the task's functions.
-        plan: the plan in force; its BatchNorm stays in eval mode.
         schedule: epochs, optimiser, learning rate, precision, augmentation.
         seed: of order, augmentation and sampling inside the model.
-        fabric: device and precision.
+        device: where to train.
         checkpoint: file of the running checkpoint; removed by the caller once a record exists.
-        identity: digest of what defines this training; a checkpoint of another one is refused.
+        identity: what defines this training; a checkpoint of another one is refused.
         score: model -> metrics, called every ``schedule.eval_every`` epochs.
+        backbone: beginning of the names that ``schedule.backbone_lr_scale`` holds for.
+        pause: epochs done -> whether to stop there for now; asked between epochs. A paused
+            training goes on from its checkpoint and ends with the same bits.
         on_step: called after each step.
         on_resume: called with the step of the checkpoint, if there is one.
         observe: called with the steps done and the steps in all, before the first step and after
@@ -154,13 +146,14 @@ def train(
         TrainingError: a loss is not finite; names epoch, step and images.
         RecordError: a checkpoint cannot be written, or belongs to another training.
     """
-    model.to(memory_format=torch.channels_last)  # 13 to 24 % of a CPU step (bench_step.py)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    wrapped, optimizer = fabric.setup(model, _optimizer(parameters, schedule))
-    state = _resume(checkpoint, identity, model, optimizer)
+    model = frozen.model
+    model.to(device).to(
+        memory_format=torch.channels_last
+    )  # 13 to 24 % of a CPU step (bench_step.py)
+    optimizer = _optimizer(model, schedule, backbone)
+    state = _resume(checkpoint, identity, model, optimizer, device)
     if state.resumed_at:
         on_resume(state.step)
-    _note_condition(state, fabric.device)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -170,21 +163,20 @@ def train(
     while state.step < total:
         started = time.monotonic()
         epoch, position = divmod(state.step, steps_per_epoch)
+        if position == 0 and pause(epoch):
+            break
         lr = _learning_rate(state.step, total, steps_per_epoch, schedule)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        for group in optimizer.param_groups:  # those of checkpoints of before have no scale
+            group["lr"] = lr * group.get("scale", 1.0)
 
         torch.manual_seed(derived_seed(seed, "step", state.step))
         batch = batch_at(images, task, schedule, seed, epoch, position)
-        set_train_mode(model, plan)
-        with _autocast(fabric, schedule):
-            losses = task.loss(wrapped, batch, fabric.device)
+        frozen.train()
+        with _autocast(device, schedule):
+            losses = task.loss(model, batch, device)
         loss = torch.stack(list(losses.values())).sum()
         _require_finite(loss, losses, epoch, state.step, batch)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        limit = math.inf if schedule.clip_norm is None else schedule.clip_norm
-        norm = fabric.clip_gradients(wrapped, optimizer, max_norm=limit, error_if_nonfinite=False)
+        norm = _differentiate(model, optimizer, loss, schedule.clip_norm)
         _require_finite(norm, {"gradient": norm}, epoch, state.step, batch)
         optimizer.step()
 
@@ -192,17 +184,30 @@ def train(
         _count(state, losses, len(batch), time.monotonic() - started)
         on_step(_progress(state, epoch, total, float(loss.detach()), len(batch)))
         observe(state.step, total)
-        epoch_ended = state.step % steps_per_epoch == 0
+        epoch_ended = position + 1 == steps_per_epoch
         if epoch_ended:
             _close_epoch(state, epoch + 1, lr, schedule, lambda: score(model))
         if epoch_ended or time.monotonic() - saved > schedule.checkpoint_seconds:
-            _save(checkpoint, identity, model, optimizer, state)
+            _save(checkpoint, identity.digest, model, optimizer, state)
             saved = time.monotonic()
+    return _result(state, total)
 
-    history = tuple(EpochRecord.model_validate(row) for row in state.history)
+
+def _differentiate(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
+) -> Tensor:
+    """Gradients of the loss, clipped; returns their L2 norm before that."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    limit = math.inf if clip_norm is None else clip_norm
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+
+
+def _result(state: _State, total: int) -> TrainingResult:
     return TrainingResult(
-        history,
+        tuple(EpochRecord.model_validate(row) for row in state.history),
         state.step,
+        state.step == total,
         tuple(state.resumed_at),
         tuple(state.conditions),
         state.seconds,
@@ -220,23 +225,35 @@ def _note_condition(state: _State, device: torch.device) -> None:
         state.conditions.append(condition)
 
 
-def _optimizer(
-    parameters: Sequence[nn.Parameter], schedule: ScheduleConfig
-) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, schedule: ScheduleConfig, backbone: str) -> torch.optim.Optimizer:
     """Weight decay on weights only: biases and normalisation have one dimension."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    scale = schedule.backbone_lr_scale
+    parts = [(named, 1.0)]
+    if scale != 1.0:
+        slow = [(name, p) for name, p in named if name.startswith(backbone)]
+        rest = [(name, p) for name, p in named if not name.startswith(backbone)]
+        parts = [(slow, scale), (rest, 1.0)]
+    groups = [group for part, share in parts for group in _groups(part, share, schedule)]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum)
     return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
 
 
-def _autocast(fabric: Fabric, schedule: ScheduleConfig) -> torch.autocast:
-    """bfloat16 for what autocast lists; unlike Fabric's own, it leaves the target boxes alone."""
-    return torch.autocast(fabric.device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
+def _groups(
+    named: Sequence[tuple[str, nn.Parameter]], scale: float, schedule: ScheduleConfig
+) -> Iterator[dict[str, Any]]:
+    """Weights and the rest of one part of the model; its rate is ``lr * scale``."""
+    weights = [p for _, p in named if p.ndim > 1]
+    others = [p for _, p in named if p.ndim <= 1]
+    for parameters, decay in ((weights, schedule.weight_decay), (others, 0.0)):
+        if parameters:
+            yield {"params": parameters, "weight_decay": decay, "scale": scale}
+
+
+def _autocast(device: torch.device, schedule: ScheduleConfig) -> torch.autocast:
+    """bfloat16 for what autocast lists; the target boxes it leaves alone."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
@@ -256,8 +273,8 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
 
 
 def batch_at(
-    images: PlacedImages, task: Task, schedule: ScheduleConfig, seed: int, epoch: int, position: int
-) -> list[Sample]:
+    images: Placed, task: Task, schedule: ScheduleConfig, seed: int, epoch: int, position: int
+) -> list[Any]:
     """The batch at one position of one epoch (both from 0), augmented.
 
     Which images are in it is a function of the seed alone; augmentation draws from torch's
@@ -271,7 +288,7 @@ def batch_at(
 
 
 def _require_finite(
-    loss: Any, losses: dict[str, Any], epoch: int, step: int, batch: Sequence[Sample]
+    loss: Any, losses: dict[str, Any], epoch: int, step: int, batch: Sequence[Any]
 ) -> None:
     if torch.isfinite(loss):
         return
@@ -343,17 +360,19 @@ def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _S
             raise OSError(errno.EIO, str(error).splitlines()[0]) from None
 
 
-def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _State:
-    """State of the checkpoint, with model, optimiser and generator set to it; else a fresh one."""
-    if not path.exists():
-        return _State()
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RecordError(
-            f"cannot read checkpoint {path}: {error}; delete it to start over"
-        ) from None
-    if payload["identity"] != identity:
+def _resume(
+    path: Path, identity: Identity, model: nn.Module, optimizer: Any, device: torch.device
+) -> _State:
+    """State of the checkpoint, with model, optimiser and generator set to it; else a fresh one.
+
+    The training goes on with as many threads as it began with: other numbers, other bits.
+    """
+    payload = _read_checkpoint(path, model, optimizer) if path.exists() else None
+    if payload is None:
+        state = _State(threads=torch.get_num_threads())
+        _note_condition(state, device)
+        return state
+    if not identity.knows(payload["identity"]):
         raise RecordError(
             f"{path} belongs to another trial; delete it or use --out for a new folder"
         )
@@ -362,4 +381,45 @@ def _resume(path: Path, identity: str, model: nn.Module, optimizer: Any) -> _Sta
     torch.set_rng_state(payload["rng"])
     state = _State(**payload["state"])
     state.resumed_at.append(state.step)
+    state.threads = state.threads or _threads_of(state.conditions) or torch.get_num_threads()
+    torch.set_num_threads(state.threads)
+    _note_condition(state, device)
     return state
+
+
+def _read_checkpoint(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any] | None:
+    """A checkpoint's content; one that cannot be used is put aside, and the trial starts anew."""
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+        problem = _unusable(payload, model, optimizer)
+    except Exception as error:  # what torch raises for a damaged file has many types
+        payload, problem = None, one_line(error)
+    if problem is None:
+        return dict(payload)
+    aside = set_aside(path)
+    _log.warning("cannot use checkpoint %s (%s): the trial starts anew, it is kept as %s",
+                 path, problem, aside.name)  # fmt: skip
+    return None
+
+
+def _unusable(payload: Any, model: nn.Module, optimizer: Any) -> str | None:
+    """What keeps a checkpoint from being resumed; None for nothing."""
+    expected = {"identity", "state", "model", "optimizer", "rng"}
+    if not isinstance(payload, dict) or set(payload) != expected:
+        return f"expected {', '.join(sorted(expected))} in it"
+    unknown = set(payload["state"]) - {field.name for field in dataclasses.fields(_State)}
+    if unknown:
+        return f"unknown state {', '.join(sorted(unknown))}"
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in payload["model"].items()} != shapes:
+        return "its tensors are not the model's"
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    if [len(group["params"]) for group in payload["optimizer"]["param_groups"]] != sizes:
+        return "its optimiser has other parameters"
+    return None
+
+
+def _threads_of(conditions: Sequence[str]) -> int:
+    """Threads as a condition names them (``cpu, 2 threads, torch 2.9``); 0 where none does."""
+    found = re.search(r"(\d+) threads", conditions[-1]) if conditions else None
+    return int(found[1]) if found else 0

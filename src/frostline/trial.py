@@ -1,15 +1,13 @@
-"""One cell of the grid: init + plan + seed -> record. The contract other trainers also meet."""
+"""One cell: begin it, let somebody train it, judge what came of it.
+
+``begin`` reads data and weights and applies the plan; a trainer (``trainers``) makes a file of
+weights of it; ``judging`` audits, scores and compares that file and makes the record.
+"""
 
 import dataclasses
-import datetime
-import hashlib
-import json
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,53 +15,51 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from frostline.config import IMAGENET, DataConfig, InitConfig, ModelConfig, ScheduleConfig
+from frostline.architectures import architecture_of
+from frostline.architectures.building import load_tensors
+from frostline.architectures.norms import with_filled_norms
+from frostline.backbones import KnownBackbone
+from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
-from frostline.depth import Numbering
-from frostline.difference import profile
-from frostline.errors import InitError, RecordError
-from frostline.evaluation import Evaluation, to_coco_results
-from frostline.freezing import apply_plan, audit, fingerprint, require_passed
+from frostline.depth import ConvLayer, LayerTable, Numbering
+from frostline.errors import InitError
+from frostline.freezing import Frozen
+from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
-from frostline.loading import load_data
-from frostline.models import (
-    load_tensors,
-    model_layers,
-    norm_eps,
-    normalisation,
-    set_normalisation,
-)
-from frostline.plans import BACKBONE_PREFIX, FreezePlan
+from frostline.loading import layout_of, load_data
+from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
-    DataRecord,
     EpochRecord,
     InitRecord,
     PlanRecord,
     TrialKey,
-    TrialRecord,
-    append_line,
     atomic_write,
-    environment,
-    write_json,
 )
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import Progress, TrainingResult, make_fabric, train
+from frostline.tasks import (
+    Placed,
+    Task,
+    common_canvas,
+    require_model,
+    task_named,
+)
 
 __all__ = [
     "FILES",
     "Moment",
     "Start",
+    "Trained",
     "TrialSpec",
+    "begin",
+    "counted_tensors",
+    "headline_scores",
     "load_data",
+    "plan_of",
     "prepare",
-    "run_trial",
+    "require_filled",
+    "save_weights",
     "trial_identity",
 ]
-
-
-_AP50_NEAR_ZERO = 0.02
-_LOG_EVERY_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +73,15 @@ class TrialSpec:
         schedule: with the init's overrides applied.
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
-        numbering: how ``key.depth`` counts.
+        plan: what is frozen.
+        plan_version: how a depth or a stage is read, see ``FreezePlan``.
+        numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
+        trainer: who trains; a name of ``members.TRAINERS``.
+        task: what is trained for; a name of ``members.TASKS``.
+        differences: of which layers: those that depth ``counted``, or ``all``; no part of what
+            defines the trial.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -91,22 +93,82 @@ class TrialSpec:
     schedule: ScheduleConfig
     data: DataConfig
     base: Path
+    plan: PlanConfig
+    plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
     device: str = "auto"
+    trainer: str = "frostline"
+    task: str = "detection"
+    differences: Literal["counted", "all"] = "counted"
     observer: "Callable[[Moment], None] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Start:
-    """A model with its starting weights, and what must be remembered about them."""
+    """A cell before its first step: the model with its starting weights, and what it is judged by.
 
-    model: nn.Module
+    Attributes:
+        spec: the cell.
+        task: the task's functions.
+        data: the splits as they were read.
+        placed: their images on the study's canvas.
+        frozen: the model with its starting weights, and the plan in force on it.
+        init: where the weights came from, and what they filled.
+        plan_record: the plan as the record keeps it.
+        before: copies of the tensors that will be compared, by state-dict name: those of the part
+            that depth counts, or all.
+    """
+
+    spec: TrialSpec
+    task: Task
+    data: Mapping[str, DatasetIndex]
+    placed: Mapping[str, Placed]
+    frozen: Frozen
     init: InitRecord
-    plan: FreezePlan
     plan_record: PlanRecord
-    fingerprint: dict[str, str]
-    backbone: dict[str, npt.NDArray[Any]]
+    before: dict[str, npt.NDArray[Any]]
+
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+        return self.frozen.model
+
+    @property
+    def plan(self) -> FreezePlan:
+        """What is frozen."""
+        return self.frozen.plan
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What is measured besides the task's usual scores."""
+        return _asked(self.spec, self.task)
+
+    @property
+    def identity(self) -> Identity:
+        """What defines the trial."""
+        return trial_identity(self.spec, self.init, self.plan, self.data)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trained:
+    """What a trainer leaves.
+
+    Attributes:
+        weights: the file of the trained weights, ``.safetensors``, in the model's names; None
+            where the training was paused.
+        history: one record for each epoch done.
+        resumed_at: steps at which an interrupted training went on.
+        conditions: what the training depended on besides its definition; several where parts of it
+            ran under different ones.
+        seconds: wall-clock time by phase, over all parts of a resumed training.
+    """
+
+    weights: Path | None
+    history: tuple[EpochRecord, ...]
+    resumed_at: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,195 +178,188 @@ class Moment:
     Attributes:
         step: optimiser steps done.
         steps: steps in all.
-        spec: the cell.
-        start: the model as it trains, and copies of what it started from.
-        placed: images by split, on the study's canvas.
-        task: the task's functions.
+        start: the cell, its data, the model as it trains, and copies of what it started from.
         device: where the model is.
-        score: headline scores of a model on ``val``.
         folder: the trial's own folder.
     """
 
     step: int
     steps: int
-    spec: TrialSpec
     start: Start
-    placed: Mapping[str, PlacedImages]
-    task: Task
     device: torch.device
-    score: Callable[[nn.Module], dict[str, float | None]]
     folder: Path
 
+    @property
+    def spec(self) -> TrialSpec:
+        """The cell."""
+        return self.start.spec
 
-def run_trial(
-    spec: TrialSpec,
-    folder: Path,
-    *,
-    task: Task = DETECTION,
-    on_step: Callable[[Progress], None] = lambda progress: None,
-) -> TrialRecord:
-    """Train, audit, evaluate and compare one cell; resume if the folder holds a checkpoint.
+    def score(self, model: nn.Module) -> dict[str, float | None]:
+        """Headline scores of a model on ``val``."""
+        return headline_scores(self.start, model, self.device)
 
-    Args:
-        spec: the cell.
-        folder: the trial's own folder; made if it does not exist.
-        task: the task's functions.
-        on_step: called after each training step.
 
-    Returns:
-        The record, which is also written to ``folder``.
+def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
+    """Read a cell's data and build its model with its starting weights and its plan applied.
 
     Raises:
-        FrostlineError: unusable data or weights, a non-finite loss, a failed audit, a full disk.
+        FrostlineError: unusable data or weights, or a plan that the model cannot have.
     """
-    clock = _Clock()
     torch.set_num_threads(spec.threads)
-    with clock.measure("load"):
-        data = load_data(spec.data, spec.base)
-        start = prepare(spec, len(data["train"].classes), task=task)
-        canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-        placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
-    identity = trial_identity(spec, start.init, start.plan, data)
-    _claim(folder, identity)
-    fabric = make_fabric(spec.device)
-    log = folder / FILES.log
+    return prepare(spec, load_data(spec.data, spec.base), task=task)
 
-    def score(model: nn.Module) -> dict[str, float | None]:
-        images = placed["val"]
-        found = task.predict(model, images, fabric.device, spec.schedule.batch_size)
-        return _headline(task.evaluate(images.dataset, found))
 
-    def observe(step: int, steps: int) -> None:
-        if spec.observer is not None:
-            spec.observer(
-                Moment(step, steps, spec, start, placed, task, fabric.device, score, folder)
-            )
+def headline_scores(
+    start: Start, model: nn.Module, device: torch.device
+) -> dict[str, float | None]:
+    """Headline scores of a model on ``val``; None for one that the split cannot give."""
+    images = start.placed["val"]
+    found = start.task.predict(model, images, device, start.spec.schedule.batch_size)
+    scores = start.task.evaluate(images.dataset, found, None, start.asked).scores
+    shown = (score.key for score in start.task.declares.scores if score.headline)
+    return {key: scores[key] for key in shown if key in scores}
 
-    training = train(
-        start.model,
-        placed["train"],
-        task=task,
-        plan=start.plan,
-        schedule=spec.schedule,
-        seed=spec.key.seed,
-        fabric=fabric,
-        checkpoint=folder / FILES.checkpoint,
-        identity=_digest(identity),
-        score=score,
-        on_step=_logged(log, on_step),
-        on_resume=lambda step: append_line(log, {"event": "resumed", "step": step}),
-        observe=observe,
-    )
-    clock.seconds["train"] = training.seconds  # over all parts of a resumed trial
-    if spec.schedule.eval_every is not None:
-        clock.seconds["evaluate_epochs"] = training.evaluation_seconds
-    audited = audit(start.fingerprint, start.model, start.plan)
-    require_passed(audited)
-    with clock.measure("evaluate"):
-        metrics = _evaluate(start.model, placed, task, spec, fabric.device, folder)
-    with clock.measure("difference"):
-        differences = _differences(start, spec.model)
-    _save_weights(start.model, folder / FILES.weights)
-    record = TrialRecord(
-        key=spec.key,
-        ranked=not spec.init.is_random,
-        spec=identity,
-        init=start.init,
-        plan=start.plan_record,
-        audit=audited,
-        data={split: _data_record(images) for split, images in placed.items()},
-        history=training.history,
-        metrics=metrics,
-        differences=differences,
-        flags=_flags(training, metrics["val"]),
-        environment=environment() | _hardware(fabric.device, spec.threads),
-        seconds=clock.seconds,
-        resumed_at_steps=training.resumed_at,
-        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-    record.write(folder / FILES.record)
-    (folder / FILES.checkpoint).unlink(missing_ok=True)
-    (folder / FILES.failure).unlink(missing_ok=True)
-    return record
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's tensors as ``.safetensors``, whole or not at all.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
 
 
 def trial_identity(
     spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
-) -> dict[str, Any]:
-    """What defines a trial: equal identities mean equal experiments.
+) -> Identity:
+    """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Weights stand as the hash of their file: a renamed one is the same experiment, a changed one is
-    not. Data stand as the digest of names, sizes and boxes: other pixels in an image of the same
-    name and size are not noticed.
+    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
+    and size are not noticed.
     """
-    schedule = spec.schedule.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    return {
-        "key": spec.key.model_dump(mode="json"),
-        "model": spec.model.model_dump(mode="json") | {"norm_eps": norm_eps(spec.model)},
-        "schedule": schedule,
-        "weights": init.sha256,
-        "parts": list(init.parts),
-        **({"section": init.section} if init.section else {}),
-        "plan": plan.digest(),
-        "numbering": spec.numbering,
-        "data": {split: index.digest() for split, index in data.items()},
-        **_other_pixels(init),
-    }
+    depth = spec.plan.depth
+    return identify(
+        seed=spec.key.seed,
+        model=spec.model,
+        norm_eps=_known(spec.model).eps,
+        schedule=spec.schedule,
+        weights=init.sha256,
+        parts=init.parts,
+        section=init.section,
+        normalisation=init.normalisation,
+        plan=plan.digest(),
+        data={split: index.digest() for split, index in data.items()},
+        trainer=spec.trainer,
+        cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+        task=spec.task,
+        metrics=_asked(spec, task_named(spec.task)),
+    )
 
 
-def _other_pixels(init: InitRecord) -> dict[str, Any]:
-    """The normalisation where it is not ImageNet's, which all trials before it had."""
-    if init.normalisation in (None, IMAGENET):
-        return {}
-    assert init.normalisation is not None
-    values = init.normalisation.model_dump(mode="json", exclude_defaults=True)
-    return {"normalisation": values}
-
-
-def prepare(spec: TrialSpec, classes: int, *, task: Task = DETECTION) -> Start:
+def prepare(
+    spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task | None = None
+) -> Start:
     """Build a cell's model with its starting weights and apply its plan.
 
     Args:
         spec: the cell.
-        classes: number of object classes, without background.
-        task: the task's functions.
+        data: its splits, as ``load_data`` reads them.
+        task: the task's functions; None takes the task that the cell names.
 
     Raises:
         CheckpointError: the weights cannot be opened.
         InitError: they do not fill what they are asked to fill.
         PlanError: the depth is beyond the model.
     """
+    canvas = common_canvas(tuple(data.values()), spec.model.image_size)
+    task = task or task_named(spec.task)
+    placed = {split: task.place(index, canvas) for split, index in data.items()}
+    classes = len(data["train"].classes)
+    require_model(spec.task, spec.model)
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors, init = match_source(source, shapes, spec.init)
+    architecture, known = architecture_of(spec.model), _known(spec.model)
+    tensors, init = match_source(source, shapes, spec.init, architecture)
     load_tensors(model, tensors)
-    pixels = init.normalisation or normalisation(spec.model)
-    set_normalisation(model, pixels)
+    pixels = init.normalisation or known.pixels
+    architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
-    plan = FreezePlan.at_depth(
-        model_layers(spec.model),
-        spec.key.depth,
-        batch_norm=spec.model.batch_norm,
+    plan = plan_of(spec, shapes)
+    require_filled(plan, init)
+    frozen = Frozen(model, plan).require_trainable()
+    record = _plan_record(frozen, known.table, architecture.prefix)
+    before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
+    return Start(spec, task, data, placed, frozen, init, record, before)
+
+
+def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """The freeze plan of a cell, for a model with tensors of these names.
+
+    Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
+
+    Raises:
+        PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
+    """
+    architecture = architecture_of(spec.model)
+    parts = () if spec.init.is_random else architecture.asked(spec.init.parts)
+    return with_filled_norms(_counted_plan(spec, names), names, architecture, parts)
+
+
+def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
+    """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
+    table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
+    policy, wanted = spec.model.batch_norm, spec.plan
+    if wanted.stage is not None:
+        return FreezePlan.at_stage(
+            table, wanted.stage, batch_norm=policy, prefix=prefix, version=spec.plan_version
+        )
+    if wanted.patterns is not None:
+        found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
+        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1)
+        return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
+    assert wanted.depth is not None, "one of the three is given"
+    return FreezePlan.at_depth(
+        table,
+        wanted.depth,
+        batch_norm=policy,
         numbering=spec.numbering,
+        prefix=prefix,
+        version=spec.plan_version,
     )
-    _require_filled_prefix(plan, init)
-    frozen, trainable = apply_plan(model, plan)
-    plan_record = PlanRecord(
+
+
+def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
+    plan = frozen.plan
+    return PlanRecord(
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
         batch_norm=plan.batch_norm,
         digest=plan.digest(),
+        version=plan.version,
+        unit=plan.unit,
+        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
         tensors=plan.tensors,
-        frozen_parameters=frozen,
-        trainable_parameters=trainable,
+        frozen_parameters=frozen.frozen_parameters,
+        trainable_parameters=frozen.trainable_parameters,
     )
-    return Start(model, init, plan, plan_record, fingerprint(model), _backbone(model))
 
 
-def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
-    """What stayed random by permission must at least be trained."""
+def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
+    """Whether a plan names all weights of a layer."""
+    names = layer.tensors or (f"{layer.name}.weight",)
+    return all(prefix + name in plan for name in names)
+
+
+def require_filled(plan: FreezePlan, init: InitRecord) -> None:
+    """What stayed random by permission must at least be trained.
+
+    Raises:
+        InitError: the plan would freeze it.
+    """
     mismatched = (text.partition(": ")[0] for text in init.mismatched)
     random = sorted({*init.missing, *mismatched} & set(plan))
     if random:
@@ -314,148 +369,18 @@ def _require_filled_prefix(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _backbone(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the backbone's tensors as numpy arrays, by state-dict name."""
+def _asked(spec: TrialSpec, task: Task) -> frozenset[str]:
+    return task.declares.asked(spec.data.metrics, layout_of(spec.data, spec.base))
+
+
+def _known(model: ModelConfig) -> KnownBackbone:
+    return architecture_of(model).backbone(model)
+
+
+def counted_tensors(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the tensors whose names begin so as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(BACKBONE_PREFIX)
+        if name.startswith(prefix)
     }
-
-
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Write the identity beside the trial, or refuse a folder that holds another trial's work."""
-    path = folder / FILES.spec
-    if path.exists() and any((folder / x).exists() for x in (FILES.checkpoint, FILES.record)):
-        try:
-            before = json.loads(path.read_bytes())
-        except ValueError:
-            before = {}
-        names = dict.fromkeys([*identity, *before])
-        other = [name for name in names if before.get(name) != identity.get(name)]
-        if other:
-            raise RecordError(
-                f"{folder.name} holds another trial, which differs in {', '.join(other)}; "
-                "delete it or use --out for a new folder"
-            )
-        return
-    write_json(path, identity)
-
-
-def _logged(path: Path, on_step: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Also append to the trial's log: the first step after a start or resume, then every 5 s."""
-    last = -math.inf
-
-    def log(progress: Progress) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _LOG_EVERY_SECONDS or progress.step == progress.steps:
-            append_line(path, {"event": "step"} | dataclasses.asdict(progress))
-            last = now
-        on_step(progress)
-
-    return log
-
-
-def _evaluate(
-    model: nn.Module,
-    placed: Mapping[str, PlacedImages],
-    task: Task,
-    spec: TrialSpec,
-    device: torch.device,
-    folder: Path,
-) -> dict[str, dict[str, Any]]:
-    """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
-    metrics, threshold = {}, None
-    detections: dict[str, Any] = {}
-    names: dict[str, list[str]] = {}
-    for split in ("val", "test"):
-        if split not in placed:
-            continue
-        images = placed[split]
-        found = task.predict(model, images, device, spec.schedule.batch_size)
-        result = task.evaluate(images.dataset, found, wheat_threshold=threshold)
-        threshold = result.wheat.overall.threshold if threshold is None else threshold
-        metrics[split] = result.to_dict()
-        detections[split] = to_coco_results(images.dataset, found)
-        names[split] = [image.file for image in images.dataset.images]  # image_id counts them
-    classes = placed["val"].dataset.classes
-    write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return metrics
-
-
-def _headline(result: Evaluation) -> dict[str, float | None]:
-    scores = {"ap": result.ap, "ap50": result.ap50, "wheat": result.wheat_score}
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
-
-
-def _differences(start: Start, config: ModelConfig) -> tuple[dict[str, Any], ...]:
-    rows = profile(
-        start.backbone, _backbone(start.model), model_layers(config), eps=norm_eps(config)
-    )
-    return tuple(row.to_dict() for row in rows)
-
-
-def _save_weights(model: nn.Module, path: Path) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
-
-
-def _flags(training: TrainingResult, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
-    flags = []
-    ap50 = val["coco"]["overall"]["ap50"]
-    if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
-        flags.append("collapsed: loss did not fall")
-    if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
-        flags.append("collapsed: AP50 near 0")
-    if len(training.conditions) > 1:
-        flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
-    return tuple(flags)
-
-
-def _total(epoch: EpochRecord) -> float:
-    return sum(epoch.losses.values())
-
-
-def _data_record(images: PlacedImages) -> DataRecord:
-    index = images.dataset
-    counts = index.counts()
-    findings: dict[str, int] = {}
-    for finding in index.findings:
-        findings[finding.code] = findings.get(finding.code, 0) + 1
-    if tiny := images.tiny_boxes():
-        findings["box-under-2-px-on-canvas"] = tiny
-    return DataRecord(
-        digest=index.digest(),
-        images=counts.images,
-        empty_images=counts.empty_images,
-        boxes=counts.boxes,
-        classes=index.classes,
-        groups=dict(counts.images_per_group),
-        findings=findings,
-    )
-
-
-def _hardware(device: torch.device, threads: int) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"device": name, "cpu_capability": capability, "threads": str(threads)}
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-class _Clock:
-    """Wall-clock seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[phase] = time.monotonic() - started

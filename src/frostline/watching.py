@@ -9,8 +9,7 @@ from html import escape
 from rich.console import Console
 
 from frostline.cli_progress import follow, step_note
-from frostline.engines import Event
-from frostline.training import Progress
+from frostline.events import Ended, Event, Paused, Progress, Stepped
 
 __all__ = ["watch"]
 
@@ -52,12 +51,12 @@ class _Cell:
 
     def __call__(self, event: Event) -> None:
         slug = event.key.slug
-        if event.outcome is not None:
+        if isinstance(event, Ended | Paused):
             self._running.pop(slug, None)
             self._ended[slug] = event.outcome.message
         elif slug not in self._ended:  # else a late message of a trial that has ended
-            self._running[slug] = event.progress
-        if event.kind == "ended" or time.monotonic() - self._shown_at > _SECONDS_BETWEEN_UPDATES:
+            self._running[slug] = event.progress if isinstance(event, Stepped) else None
+        if isinstance(event, Ended) or time.monotonic() - self._shown_at > _SECONDS_BETWEEN_UPDATES:
             self.show()
 
     def show(self) -> None:

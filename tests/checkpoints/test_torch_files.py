@@ -127,6 +127,36 @@ def test_pickled_modules_without_their_classes(tmp_path: Path, new: Any) -> None
     assert_equal(open_checkpoint(tmp_path / "w.pt"), net.state_dict())
 
 
+def with_call(module: str, name: str, modern: bool) -> bytes:
+    """Weights, then a call of ``module.name("/", "x")``, in the opcodes of protocol 2 or 4."""
+    weights = dumps({"w": tensor_call(StorageId("0", 2), 0, (2,), (1,))}).removesuffix(b".")
+    named = f"c{module}\n{name}\n".encode()
+    if modern:
+        parts = (b"\x8c" + bytes([len(part)]) + part.encode() for part in (module, name))
+        named = b"".join(parts) + b"\x93"
+    args = b"X\x01\x00\x00\x00/X\x01\x00\x00\x00x\x86"
+    return weights + b"X\x04\x00\x00\x00path" + named + args + b"Rs."
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["protocol 2", "protocol 4"])
+@pytest.mark.parametrize("name", ["PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"])
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])  # the second: Python 3.13
+def test_paths_of_every_python_and_system(
+    tmp_path: Path, module: Any, name: Any, modern: Any
+) -> None:
+    storage = np.array([1.5, -2], np.float32).tobytes()
+    path = torch_zip(tmp_path / "w.pt", with_call(module, name, modern), {"0": storage})
+    assert_equal(open_checkpoint(path), {"w": torch.tensor([1.5, -2])})
+
+
+@pytest.mark.parametrize("name", ["Path.touch", "Path.unlink", "os.system"])
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+def test_methods_and_imports_of_paths_are_refused(tmp_path: Path, module: Any, name: Any) -> None:
+    path = torch_zip(tmp_path / "w.pt", with_call(module, name, modern=True), {"0": bytes(8)})
+    with pytest.raises(UnsafeCheckpointError, match=rf"a call of '?{module}\.{name}"):
+        open_checkpoint(path)
+
+
 def test_a_module_alone(tmp_path: Path) -> None:
     net = small_net()
     torch.save(net, tmp_path / "w.pt")

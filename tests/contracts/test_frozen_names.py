@@ -5,11 +5,12 @@ import hashlib
 import pytest
 import torch
 
+from frostline.backbones import known_backbone
 from frostline.config import ModelConfig
 from frostline.depth import BACKBONES, ConvLayer
-from frostline.models import build_detector, model_layers
 from frostline.observing import observe_table
 from frostline.plans import BatchNormPolicy, FreezePlan
+from tests.helpers import build_detector
 
 # First 12 hex digits of SHA-256 over all tensor lists k = 0, 1, 2, ... joined; policies in turn.
 GOLDEN = {
@@ -26,7 +27,7 @@ GOLDEN = {
 def test_tables_are_what_a_forward_pass_meets(backbone: str) -> None:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm="live")
     body = build_detector(config, 1).backbone.body
-    table = model_layers(config)
+    table = known_backbone(config).table
     observed = observe_table(body, torch.zeros(1, 3, 64, 64))
     assert not observed.repeated
     assert not observed.unused
@@ -50,7 +51,7 @@ def _facts(layer: ConvLayer) -> tuple[object, ...]:
 def test_plans_name_tensors_that_exist(backbone: str, policy: BatchNormPolicy) -> None:
     config = ModelConfig(backbone=backbone, preset="slim", batch_norm=policy)
     state = build_detector(config, 1).state_dict()
-    table = model_layers(config)
+    table = known_backbone(config).table
     everything = FreezePlan.at_depth(table, len(table), batch_norm=policy)
     assert set(everything.tensors) <= set(state)
     body = {name for name in state if name.startswith("backbone.body.")}
@@ -60,7 +61,7 @@ def test_plans_name_tensors_that_exist(backbone: str, policy: BatchNormPolicy) -
 
 def _digest(backbone: str, policy: BatchNormPolicy) -> str:
     config = ModelConfig(backbone=backbone)
-    table = model_layers(config)
+    table = known_backbone(config).table
     total = hashlib.sha256()
     for k in range(len(table) + 1):
         names = FreezePlan.at_depth(table, k, batch_norm=policy).tensors

@@ -9,17 +9,28 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
-    ("depth", "extras"),
+    ("scores",),
+    ("detection_scores",),
+    ("passage", "attention"),
+    ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),
+    ("identity",),
+    ("record_versions",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
-    ("difference", "inits", "evaluation", "loading", "starter", "timm_backbones"),
-    ("models", "freezing", "doctor"),
-    ("tasks", "lightning"),
+    ("cells", "difference", "evaluation", "loading", "starter"),
+    ("events", "study_file"),
+    ("policy",),
+    ("freezing", "doctor"),
+    ("backbones",),
+    ("architectures",),
+    ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
+    ("judging", "trainers"),
+    ("attempt",),
     ("engines", "estimate", "figures"),
     ("study", "pages"),
-    ("signals",),
+    ("advice", "signals"),
     ("reporting", "comparison"),
     ("demo",),
     ("cli_table",),
@@ -35,7 +46,8 @@ LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in mod
 # alone they may be named).
 LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
-    *("evaluation", "loading", "schema", "starter", "study"),
+    *("evaluation", "loading", "schema", "starter", "study", "identity", "members", "events"),
+    *("record_versions", "study_file", "policy", "cli_progress", "passage", "advice"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.datasets import Boxes, DatasetIndex, ImageRecord
 
 SIZE = (96, 64)  # width, height
 
@@ -34,9 +34,11 @@ def record(
     return ImageRecord(
         file,
         *size,
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        labels=np.array(labels, dtype=np.int64),
-        crowd=np.zeros(len(boxes), dtype=bool),
+        target=Boxes(
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            np.array(labels, dtype=np.int64),
+            np.zeros(len(boxes), dtype=bool),
+        ),
         group=group,
     )
 

@@ -149,8 +149,8 @@ def test_unknown_preset() -> None:
 
 
 def test_anchor_sizes_are_those_of_the_models() -> None:
+    from frostline.architectures.faster_rcnn_network import anchor_sizes
     from frostline.config import ModelConfig
-    from frostline.models import anchor_sizes
 
     for preset, sizes in ANCHOR_SIZES.items():
         model = ModelConfig.model_validate({"backbone": "resnet50", "preset": preset})

@@ -9,7 +9,6 @@ from frostline.datasets.files import (
     FolderTree,
     Tree,
     ZipTree,
-    image_prefix,
     locate,
     open_tree,
     plain_name,
@@ -173,21 +172,6 @@ def test_file_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to("data/a.csv")
     tree, name = locate(tmp_path / "link.csv")
     assert read_text(tree, name) == "x"
-
-
-def test_image_prefix(tmp_path: Path) -> None:
-    for name in ("train/a.png", "train/b.png", "val/a.png", "labels/a.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    tree = open_tree(tmp_path)
-    assert image_prefix(tree, []) == ""
-    assert image_prefix(tree, ["train/a.png"]) == ""
-    assert image_prefix(tree, ["a.png", "b.png"]) == "train/"
-    assert image_prefix(tree, ["z.png"]) == ""
-    assert image_prefix(tree, ["a.png"], beside="val/") == "val/"
-    assert image_prefix(tree, ["a", "b"], by_stem=True) == "train/"
-    with pytest.raises(DatasetError, match="expected the images in one folder, train/ and val/"):
-        image_prefix(tree, ["a.png"])
 
 
 def test_names() -> None:

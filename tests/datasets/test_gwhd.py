@@ -71,7 +71,7 @@ FAULTS = [
     ("box-empty", "d.png,10 2 10 4,7"),
     ("box-outside", "d.png,1000 2 1010 40,7"),
     ("image-missing", "z.png,no_box,7"),
-    ("path-outside", "../d.png,no_box,7"),
+    ("path-outside", "../z.png,no_box,7"),
 ]
 
 

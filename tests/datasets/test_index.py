@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.datasets import DatasetIndex, Finding, ImageRecord, read_dataset
+from frostline.datasets import Boxes, DatasetIndex, Finding, ImageRecord, read_dataset
 from frostline.errors import DatasetError
 from tests.datasets.samples import random_index, record
 
@@ -48,9 +48,9 @@ def test_record_refuses_boxes_that_are_no_boxes_of_the_image(box: list[float]) -
 def test_record_refuses_wrong_arrays() -> None:
     good = record("a.png", [[0, 0, 1, 1]])
     with pytest.raises(ValueError, match=r"expected boxes float64 \(1, 4\), got float32"):
-        ImageRecord("a", 9, 9, good.boxes.astype(np.float32), good.labels, good.crowd)
+        ImageRecord("a", 9, 9, Boxes(good.boxes.astype(np.float32), good.labels, good.crowd))
     with pytest.raises(ValueError, match="expected crowd"):
-        ImageRecord("a", 9, 9, good.boxes, good.labels, np.zeros(2, bool))
+        ImageRecord("a", 9, 9, Boxes(good.boxes, good.labels, np.zeros(2, bool)))
     with pytest.raises(ValueError, match="labels >= 1"):
         record("a.png", [[0, 0, 1, 1]], [0])
     with pytest.raises(ValueError, match="size >= 1"):

@@ -117,8 +117,8 @@ FAULTS = [
     ("box-empty", 'a,96,64,"[10, 2, 3, 0]",field_1'),
     ("box-outside", 'a,96,64,"[100, 2, 3, 4]",field_1'),
     ("image-missing", 'z,96,64,"[1, 2, 3, 4]",field_1'),
-    ("path-outside", '../a,96,64,"[1, 2, 3, 4]",field_1'),
-    ("path-outside", '/etc/a,96,64,"[1, 2, 3, 4]",field_1'),
+    ("path-outside", '../z,96,64,"[1, 2, 3, 4]",field_1'),
+    ("path-outside", '/etc/z,96,64,"[1, 2, 3, 4]",field_1'),
 ]
 
 

@@ -97,9 +97,7 @@ def test_split_by_group_keeps_domains_apart(tmp_path: Path, layout: str) -> None
 
 def without(label: int, image: ImageRecord) -> ImageRecord:
     keep = image.labels != label
-    return replace(
-        image, boxes=image.boxes[keep], labels=image.labels[keep], crowd=image.crowd[keep]
-    )
+    return replace(image, target=image.target.take(keep))
 
 
 def test_voc_class_that_only_validation_has(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import importlib
 import json
 import re
 import time
@@ -15,6 +16,24 @@ import pytest
 from PIL import Image
 
 from frostline.datasets import check_dataset, find_dataset, read_dataset, read_splits
+
+GRID = Path(__file__).parents[2] / "benchmarks" / "results" / "grid"
+
+
+@pytest.mark.parametrize("name", ["bccd", "wheat29_tiles512", "playing_cards"])
+def test_digests_that_records_hold(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Three published sets, against the digests in the committed records of their trials."""
+    monkeypatch.syspath_prepend(str(GRID.parents[1]))
+    importlib.import_module("grid_plan").write_annotations(name, tmp_path)
+    files = {"train": "train.json", "val": "select.json", "test": "score.json"}
+    images = real_data / name / "images"
+    read = read_splits(images, {split: tmp_path / file for split, file in files.items()})
+    recorded = json.loads((GRID / name / "facts.json").read_text())["data"]
+    assert {split: index.digest() for split, index in read.items()} == {
+        split: facts["digest"] for split, facts in recorded.items()
+    }
 
 
 def csv_lines(path: Path) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from frostline.datasets import ImageRecord
+from frostline.datasets import Boxes, ImageRecord
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
 
 
@@ -9,9 +9,11 @@ def found(*boxes: list[float], labels: list[int] | None = None, crowd: int = 0) 
         "a.png",
         100,
         100,
-        np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        np.array(labels or [1] * len(boxes), dtype=np.int64),
-        np.arange(len(boxes)) < crowd,
+        Boxes(
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            np.array(labels or [1] * len(boxes), dtype=np.int64),
+            np.arange(len(boxes)) < crowd,
+        ),
     )
     return list(same_boxes(image))
 

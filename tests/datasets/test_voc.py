@@ -67,7 +67,7 @@ def test_list_that_names_a_file_which_is_not_there(root: Path) -> None:
     (root / "ImageSets/Main/val.txt").write_text("b\nz\n")
     with pytest.raises(DatasetError, match=r"z\.xml: .*expected a file in the data root"):
         read(root, "ImageSets/Main/val.txt")
-    (root / "ImageSets/Main/val.txt").write_text("b\n../Annotations/a\n")
+    (root / "ImageSets/Main/val.txt").write_text("b\n../Annotations/z\n")
     with pytest.raises(DatasetError, match="inside the data root"):
         read(root, "ImageSets/Main/val.txt")
 
@@ -129,7 +129,7 @@ FAULTS = [
     ("box-outside", "<ymax>22.0</ymax>", "<ymax>2200</ymax>", "half inside"),
     ("size-mismatch", "<width>96</width>", "<width>97</width>", "as annotated"),
     ("image-size", "<width>96</width>", "<width>-3</width>", "image size"),
-    ("path-outside", "a.png</filename>", "../../a.png</filename>", "leads out"),
+    ("path-outside", "a.png</filename>", "../../z.png</filename>", "leads out"),
     ("path-outside", "a.png</filename>", "/etc/passwd</filename>", "leads out"),
     ("image-missing", "a.png</filename>", "z.png</filename>", "found none"),
 ]

@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from frostline.datasets import DatasetIndex, read_dataset
+from frostline.datasets import DatasetIndex, find_dataset, read_dataset
 from frostline.errors import DatasetError
 from tests.datasets.samples import picture
 
@@ -192,7 +194,7 @@ def test_flat_images_with_labels_of_two_splits(root: Path) -> None:
 
 
 def test_no_labels_at_all(root: Path) -> None:
-    (root / "labels").rename(root / "text")
+    shutil.rmtree(root / "labels")
     with pytest.raises(DatasetError, match="expected YOLO label files for the images of data"):
         read(root)
 
@@ -247,8 +249,8 @@ def test_missing_image_of_a_split(root: Path) -> None:
         ("- a\n- b", "expected a YOLO data.yaml with names"),
         ("train: x", "expected a YOLO data.yaml with names"),
         ("names: []", "expected names as a list"),
-        ("names: [a, a]", "all different"),
-        ("names: {0: a, 2: b}", "numbered from 0"),
+        ("names: {0: a, x: b}", "by their numbers from 0"),
+        ("names: {-1: a}", "by their numbers from 0"),
         ("names: [[a], b]", "expected names as a list"),
         ("names: [a]\nnc: 2", "expected 2 names, got 1"),
         ("names: [no, yes]", "in quotes"),
@@ -273,3 +275,204 @@ def test_yaml_aliases_do_not_multiply(root: Path) -> None:
     (root / "data.yaml").write_text("\n".join([*lines, "names: *a11"]))
     with pytest.raises(DatasetError, match="expected names as a list"):
         read(root)
+
+
+# --- which label belongs to which image ----------------------------------------------------------
+
+ROW = "0 .5 .5 .5 .5\n"
+
+
+def boxes_of(index: DatasetIndex) -> dict[str, int]:
+    return {image.file: len(image.labels) for image in index}
+
+
+def write(root: Path, **files: str) -> None:
+    """Text files, or pictures where there is no text; ``__`` stands for ``/``."""
+    for n, (name, text) in enumerate(files.items()):
+        stem, _, ending = name.replace("__", "/").rpartition("_")
+        path = root / f"{stem}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text:
+            path.write_text(text)
+        else:
+            picture(n).save(path)
+
+
+def test_label_in_another_spelling_is_found_and_told(tmp_path: Path) -> None:
+    write(tmp_path, images__A_png="", images__b_png="", labels__a_TXT=ROW, labels__b_txt=ROW)
+    index = read_dataset(tmp_path, tmp_path / "images")
+    assert boxes_of(index) == {"images/A.png": 1, "images/b.png": 1}
+    assert sorted(f.code for f in index.findings) == ["class-unnamed", "path-found"]
+
+
+def test_exact_label_wins_and_is_not_shared_by_another_spelling(tmp_path: Path) -> None:
+    write(tmp_path, images__a_png="", images__A_png="", labels__a_txt=ROW)
+    assert boxes_of(read_dataset(tmp_path, tmp_path / "images")) == {
+        "images/A.png": 0,
+        "images/a.png": 1,
+    }
+
+
+def test_two_labels_that_fit_are_an_error_with_both(tmp_path: Path) -> None:
+    write(tmp_path, images__ab_png="", labels__AB_txt=ROW, labels__Ab_txt=ROW)
+    with pytest.raises(DatasetError, match=r"ab\.png fits labels/AB\.txt and labels/Ab\.txt"):
+        read_dataset(tmp_path, tmp_path / "images")
+
+
+def test_folder_of_labels_with_another_name(tmp_path: Path) -> None:
+    """Labels in ``labels/val`` of pictures in ``images/valid``; never those of another split."""
+    write(tmp_path, images__train__a_png="", images__valid__a_png="", images__valid__b_png="")
+    write(tmp_path, labels__train__a_txt=ROW, labels__val__a_txt="1 .5 .5 .1 .1\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/valid\nnames: [x, y]\n")
+    val = read(tmp_path, split="val")
+    assert boxes_of(val) == {"images/valid/a.png": 1, "images/valid/b.png": 0}
+    assert val.images[0].labels.tolist() == [2]
+    assert [f.code for f in val.findings] == ["path-found"]
+
+
+def test_labels_that_nothing_uses_are_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, images__train__a_png="", images__valid__b_png="", images__valid__c_png="")
+    write(tmp_path, labels__train__a_txt=ROW, labels__val1__x_txt=ROW, labels__val2__y_txt=ROW)
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/valid\nnames: [x]\n")
+    with pytest.raises(DatasetError, match=r"2 images of images/valid have no label file, and 2"):
+        read(tmp_path, split="val")
+    assert read(tmp_path, split="train").findings == ()
+
+
+def test_captions_beside_images_are_no_labels(tmp_path: Path) -> None:
+    write(tmp_path, images__a_png="", images__b_png="", labels__a_txt=ROW, images__b_txt="an ear")
+    assert boxes_of(read_dataset(tmp_path, tmp_path / "images")) == {
+        "images/a.png": 1,
+        "images/b.png": 0,
+    }
+
+
+@pytest.mark.parametrize("empty", [("a",), ("c",), ("a", "b"), ("b", "c")])
+def test_empty_labels_beside_images_wherever_they_stand(
+    tmp_path: Path, empty: tuple[str, ...]
+) -> None:
+    for n, name in enumerate("abc"):
+        picture(n).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("" if name in empty else ROW)
+    assert boxes_of(read_dataset(tmp_path)) == {f"{n}.png": int(n not in empty) for n in "abc"}
+
+
+def test_folders_that_differ_after_a_dot(tmp_path: Path) -> None:
+    write(tmp_path, **{"images__v1.0__a_png": "", "labels__v1.0__a_txt": ROW})
+    write(tmp_path, **{"images__v1.1__a_png": "", "labels__v1.1__a_txt": ROW})
+    write(tmp_path, **{"images__v1.1__b.1_png": "", "labels__v1.1__b.2_txt": ROW})
+    found = find_dataset(tmp_path)
+    assert sorted(path.name for path in found.splits.values()) == ["v1.0", "v1.1"]
+    second = read_dataset(tmp_path, tmp_path / "images" / "v1.1")
+    assert boxes_of(second) == {"images/v1.1/a.png": 1, "images/v1.1/b.1.png": 0}
+    assert "label-without-image" in [f.code for f in second.findings]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_split_that_is_named_and_not_there(root: Path, split: str) -> None:
+    text = YAML + "test: ../test/images\n"
+    (root / "data.yaml").write_text(text)
+    index = read(root, split="train")
+    assert [(f.severity, f.code) for f in index.findings] == [("note", "split-missing")]
+    assert read(root, split="val").findings == ()
+    with pytest.raises(DatasetError, match="expected a split test, got train, val"):
+        read(root, split="test")
+    (root / "data.yaml").write_text(text.replace(f"images/{split}", "images/nowhere"))
+    with pytest.raises(DatasetError, match=f"expected {split} to name a folder"):
+        read(root, split="train")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "images\\train",
+        "/content/drive/set/images/train",
+        "Images/Train",
+        "images%2Ftrain",
+        "set/images/train",
+        "C:\\set\\images\\train\\",
+    ],
+)
+def test_folders_of_data_yaml_in_any_spelling(root: Path, entry: str) -> None:
+    (root / "data.yaml").write_text(YAML.replace("images/train", entry))
+    index = read(root, split="train")
+    assert sorted(boxes_of(index)) == ["images/train/a.png", "images/train/b.png"]
+
+
+def test_folder_of_another_split_is_not_taken(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("val: images/val", "val: set/validation/images"))
+    with pytest.raises(DatasetError, match="expected val to name a folder"):
+        read(root)
+
+
+# --- numbers and classes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "labels"),
+    [
+        ('{"0": ear, "1": leaf}', ("ear", "leaf"), [1, 2]),
+        ("[ear, ear]", ("ear",), [1, 1]),
+        ("{0: ear, 1: leaf, 2: ear}", ("ear", "leaf"), [1, 2]),
+        ("{1: leaf, 0: ear, 7: stem}", ("ear", "leaf", "stem"), [1, 2]),
+        ("[0, 1]", ("0", "1"), [1, 2]),
+    ],
+)
+def test_names_by_number(
+    root: Path, names: str, classes: tuple[str, ...], labels: list[int]
+) -> None:
+    (root / "data.yaml").write_text(YAML.replace("{0: ear, 1: leaf}", names))
+    index = read(root, split="train")
+    assert index.classes == classes
+    assert index.images[0].labels.tolist() == labels
+
+
+def test_number_that_no_name_has(root: Path) -> None:
+    (root / "data.yaml").write_text(YAML.replace("{0: ear, 1: leaf}", "{0: ear, 2: leaf}"))
+    with pytest.raises(DatasetError, match="expected a class number out of 0, 2, got 1"):
+        read(root, split="train")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("labels/classes.txt", "kernel\nhusk\n"),
+        ("images/classes.txt", "kernel\nhusk\n"),
+        ("obj.names", "kernel\nhusk\n"),
+        ("my.names", "kernel\nhusk\n"),
+        ("_darknet.labels", "kernel\nhusk\n"),
+        ("notes.json", '{"categories": [{"id": 1, "name": "husk"}, {"id": 0, "name": "kernel"}]}'),
+    ],
+)
+def test_files_of_class_names(root: Path, file: str, text: str) -> None:
+    (root / "data.yaml").unlink()
+    (root / file).write_text(text)
+    index = read_dataset(root, root / "images" / "train")
+    assert index.classes == ("kernel", "husk")
+    assert index.findings == ()
+
+
+def test_pose_rows_need_to_be_told(root: Path) -> None:
+    pose = "0 0.5 0.5 0.2 0.2 " + " ".join(f"0.{45 + k} 0.5" for k in range(5)) + "\n"
+    labels(root, "train/a", pose)
+    with pytest.raises(DatasetError, match=r"kpt_shape: \[5, 2\]"):
+        read(root, split="train")
+    (root / "data.yaml").write_text(YAML + "kpt_shape: [5, 2]\n")
+    index = read(root, split="train")
+    np.testing.assert_allclose(index.images[0].boxes, [[38.4, 25.6, 57.6, 38.4]])
+    assert [(f.severity, f.code) for f in index.findings] == [("note", "points-unread")]
+    (root / "data.yaml").write_text(YAML + "task: segment\n")
+    assert read(root, split="train").findings[0].code == "outline-boxed"
+    (root / "data.yaml").write_text(YAML + "kpt_shape: [4, 2]\n")
+    with pytest.raises(DatasetError, match="height and 8 numbers of points, got 15 values"):
+        read(root, split="train")
+    (root / "data.yaml").write_text(YAML + "kpt_shape: 5\n")
+    with pytest.raises(DatasetError, match="expected kpt_shape"):
+        read(root, split="train")
+
+
+def test_corners_of_turned_boxes_are_boxed(root: Path) -> None:
+    labels(root, "train/a", "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
+    index = read(root, split="train")
+    assert index.images[0].boxes.tolist() == [[24, 16, 72, 48]]
+    assert [f.code for f in index.findings] == ["outline-boxed"]

@@ -2,21 +2,23 @@
 
 import dataclasses
 import json
+import os
 import pickle
-import queue
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+import signal
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from frostline.engines import Event, Outcome, local, run_local
-from frostline.errors import ConfigError
+from frostline import attempt as attempting
+from frostline.engines import Job, engine, run_trials
+from frostline.errors import ConfigError, RecordError
+from frostline.events import Ended, Event, Outcome, Started, Stepped
+from frostline.records import TrialRecord
 from frostline.study import Study
-from frostline.trial import FILES, TrialSpec
-from tests.helpers import write_study
+from frostline.trial import FILES, Moment, TrialSpec
+from tests.helpers import run_trial, write_study
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def test_a_bug_or_lack_of_memory_fails_one_trial(
     def burst(*_: object, **__: object) -> None:
         raise MemoryError("out of\nmemory\x1b[2J")
 
-    monkeypatch.setattr(local, "run_trial", burst)
-    (outcome,) = run_local({tmp_path / "t": spec})
+    monkeypatch.setattr(attempting, "run_trial", burst)
+    (outcome,) = run_trials({tmp_path / "t": spec})
     assert not outcome.ok
     assert outcome.message == "MemoryError: out of memory\\x1b[2J"
     failure = json.loads((tmp_path / "t" / FILES.failure).read_text())
@@ -40,8 +42,8 @@ def test_a_bug_or_lack_of_memory_fails_one_trial(
 
 
 def test_a_trial_that_another_process_writes(spec: TrialSpec, tmp_path: Path) -> None:
-    with local._locked(tmp_path / "t"):
-        (outcome,) = run_local({tmp_path / "t": spec})
+    with attempting._locked(tmp_path / "t"):
+        (outcome,) = run_trials({tmp_path / "t": spec})
     assert outcome == Outcome(spec.key, False, "another process is writing this trial; wait for it")
     assert not (tmp_path / "t" / FILES.failure).exists()
 
@@ -58,9 +60,9 @@ def test_a_second_attempt_has_not_failed_yet(
         there.append((folder / FILES.failure).exists())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "run_trial", look)
+    monkeypatch.setattr(attempting, "run_trial", look)
     with pytest.raises(KeyboardInterrupt):
-        run_local({folder: spec})
+        run_trials({folder: spec})
     assert there == [False]
 
 
@@ -74,9 +76,9 @@ def test_torch_is_left_as_it_was(
         torch.manual_seed(1)
         raise MemoryError
 
-    monkeypatch.setattr(local, "run_trial", change)
+    monkeypatch.setattr(attempting, "run_trial", change)
     threads, generator = torch.get_num_threads(), torch.get_rng_state()
-    run_local({tmp_path / "t": spec})
+    run_trials({tmp_path / "t": spec})
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), generator)
 
@@ -86,7 +88,7 @@ def test_an_observer_that_cannot_be_sent_is_refused_before_anything_runs(
 ) -> None:
     unsendable = dataclasses.replace(spec, observer=lambda moment: None)
     with pytest.raises(ConfigError, match=r"observer that can be pickled .* one worker"):
-        run_local({tmp_path / "t": unsendable}, workers=2)
+        run_trials({tmp_path / "t": unsendable}, workers=2)
     assert not (tmp_path / "t").exists()
     sent = pickle.loads(pickle.dumps(dataclasses.replace(spec, observer=print)))
     assert sent.observer is print
@@ -96,49 +98,105 @@ def test_a_finished_trial_is_not_run_again_and_leftovers_go(
     spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "t"
-    (first,) = run_local({folder: spec})
+    (first,) = run_trials({folder: spec})
     for name in (".checkpoint.pt.x1.tmp", FILES.checkpoint):
         (folder / name).write_text("left by a killed process")
-    monkeypatch.setattr(local, "run_trial", lambda *_, **__: pytest.fail("was run again"))
-    (second,) = run_local({folder: spec})
+    monkeypatch.setattr(attempting, "run_trial", lambda *_, **__: pytest.fail("was run again"))
+    (second,) = run_trials({folder: spec})
     assert first == second
     names = {path.name for path in folder.iterdir()}
     assert FILES.checkpoint not in names
     assert not any(name.endswith(".tmp") for name in names)
 
 
-def test_when_a_worker_dies_the_waiting_are_not_blamed(spec: TrialSpec) -> None:
-    other = spec.key.model_copy(update={"seed": 5})
-    waiting = TrialSpec(other, spec.init, spec.model, spec.schedule, spec.data, spec.base)
-    futures: dict[Future[Outcome], TrialSpec] = {}
-    for one in (spec, waiting):
-        future: Future[Outcome] = Future()
-        future.set_exception(BrokenProcessPool())
-        futures[future] = one
-    events: Any = queue.Queue()
-    events.put(Event("started", spec.key))
+@dataclasses.dataclass(frozen=True)
+class _Killer:
+    """Kills the process that trains, as the system does where memory ends; each file one time."""
+
+    files: tuple[Path, ...]
+
+    def __call__(self, moment: Moment) -> None:
+        for file in self.files:
+            if moment.step == 1 and not file.exists():
+                file.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize(("deaths", "ok"), [(1, True), (2, False)])
+def test_a_worker_that_dies_is_replaced(
+    spec: TrialSpec, tmp_path: Path, deaths: int, ok: bool
+) -> None:
+    """Its trial goes on once; one that kills worker after worker fails, and the other one ends."""
+    killer = _Killer(tuple(tmp_path / f"death{n}" for n in range(deaths)))
+    killed = dataclasses.replace(spec, observer=killer)
+    other = dataclasses.replace(spec, key=spec.key.model_copy(update={"seed": 5}))
     seen: list[Event] = []
-    outcomes = {o.key: o.message for o in local._collect(futures, events, seen.append)}
-    assert "worker died" in outcomes[spec.key]
-    assert "not run" in outcomes[other]
-    assert [event.kind for event in seen] == ["started"]
+    outcomes = run_trials(
+        {tmp_path / "k": killed, tmp_path / "o": other}, workers=2, on_event=seen.append
+    )
+    results = {outcome.key: outcome for outcome in outcomes}
+    assert results[other.key].ok
+    assert results[spec.key].ok == ok
+    if not ok:
+        assert "its worker died twice" in results[spec.key].message
+    assert sum(isinstance(e, Started) and e.key == spec.key for e in seen) == 2
+    assert sum(isinstance(e, Ended) for e in seen) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pause_continue_and_cancel(spec: TrialSpec, tmp_path: Path, workers: int) -> None:
+    """A trial pauses when asked to, goes on where it was, and one that is cancelled ends."""
+    longer = dataclasses.replace(spec, schedule=spec.schedule.model_copy(update={"epochs": 3}))
+    other = dataclasses.replace(longer, key=spec.key.model_copy(update={"seed": 5}))
+    folders = tmp_path / "p", tmp_path / "c"
+    with engine(workers=workers) as here:
+
+        def steer(event: Event) -> None:
+            if isinstance(event, Stepped) and event.key == spec.key:
+                here.pause(folders[0])
+            elif isinstance(event, Stepped):
+                here.cancel(folders[1])
+
+        for folder, one in zip(folders, (longer, other), strict=True):
+            here.submit(Job(folder, one))
+        first = {outcome.key: outcome for outcome in here.wait(steer)}
+        assert first[spec.key].paused_at == 1
+        assert not first[other.key].ok
+        assert "cancelled" in first[other.key].message
+        for folder, one in zip(folders, (longer, other), strict=True):
+            here.submit(Job(folder, one))
+        assert [outcome.ok for outcome in here.wait(lambda event: None)] == [True, True]
+    straight = run_trial(longer, tmp_path / "straight")
+    paused = TrialRecord.read(folders[0] / FILES.record)
+    assert (paused.scores, paused.details) == (straight.scores, straight.details)
+    assert paused.differences == straight.differences
+    assert not (folders[0] / FILES.history).exists()
 
 
 def test_every_trial_has_one_end(spec: TrialSpec, tmp_path: Path) -> None:
-    second = TrialSpec(
-        spec.key.model_copy(update={"seed": 1}),
-        spec.init,
-        spec.model,
-        spec.schedule,
-        spec.data,
-        spec.base,
-    )
-    kinds: list[tuple[str, int]] = []
-    run_local(
+    second = dataclasses.replace(spec, key=spec.key.model_copy(update={"seed": 1}))
+    kinds: list[tuple[type, int]] = []
+    run_trials(
         {tmp_path / "a": spec, tmp_path / "b": second},
         workers=2,
-        on_event=lambda event: kinds.append((event.kind, event.key.seed)),
+        on_event=lambda event: kinds.append((type(event), event.key.seed)),
     )
     for seed in (0, 1):
-        assert kinds.count(("started", seed)) == kinds.count(("ended", seed)) == 1
-        assert ("step", seed) in kinds
+        assert kinds.count((Started, seed)) == kinds.count((Ended, seed)) == 1
+        assert (Stepped, seed) in kinds
+
+
+def test_a_record_that_cannot_be_written_stops_a_run_in_workers(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / FILES.log).mkdir()
+    with pytest.raises(RecordError, match="cannot write"):
+        run_trials({folder: spec}, workers=2)
+
+
+def test_an_unknown_engine_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"unknown engine 'locl': .* \(did you mean local\?\)"):
+        engine("locl")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from frostline.figures import DepthPoint, depth_table, draw_depths, score_of
+from frostline.figures import DepthPoint, depth_table, difference_table, draw_depths
 from frostline.records import TrialRecord
 from tests.factories import make_grid, make_record
 from tests.figures.samples import COLLAPSED, axes, texts
@@ -41,8 +41,8 @@ def test_references_come_last_and_are_marked() -> None:
 
 def test_stages_follow_the_numbering_of_the_records() -> None:
     record = make_record(backbone="resnet50", depth=10)
-    paper = record.model_copy(update={"spec": record.spec | {"numbering": "paper"}})
-    table = depth_table([paper])
+    plan = record.plan.model_copy(update={"numbering": "paper"})
+    table = depth_table([record.model_copy(update={"plan": plan})])
     assert table.deepest == 48
     assert [(s.name, s.last) for s in table.stages][:2] == [("layer1", 9), ("layer2", 21)]
 
@@ -59,15 +59,6 @@ def test_a_backbone_without_differences_has_no_stages() -> None:
     bare = {"spec": {"model": {"backbone": "other"}}, "differences": ()}
     table = depth_table([record.model_copy(update=bare)])
     assert (table.deepest, table.stages) == (9, ())
-
-
-def test_scores_of_a_record() -> None:
-    record = make_record(ap=0.5)
-    assert score_of(record, "ap") == 0.5
-    assert score_of(record, "wheat") == 0.5
-    assert score_of(record, "ap50") == pytest.approx(0.8)
-    assert math.isnan(score_of(record, "ap", "test"))
-    assert math.isnan(score_of(make_record(ap=None), "ap"))
 
 
 def grid_with_a_collapse() -> list[TrialRecord]:
@@ -125,3 +116,47 @@ def test_more_starts_than_colours_still_look_different() -> None:
         if str(line.get_label()).startswith("start")
     ]
     assert len(set(looks)) == len(looks) == 13
+
+
+def test_plans_that_are_no_depth_stand_apart_from_the_curve() -> None:
+    records = [
+        make_record(depth=0, ap=0.4),
+        make_record(depth=9, ap=0.5),
+        make_record(plan_label="late", layers=(51, 52), ap=0.3),
+        make_record(plan_label="early", layers=(2,), ap=0.2),
+        make_record(depth=9, variant="lr1e-3", ap=0.1),
+    ]
+    table = depth_table(records)
+    own, faster = table.lines
+    assert [point.depth for point in own.points] == [0, 9]
+    assert own.others == (
+        DepthPoint(None, (0,), (0.2,), plan="early"),
+        DepthPoint(None, (0,), (0.3,), plan="late"),
+    )
+    assert (faster.variant, faster.name) == ("lr1e-3", "imagenet, lr1e-3")
+    assert table.plans == ("early", "late"), "by the number of layers that they freeze"
+    assert table.deepest == 52, "no plan moves the end of the depths"
+    ax = axes()
+    draw_depths(ax, table)
+    ticks = {t.get_text(): t.get_position()[0] for t in ax.get_xticklabels()}
+    assert ticks["0"] == 0
+    assert 52 < ticks["early"] < ticks["late"]
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in hollow] == [0.2, 0.3]
+
+
+def test_the_axis_says_which_convolutions_are_counted() -> None:
+    ax = axes()
+    draw_depths(ax, depth_table([make_record(backbone="resnet50", depth=9, numbering="paper")]))
+    assert ax.get_xlabel() == "frozen main-path convolutions k (numbering: paper)"
+
+
+def test_two_plans_that_freeze_nothing_give_one_profile() -> None:
+    records = [
+        make_record(depth=0, scale=1e-3),
+        make_record(plan_label="heads", layers=(), scale=5e-3),
+        make_record(variant="lr1e-3", scale=9e-3),
+    ]
+    (line,) = difference_table(records).lines
+    assert line.profiles == 1
+    assert line.mean[0] == pytest.approx(1e-3 * (1 + 1 / 20))

@@ -67,7 +67,7 @@ def test_starts_are_a_paired_t_test_of_their_means_over_depths() -> None:
         ("b", 0): [0.47, 0.48, 0.50], ("b", 9): [0.48, 0.50, 0.51],
     }  # fmt: skip
     (start,) = answer(trials(values), deepest=52).starts
-    assert start.depths == (0, 9)
+    assert [plan.name for plan in start.plans] == ["k=0", "k=9"]
     by_seed = np.mean(np.subtract([values["b", k] for k in (0, 9)],
                                   [values["a", k] for k in (0, 9)]), axis=0)  # fmt: skip
     half = 4.302652729911275 * by_seed.std(ddof=1) / math.sqrt(3)  # t(0.975, 2)
@@ -112,7 +112,7 @@ def test_seeds_that_suit_one_start_are_noise_that_depths_do_not_average() -> Non
 def test_starts_without_a_common_depth_are_not_compared() -> None:
     values = {("a", 0): [0.5, 0.52], ("b", 9): [0.4, 0.43]}
     (start,) = answer(trials(values), deepest=52).starts
-    assert (start.depths, start.verdict) == ((), "unknown")
+    assert (start.plans, start.verdict) == ((), "unknown")
 
 
 def test_a_start_may_be_higher_on_average_than_that_of_the_best_cell() -> None:
@@ -217,12 +217,11 @@ def test_equal_cells_are_rarely_told_apart() -> None:
 
 
 def _with_ap(record: TrialRecord, ap: float) -> TrialRecord:
-    metrics = {"val": {"coco": {"overall": {"ap": ap}}}}
-    return record.model_copy(update={"metrics": metrics})
+    return record.model_copy(update={"scores": {"val": {"ap": ap}}})
 
 
 def test_the_answer_is_plain_json() -> None:
     row = answer(make_grid(), deepest=52).to_dict()
     json.dumps(row, allow_nan=False)
-    assert row["best"] == ["imagenet", 9]
+    assert row["best"] == ["imagenet", "k09"]
     assert len(row["cells"]) == 12

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frostline.config import DataConfig, SplitConfig
-from frostline.datasets import DatasetIndex, ImageRecord
+from frostline.datasets import Boxes, DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 from frostline.evaluation import Detections, to_coco_results
 from frostline.reporting.examples import (
@@ -35,9 +35,11 @@ def image(
         file,
         64,
         64,
-        np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        np.array(labels or [1] * n, dtype=np.int64),
-        np.array(crowd or [False] * n, dtype=np.bool_),
+        Boxes(
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            np.array(labels or [1] * n, dtype=np.int64),
+            np.array(crowd or [False] * n, dtype=np.bool_),
+        ),
     )
 
 
@@ -127,7 +129,7 @@ def test_images_are_picked_from_few_to_many_boxes_without_their_detections() -> 
 def test_thumbnails_are_small_jpeg_data(tmp_path: Path) -> None:
     Image.new("RGB", (2000, 1000), (10, 90, 30)).save(tmp_path / "big.png")
     record = ImageRecord(
-        "big.png", 2000, 1000, np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+        "big.png", 2000, 1000, Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     )
     index = DatasetIndex(tmp_path, ("ear",), (record,))
     file = tmp_path / "detections.json"

@@ -332,3 +332,27 @@ def test_schedules_that_differ_stand_side_by_side(tmp_path: Path) -> None:
     page = Page(text)
     assert "setting a b" in page.text
     assert "lr 0.0003 0.02" in page.text
+
+
+def test_cells_that_are_no_depth_and_trials_that_are_no_cell(tmp_path: Path) -> None:
+    grid = make_grid(depths=(0, 9), seeds=(0, 1))
+    late = [make_record(seed=s, ap=0.2, plan_label="late", layers=(40, 52)) for s in (0, 1)]
+    stray = make_record("gone", 9, 0, ap=0.9)
+    config = make_config(grid, plans={"late": {"patterns": ["backbone.body.18.*"]}})
+    paths = report(write_study_folder(tmp_path / "study", [*grid, *late, stray], config))
+    page = Page(paths.html.read_text(encoding="utf-8"))
+    for said in (
+        "Right of the dotted line stand plans that were not given as a depth ( late )",
+        "In the folder, but not in the study",
+        "gone-k09-s0 the study does not name it; its folder has a record",
+        "1 trial in the folder that the study no longer names",
+        "What each plan freezes",
+    ):
+        assert said.replace("( late )", "(late)") in page.text, said
+    assert "0.900" not in page.text, "a stray is in no table"
+    rows = json.loads((paths.html.parent / "tables" / "cells.json").read_text())
+    assert [(r["plan"], r["variant"], r["depth"]) for r in rows if r["init"] == "imagenet"] == [
+        ("k00", None, 0),
+        ("k09", None, 9),
+        ("late", None, None),
+    ]

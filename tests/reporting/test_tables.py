@@ -13,7 +13,7 @@ from tests.factories import make_record
 
 def test_a_trial_is_one_row() -> None:
     (row,) = trial_rows([make_record(depth=9, ap=0.5, flags=("collapsed: x",), with_test=True)])
-    assert (row["init"], row["depth"], row["seed"]) == ("imagenet", 9, 0)
+    assert (row["init"], row["plan"], row["depth"], row["seed"]) == ("imagenet", "k09", 9, 0)
     assert row["val_ap"] == row["test_ap"] == 0.5
     assert row["val_wheat_at_half"] == 0.49
     assert row["val_wheat_threshold"] == 0.62
@@ -45,7 +45,7 @@ def test_scores_are_one_row_per_part() -> None:
         ("group", "g"),
     ]
     assert rows[1]["ap"] == 0.5
-    assert rows[1]["wheat_score_at_half"] == 0.49
+    assert rows[1]["wheat_at_half"] == 0.49
 
 
 def test_files_hold_the_same_rows(tmp_path: Path) -> None:

@@ -162,3 +162,33 @@ def test_points() -> None:
     assert signed_points(0.0123) == "+1.2"
     assert signed_points(-0.00001) == "0.0"
     assert points(math.nan) == signed_points(math.nan) == "n/a"
+
+
+def test_a_plan_that_is_no_depth_is_named_with_what_it_freezes() -> None:
+    plan = make_record(plan_label="late", layers=(50, 51, 52), ap=0.6, variant="lr1e-3")
+    assert (
+        "came from imagenet with plan late, 3 convolutions of the backbone frozen, variant lr1e-3"
+        in headline(found([plan, make_record(depth=9)]))
+    )
+    records = [
+        make_record(init, k, seed, ap=0.5 + seed / 100, plan_label=label, layers=layers)
+        for init in ("a", "b")
+        for seed in (0, 1)
+        for k, label, layers in ((0, None, None), (9, None, None), (0, "late", (52,)))
+    ]
+    said = text(records)
+    assert "cannot be told apart from a at k=9, late and b at k=0, 9, late" in said
+    assert "over the 3 plans that both ran" in said
+    assert "a: the deepest freeze that cannot be told apart from its best (k=0) is k=9" in said
+
+
+def test_the_papers_numbering_is_said() -> None:
+    answered = answer(
+        [make_record(backbone="resnet50", depth=9, numbering="paper", ap=0.5)], deepest=48
+    )
+    assert (
+        "the first 9 of 48 main-path convolutions frozen (k=9 in the paper's numbering, 11 "
+        "convolutions in all)" in headline(answered)
+    )
+    assert answered.best is not None
+    assert answered.best.name == "imagenet, paper k=9"

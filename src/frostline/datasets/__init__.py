@@ -10,12 +10,16 @@ from frostline.datasets.files import resolve_inside
 from frostline.datasets.findings import Finding
 from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
-from frostline.datasets.locations import LAYOUTS, DatasetLocation, find_dataset
+from frostline.datasets.layouts import DatasetLocation
+from frostline.datasets.locations import find_dataset
 from frostline.datasets.reading import read_dataset, read_splits
 from frostline.datasets.splits import split_by_fraction, split_by_group, train_and_val
+from frostline.datasets.targets import Boxes
+from frostline.layouts import LAYOUTS
 
 __all__ = [
     "LAYOUTS",
+    "Boxes",
     "CleanCopy",
     "DataCheck",
     "DatasetCounts",

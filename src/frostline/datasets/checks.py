@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
 from frostline.datasets.files import open_tree
-from frostline.datasets.findings import Finding, shown
+from frostline.datasets.findings import UNLISTED, Finding, shown
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
-from frostline.datasets.kaggle import UNLISTED
-from frostline.datasets.locations import DatasetLocation
+from frostline.datasets.layouts import DatasetLocation
+from frostline.datasets.locations import part_of_file
 from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
 from frostline.datasets.reading import common_classes, read_dataset, unused_images
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
@@ -136,7 +136,7 @@ def check_dataset(
         DatasetError: If no split can be read at all.
     """
     splits, failed = _read_all(location, check_files=not annotations_only)
-    of_reading: tuple[Finding, ...] = ()
+    read, of_reading = splits, tuple[Finding, ...]()
     if divide is not None and len(splits) == 1:
         (index,) = splits.values()
         of_reading = index.findings
@@ -149,7 +149,9 @@ def check_dataset(
         findings = {n: tuple(f for f in p if f.code != UNLISTED) for n, p in findings.items()}
     findings[""] = (*of_reading, *findings[""])
     if not annotations_only:
-        findings[""] += _beside(splits, findings)
+        for name, more in _beside(read, findings).items():
+            part = name if name in splits else ""
+            findings[part] = (*findings[part], *more)
     return replace(result, findings=findings)
 
 
@@ -171,7 +173,7 @@ def _read_all(
                 classes=classes,
                 check_files=check_files,
                 unlisted="ignore" if len(location.splits) > 1 else "empty",
-                split=name if file.name.endswith((".yaml", ".yml")) else None,
+                split=part_of_file(name, file),
             )
         except DatasetError as error:
             first = first or error
@@ -185,17 +187,17 @@ def _read_all(
 
 def _beside(
     splits: Mapping[str, DatasetIndex], findings: Mapping[str, Sequence[Finding]]
-) -> tuple[Finding, ...]:
-    """What is in the folder besides the images of the splits."""
+) -> dict[str, tuple[Finding, ...]]:
+    """What is in the folder besides the images of the splits, by split."""
     told = [finding for part in findings.values() for finding in part]
     known = {finding.file for finding in told}
-    strays = (
+    strays = tuple(
         Finding("warning", "path-ignored", name, "leads out of the data root: not read")
         for name in open_tree(next(iter(splits.values())).root).strays()
         if name not in known and not any(shown(name) in f.message for f in told)
     )
-    unused = () if any(f.code == UNLISTED for f in told) else unused_images(splits)
-    return (*strays, *unused)
+    unused = {} if any(f.code == UNLISTED for f in told) else unused_images(splits)
+    return {**unused, "": (*strays, *unused.get("", ()))}
 
 
 def check_splits(

@@ -90,9 +90,7 @@ def _unrepeated(image: ImageRecord) -> ImageRecord:
     """The record with each box once."""
     keep = np.ones(len(image.labels), dtype=bool)
     keep[[pair.second for pair in same_boxes(image) if pair.one_class]] = False
-    return replace(
-        image, boxes=image.boxes[keep], labels=image.labels[keep], crowd=image.crowd[keep]
-    )
+    return replace(image, target=image.target.take(keep))
 
 
 def _dropped(check: DataCheck) -> Iterator[tuple[str, Finding, str]]:

@@ -4,13 +4,14 @@
 """
 
 # ruff: noqa: PTH112, PTH113
+import contextlib
 import io
 import os
 import stat
 import zipfile
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,8 +28,8 @@ __all__ = [
     "FolderTree",
     "Tree",
     "ZipTree",
-    "image_prefix",
     "is_image",
+    "is_system_file",
     "locate",
     "open_tree",
     "plain_name",
@@ -37,14 +38,24 @@ __all__ = [
     "stems",
 ]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".gif"),
+)
 """File name endings (lower case) that count as images when a folder is listed."""
+
+_SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db"})
+_SYSTEM_FOLDERS = frozenset(
+    {"__macosx", "@eadir", ".ipynb_checkpoints", ".git", ".trashes", ".spotlight-v100"}
+)
 
 MAX_FILE_BYTES = 1 << 30
 """Largest file that is read, in bytes after decompression (COCO 2017's largest has 0.45 GB)."""
 
 MAX_FILES = 2_000_000
 """Most files that a folder or zip file is listed for."""
+
+_ZIP_UTF8 = 0x800  # flag of an entry whose name is UTF-8
 
 FileState = Literal["file", "missing", "outside"]
 
@@ -57,7 +68,10 @@ class Tree(Protocol):
         """Folder, zip file, or folder inside a zip file."""
 
     def names(self) -> tuple[str, ...]:
-        """All files, sorted; linked folders are not entered."""
+        """All files that somebody put there, sorted; linked folders are not entered.
+
+        A backslash in a name is a folder: some programs pack it so, and unpacking keeps it.
+        """
 
     def strays(self) -> tuple[str, ...]:
         """Names of what is there but never read, sorted.
@@ -67,6 +81,9 @@ class Tree(Protocol):
 
     def has_folder(self, name: str) -> bool:
         """Whether there is a folder of this name."""
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file is a link: it may be read where it is named, but is not looked for."""
 
     def state(self, name: str) -> FileState:
         """Whether a name is that of a file, of nothing, or of something outside the root."""
@@ -85,6 +102,17 @@ def relative_name(file: str) -> str:
     while name.startswith("./"):
         name = name[2:]
     return name
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file is one that macOS, Windows or a tool left, which never counts as data.
+
+    Example:
+        >>> [is_system_file(n) for n in ("images/._a.jpg", "__MACOSX/a.jpg", "images/a.jpg")]
+        [True, True, False]
+    """
+    *folders, file = name.lower().split("/")
+    return file.startswith("._") or file in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(folders)
 
 
 def plain_name(file: str) -> str | None:
@@ -126,20 +154,33 @@ def resolve_inside(root: Path, file: str) -> Path:
 
 @dataclass(frozen=True)
 class FolderTree:
-    """Files of a folder."""
+    r"""Files of a folder.
 
-    root: Path
+    Some programs unpack names with backslashes as they are: one file ``images\a.jpg`` instead of
+    a folder. Here that is a folder all the same, and ``inner`` may be one.
+    """
+
+    folder: Path
+    inner: str = ""  # folder that is there by backslashes alone, "" or ending with "/"
+
+    @property
+    def root(self) -> Path:
+        """See `Tree.root`."""
+        return self.folder / self.inner if self.inner else self.folder
 
     def names(self) -> tuple[str, ...]:
         """See `Tree.names`."""
         found: list[str] = []
-        for folder, _, files in os.walk(self.root):
-            relative = Path(folder).relative_to(self.root).as_posix()
+        for folder, _, files in os.walk(self.folder):
+            relative = Path(folder).relative_to(self.folder).as_posix()
             prefix = "" if relative == "." else f"{relative}/"
             found.extend(prefix + file for file in files)
             if len(found) > MAX_FILES:
-                raise DatasetError(f"expected at most {MAX_FILES} files in {shown(self.root)}")
-        return tuple(sorted(found))
+                raise DatasetError(f"expected at most {MAX_FILES} files in {shown(self.folder)}")
+        for n in [n for n, name in enumerate(found) if "\\" in name]:
+            found[n] = plain_name(relative_name(found[n])) or ""
+        inside = {n[len(self.inner) :] for n in found if n and n.startswith(self.inner)}
+        return tuple(sorted(name for name in inside if not is_system_file(name)))
 
     def strays(self) -> tuple[str, ...]:
         """See `Tree.strays`."""
@@ -155,20 +196,41 @@ class FolderTree:
     def has_folder(self, name: str) -> bool:
         """See `Tree.has_folder`."""
         try:
-            return os.path.isdir(resolve_inside(self.root, name))
+            if os.path.isdir(resolve_inside(self.folder, self.inner + name)):
+                return True
         except DatasetError:
             return False
+        return _by_backslashes(self.folder, self.inner + name)
+
+    def is_link(self, name: str) -> bool:
+        """See `Tree.is_link`."""
+        return os.path.islink(os.path.join(self.folder, self.inner, name))  # noqa: PTH114, PTH118
+
+    def _path(self, name: str) -> Path:
+        """Path of a file, also where its folders are written into its name with backslashes."""
+        if plain_name(name) is None:
+            raise DatasetError(f"expected a file name inside the data root, got {shown(name)!r}")
+        path = resolve_inside(self.folder, self.inner + name)
+        if os.path.isfile(path):
+            return path
+        parts = (self.inner + name).split("/")
+        for cut in range(len(parts) - 1):
+            joined = "/".join((*parts[:cut], "\\".join(parts[cut:])))
+            other = resolve_inside(self.folder, joined)
+            if os.path.isfile(other):
+                return other
+        return path
 
     def state(self, name: str) -> FileState:
         """See `Tree.state`. Only regular files count: a pipe would be waited for."""
         try:
-            return "file" if os.path.isfile(resolve_inside(self.root, name)) else "missing"
+            return "file" if os.path.isfile(self._path(name)) else "missing"
         except DatasetError:
             return "outside"
 
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """See `Tree.open`."""
-        path = resolve_inside(self.root, name)
+        path = self._path(name)
         if not os.path.isfile(path):
             raise DatasetError(f"{shown(name)}: expected a file in the data root, found none")
         try:
@@ -177,6 +239,21 @@ class FolderTree:
             return path.open("rb")
         except OSError as error:
             raise DatasetError(f"{shown(name)}: cannot be read: {shown(_reason(error))}") from error
+
+
+def _by_backslashes(folder: Path, name: str) -> bool:
+    """Whether a folder is there only in the names of files at the top of another folder."""
+    try:
+        return name in _backslash_folders(str(folder), folder.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=8)
+def _backslash_folders(folder: str, mtime_ns: int) -> frozenset[str]:
+    names = [relative_name(name) for name in os.listdir(folder) if "\\" in name]  # noqa: PTH208
+    parts = (name.split("/")[:-1] for name in names)
+    return frozenset("/".join(p[:n]) for p in parts for n in range(1, len(p) + 1))
 
 
 @dataclass(frozen=True)
@@ -194,7 +271,8 @@ class ZipTree:
     def names(self) -> tuple[str, ...]:
         """See `Tree.names`. Entries whose names lead out of the archive are not among them."""
         members = _members(self.archive).files
-        return tuple(sorted(n[len(self.inner) :] for n in members if n.startswith(self.inner)))
+        inside = (n[len(self.inner) :] for n in members if n.startswith(self.inner))
+        return tuple(sorted(n for n in inside if not is_system_file(n)))
 
     def strays(self) -> tuple[str, ...]:
         """See `Tree.strays`."""
@@ -204,6 +282,10 @@ class ZipTree:
         """See `Tree.has_folder`."""
         start = f"{self.inner}{name}/"
         return any(member.startswith(start) for member in _members(self.archive).files)
+
+    def is_link(self, name: str) -> bool:
+        """See `Tree.is_link`. Links in a zip file are not among its files."""
+        return False
 
     def state(self, name: str) -> FileState:
         """See `Tree.state`."""
@@ -267,12 +349,26 @@ def _opened_zip(archive: str, mtime_ns: int, size: int, process: int) -> _Member
         raise ValueError(f"more than {MAX_FILES} files in it")
     files, refused = {}, []
     for info in opened.infolist():
-        name = plain_name(info.filename)
+        written = _member_name(info)
+        name = plain_name(written)
         if name is None or stat.S_ISLNK(info.external_attr >> 16):
             refused.append(info.filename)
-        elif not info.is_dir():
+        elif not written.endswith("/") and (name not in files or name == info.filename):
             files[name] = info
     return _Members(opened, files, tuple(sorted(refused)))
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """Name of an entry, with ``/`` between folders.
+
+    Names without a mark are in the code page of old DOS by the format's definition; macOS packs
+    UTF-8 without that mark.
+    """
+    name = info.filename
+    if not info.flag_bits & _ZIP_UTF8 and not name.isascii():
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return relative_name(name)
 
 
 def _split_archive(path: Path) -> tuple[Path, str] | None:
@@ -295,9 +391,19 @@ def open_tree(root: Path) -> Tree:
     """Files under a folder, a zip file, or a folder inside a zip file (``data.zip/images``)."""
     found = _split_archive(root)
     if found is None:
-        return FolderTree(root)
+        return _folder_tree(root)
     archive, inner = found
     return ZipTree(archive, f"{inner}/" if inner else "")
+
+
+def _folder_tree(root: Path) -> FolderTree:
+    if not os.path.isdir(root):
+        for parent in root.parents:
+            if os.path.isdir(parent):
+                inner = root.relative_to(parent).as_posix()
+                there = _by_backslashes(parent, inner)
+                return FolderTree(parent, f"{inner}/") if there else FolderTree(root)
+    return FolderTree(root)
 
 
 def locate(file: Path) -> tuple[Tree, str]:
@@ -329,43 +435,3 @@ def stems(files: Iterable[str]) -> dict[str, list[str]]:
     for file in files:
         found[file.rpartition(".")[0]].append(file)
     return dict(found)
-
-
-def image_prefix(
-    tree: Tree, files: Sequence[str], *, beside: str = "", by_stem: bool = False
-) -> str:
-    """Folder under the root that holds the images of an annotation file, ``""`` or ``train/``.
-
-    Exported sets often keep ``train/`` and ``valid/`` under one root while the annotations give
-    bare names. If the first of ``files`` is there as named, there is no prefix; if it is beside
-    the annotations, it is their folder; otherwise it is the folder that holds most of the files.
-
-    Args:
-        tree: Files under the data root.
-        files: Names of images.
-        beside: Folder of the annotations, ``""`` or ``valid/``.
-        by_stem: Whether the names are without their endings.
-
-    Raises:
-        DatasetError: If two folders hold equally many.
-    """
-    if not files or (not by_stem and tree.state(files[0]) != "missing"):
-        return ""
-    if beside and not by_stem and tree.state(beside + files[0]) == "file":
-        return beside
-    hits: Counter[str] = Counter()
-    wanted = set(files)
-    for name in filter(is_image, tree.names()):
-        prefix, slash, rest = "", "/", name.rpartition(".")[0] if by_stem else name
-        while slash:
-            if rest in wanted:
-                hits[prefix] += 1
-            head, slash, rest = rest.partition("/")
-            prefix += head + "/"
-    best = hits.most_common(2)
-    if len(best) > 1 and best[0][1] == best[1][1]:
-        raise DatasetError(
-            f"expected the images in one folder, {shown(best[0][0])} and {shown(best[1][0])} hold "
-            f"{best[0][1]} of them each; name the folder of the images"
-        )
-    return best[0][0] if best else ""

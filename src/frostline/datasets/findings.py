@@ -1,17 +1,33 @@
 """What was noticed while reading a data set, and the rule that stops or goes on."""
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
 from frostline.errors import DatasetError, printable
 
-__all__ = ["Finding", "OnProblem", "Place", "Problems", "Severity", "shown"]
+__all__ = [
+    "PATH_FOUND",
+    "UNLISTED",
+    "Finding",
+    "OnProblem",
+    "Place",
+    "Problems",
+    "Severity",
+    "several",
+    "shown",
+]
 
 Severity = Literal["error", "warning", "note"]
 OnProblem = Literal["raise", "drop"]
+
+PATH_FOUND = "path-found"
+"""Code of the finding about files that are there under another path or spelling."""
+
+UNLISTED = "image-unlisted"
+"""Code of the finding about images without an entry, where that means images without boxes."""
 
 _MAX_SHOWN = 120
 
@@ -31,6 +47,19 @@ def shown(text: object) -> str:
     raw = text if isinstance(text, str) else _brief(text)
     plain = printable(raw[: _MAX_SHOWN + 1])
     return plain if len(plain) <= _MAX_SHOWN else plain[: _MAX_SHOWN - 3] + "..."
+
+
+def several(names: Sequence[str]) -> str:
+    """Names in words, the first three of them.
+
+    Example:
+        >>> several(["a"]), several(["a", "b"]), several(["a", "b", "c", "d"])
+        ('a', 'a and b', 'a, b, c and 1 more')
+    """
+    first = [shown(name) for name in names[:3]]
+    if len(names) > len(first):
+        return f"{', '.join(first)} and {len(names) - len(first)} more"
+    return " and ".join(part for part in (", ".join(first[:-1]), *first[-1:]) if part)
 
 
 def _brief(value: object) -> str:

@@ -5,18 +5,19 @@ One row an image, boxes as ``x0 y0 x1 y1`` separated by ``;``, or ``no_box``
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import relative_name
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.kaggle import single_class
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import find_csv
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
-from frostline.datasets.text import CsvRow, csv_rows, read_text
+from frostline.datasets.text import CsvRow, csv_has, csv_rows, read_text
 
-__all__ = ["GWHD_COLUMNS", "read_gwhd"]
+__all__ = ["GWHD_COLUMNS", "LAYOUT", "read_gwhd"]
 
 GWHD_COLUMNS = ("image_name", "BoxesString")
 """Columns that must be there; ``domain``, the group, may be absent, others are not read."""
@@ -51,14 +52,12 @@ def read_gwhd(source: Source, options: ReadOptions) -> RawDataset:
     files = list(images.values())
     if not options.check_files:
         files = _with_assumed_sizes(files, table, name, problems)
-    prefix = source.image_prefix(list(images))
-    found = [replace(image, file=prefix + image.file) for image in files]
-    return RawDataset(single_class(options), found, _as_boxes(table, name))
+    return RawDataset(single_class(options), files, _as_boxes(table, name))
 
 
 def _image(row: CsvRow, name: str, problems: Problems) -> RawImage | None:
     """The row's image, or None if it has no name."""
-    place, file = Place(name, row.line), relative_name(row.values["image_name"].strip())
+    place, file = Place(name, row.line), row.values["image_name"].strip()
     if file:
         return RawImage(file, None, row.values.get("domain", "").strip() or None, place)
     problems.error("row-values", place, "expected an image_name, got none")
@@ -109,3 +108,14 @@ def _as_boxes(table: npt.NDArray[np.float64], name: str) -> RawBoxes:
         crowd=np.zeros(len(table), np.bool_),
         place=lambda n: Place(name, int(table[n, 5])),
     )
+
+
+def _recognise(source: Source) -> bool:
+    return csv_has(source.annotations, source.name, GWHD_COLUMNS)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    return find_csv(folder, "gwhd2021", GWHD_COLUMNS)
+
+
+LAYOUT = Layout("gwhd2021", "csv with BoxesString", _recognise, _find, read_gwhd)

@@ -11,39 +11,29 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.datasets.findings import Finding, shown
+from frostline.datasets.targets import Target
 from frostline.errors import DatasetError
 from frostline.notebook import facts_html
 
 __all__ = ["DatasetCounts", "DatasetIndex", "ImageRecord"]
 
 
-def _checked(array: object, dtype: type[np.generic], shape: tuple[int, ...], name: str) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
-        came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array)
-        raise ValueError(f"expected {name} {dtype.__name__} {shape}, got {came}")
-    array.setflags(write=False)
-
-
 @dataclass(frozen=True, eq=False)
 class ImageRecord:
-    """One image and its boxes. The arrays are made read-only.
+    """One image and what it is annotated with.
 
     Attributes:
         file: POSIX path relative to the root of the data set.
         width: Stored width in pixels, >= 1 (before any EXIF rotation).
         height: Stored height in pixels, >= 1.
-        boxes: float64 (N, 4), ``x0 y0 x1 y1`` in pixels, 0 <= x0 < x1 <= width, likewise y.
-        labels: int64 (N,), 1-based index into the classes of the data set; 0 is background.
-        crowd: bool (N,), True where a box stands for a group of objects (COCO ``iscrowd``).
+        target: Its annotation, such as `Boxes`.
         group: Origin of the image, such as a field or a camera, by which sets can be split.
     """
 
     file: str
     width: int
     height: int
-    boxes: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    crowd: npt.NDArray[np.bool_]
+    target: Target
     group: str | None = None
 
     def __post_init__(self) -> None:
@@ -52,20 +42,22 @@ class ImageRecord:
                 f"expected a file name and a size >= 1, "
                 f"got {self.file!r} {self.width}x{self.height}"
             )
-        n = len(self.labels)
-        _checked(self.boxes, np.float64, (n, 4), "boxes")
-        _checked(self.labels, np.int64, (n,), "labels")
-        _checked(self.crowd, np.bool_, (n,), "crowd")
-        if n:
-            self._check_values()
+        self.target.check(self.file, (self.width, self.height))
 
-    def _check_values(self) -> None:
-        low, high = self.boxes[:, :2], self.boxes[:, 2:]
-        inside = (low >= 0).all() and (high <= (self.width, self.height)).all()
-        if not (inside and (high > low).all()):  # NaN compares false, so it fails here too
-            raise ValueError(f"{self.file}: a box is empty, inverted, NaN or outside the image")
-        if self.labels.min() < 1:
-            raise ValueError(f"{self.file}: expected labels >= 1, got {self.labels.min()}")
+    @property
+    def boxes(self) -> npt.NDArray[np.float64]:
+        """Boxes of the image, see `Boxes`."""
+        return self.target.xyxy
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Labels of the boxes, see `Boxes`."""
+        return self.target.labels
+
+    @property
+    def crowd(self) -> npt.NDArray[np.bool_]:
+        """Which boxes stand for groups of objects, see `Boxes`."""
+        return self.target.crowd
 
 
 @dataclass(frozen=True)
@@ -148,8 +140,8 @@ class DatasetIndex:
         for image in self.images:
             sha.update(_framed([image.file, str(image.width), str(image.height)]))
             sha.update(_framed([image.group] if image.group is not None else []))
-            for array in (image.boxes.astype("<f8") + 0.0, image.labels.astype("<i8"), image.crowd):
-                sha.update(len(array).to_bytes(8, "little") + array.tobytes())
+            for part in image.target.digest_parts():
+                sha.update(part)
         return sha.hexdigest()
 
     def counts(self) -> DatasetCounts:

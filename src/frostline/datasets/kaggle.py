@@ -4,19 +4,23 @@ One row a box, ``bbox`` as ``"[x, y, width, height]"``. Images without wheat hav
 """
 
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from frostline.datasets.files import is_image, stems
-from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.findings import UNLISTED, Place, Problems, several, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import find_csv
+from frostline.datasets.named import NamedFiles
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
-from frostline.datasets.text import CsvRow, csv_rows, read_text
+from frostline.datasets.text import CsvRow, csv_has, csv_rows, read_text
 from frostline.errors import DatasetError
 
 __all__ = [
     "KAGGLE_COLUMNS",
-    "UNLISTED",
+    "LAYOUT",
     "WHEAT_CLASS",
     "four_numbers",
     "read_kaggle",
@@ -25,9 +29,6 @@ __all__ = [
 
 KAGGLE_COLUMNS = ("image_id", "width", "height", "bbox")
 """Columns that must be there; ``source``, the group, may be absent."""
-
-UNLISTED = "image-unlisted"
-"""Code of the finding about images without a row."""
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
@@ -48,28 +49,36 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     """
     name, problems = source.name, options.problems
     text = read_text(source.annotations, name)
-    entries = list(csv_rows(text, name, KAGGLE_COLUMNS, problems))
-    files = _image_files(source, [row.values["image_id"].strip() for row in entries])
-    rows = _Rows(name, problems, files)
-    for row in entries:
+    images = _Images(source, options)
+    rows = _Rows(name, problems, images)
+    for row in csv_rows(text, name, KAGGLE_COLUMNS, problems):
         rows.add(row)
     listed = {image.file for image in rows.images}
-    others = sorted(file for same in files.values() for file in same if file not in listed)
+    others = [file for file in images.beside(listed) if file not in listed]
     _mention_unlisted(others, name, options)
     unlisted = [RawImage(file, None, None, Place(file)) for file in others]
     found = [*rows.images, *(unlisted if options.unlisted_empty else [])]
     return RawDataset(single_class(options), found, rows.boxes())
 
 
-def _image_files(source: Source, ids: list[str]) -> dict[str, list[str]]:
-    """Images of the folder that the rows are about, by their name without ending."""
-    by_stem = stems(name for name in source.images.names() if is_image(name))
-    if any(image_id in by_stem for image_id in ids):
-        return {stem: files for stem, files in by_stem.items() if "/" not in stem}
-    named = [f"{image_id}.{ending}" for ending in ("jpg", "png") for image_id in dict.fromkeys(ids)]
-    prefix = source.image_prefix(named)
-    inside = {stem: files for stem, files in by_stem.items() if stem.startswith(prefix)}
-    return {s[len(prefix) :]: f for s, f in inside.items() if "/" not in s[len(prefix) :]}
+class _Images:
+    """Images of the folder, which the rows name without their ending."""
+
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        self._by_stem = stems(name for name in source.images.names() if is_image(name))
+        self._finder = NamedFiles(
+            self._by_stem.keys, self._by_stem.__contains__, source.naming(options.split)
+        )
+
+    def named(self, image_id: str) -> list[list[str]]:
+        """Files that an id fits: those that differ in nothing but their ending together."""
+        return [self._by_stem[stem] for stem in self._finder.find(image_id).fits]
+
+    def beside(self, files: Collection[str]) -> list[str]:
+        """Images in the folders of these, sorted; those at the root where these are nowhere."""
+        there = [file for same in self._by_stem.values() for file in same]
+        folders = {file.rpartition("/")[0] for file in set(files).intersection(there)} or {""}
+        return sorted(file for file in there if file.rpartition("/")[0] in folders)
 
 
 def single_class(options: ReadOptions) -> tuple[str, ...]:
@@ -99,9 +108,10 @@ class _Rows:
 
     name: str
     problems: Problems
-    on_disk: dict[str, list[str]]
+    on_disk: _Images
     images: list[RawImage] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     accepted: dict[tuple[str | None, ...], int] = field(default_factory=dict)
     table: list[tuple[float, ...]] = field(default_factory=list)
 
@@ -130,6 +140,8 @@ class _Rows:
             self.problems.error("row-values", place, shown(message))
             return None
         image = self._raw_image(image_id, size, values.get("source"), place)
+        if image is None:
+            return None
         if image_id not in self.positions:
             self.positions[image_id] = len(self.images)
             self.images.append(image)
@@ -144,15 +156,31 @@ class _Rows:
 
     def _raw_image(
         self, image_id: str, size: tuple[str, str], source: str | None, place: Place
-    ) -> RawImage:
-        files = self.on_disk.get(image_id) or [
-            image_id if is_image(image_id) else f"{image_id}.jpg"
-        ]
-        if len(files) > 1 and image_id not in self.positions:
-            message = f"{len(files)} files have the name {shown(image_id)}: used {shown(files[0])}"
-            self.problems.warning("image-ambiguous", place, message)
-        width, height = (int(v) for v in size)
-        return RawImage(files[0], (width, height), (source or "").strip() or None, place)
+    ) -> RawImage | None:
+        ended = image_id if is_image(image_id) else f"{image_id}.jpg"
+        fits = self.on_disk.named(image_id) or [[ended]]
+        if image_id not in self.positions and not self._chosen(image_id, fits, place):
+            return None
+        file = fits[0][0]
+        stem, folder = file.rpartition(".")[0], file.rpartition("/")[0]
+        as_named = file == ended or stem in (image_id, f"{folder}/{image_id}")
+        group, known = (source or "").strip() or None, (int(size[0]), int(size[1]))
+        named = None if as_named else image_id
+        return RawImage(file, known, group, place, named, resolved=file != ended)
+
+    def _chosen(self, image_id: str, fits: list[list[str]], place: Place) -> bool:
+        """Whether the first file is taken, which is said where there are others."""
+        if len(fits) > 1:
+            if image_id not in self.refused:
+                self.refused.add(image_id)
+                both = several([files[0] for files in fits])
+                message = f"{shown(image_id)} fits {both}: name one of them in full"
+                self.problems.error("image-ambiguous", place, message)
+            return False
+        if len(fits[0]) > 1:
+            message = f"{len(fits[0])} files have the name {shown(image_id)}: used "
+            self.problems.warning("image-ambiguous", place, message + shown(fits[0][0]))
+        return True
 
     def boxes(self) -> RawBoxes:
         table = np.array(self.table, dtype=np.float64).reshape(-1, 6)
@@ -180,3 +208,14 @@ def four_numbers(text: str) -> tuple[float, ...] | None:
     except ValueError:
         return None
     return numbers if len(numbers) == 4 else None  # noqa: PLR2004 - x, y, width, height
+
+
+def _recognise(source: Source) -> bool:
+    return csv_has(source.annotations, source.name, KAGGLE_COLUMNS)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    return find_csv(folder, "kaggle", KAGGLE_COLUMNS)
+
+
+LAYOUT = Layout("kaggle", "csv with image_id and bbox", _recognise, _find, read_kaggle)

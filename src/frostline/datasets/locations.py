@@ -1,73 +1,50 @@
 """Recognising a layout, and finding images and annotations in a folder or zip file."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.datasets.files import (
-    FolderTree,
-    Tree,
-    is_image,
-    locate,
-    open_tree,
-)
+from frostline.datasets.files import FolderTree, is_image, locate, open_tree
 from frostline.datasets.findings import shown
-from frostline.datasets.gwhd import GWHD_COLUMNS
-from frostline.datasets.kaggle import KAGGLE_COLUMNS
+from frostline.datasets.layouts import (
+    DatasetLocation,
+    Folder,
+    layout_named,
+    layouts,
+    require_layout,
+)
+from frostline.datasets.named import split_word
 from frostline.datasets.raw import Source
-from frostline.datasets.text import read_text
-from frostline.datasets.voc import VOC_FOLDER
-from frostline.datasets.yolo import CLASS_FILES, read_yolo_config
+from frostline.datasets.text import csv_has
 from frostline.errors import DatasetError
+from frostline.layouts import LAYOUTS
 
-__all__ = ["LAYOUTS", "DatasetLocation", "find_dataset", "is_folder", "open_source", "recognise"]
+__all__ = [
+    "find_csv",
+    "find_dataset",
+    "images_folder",
+    "is_folder",
+    "open_source",
+    "ordered",
+    "part_of_file",
+    "recognise",
+    "split_name",
+    "splits_of",
+]
 
-LAYOUTS = ("coco", "kaggle", "gwhd2021", "voc", "yolo")
-"""Names of the layouts, for ``layout``."""
-
-_FILES = {
-    "coco": "COCO json",
-    "kaggle": "csv with image_id and bbox",
-    "gwhd2021": "csv with BoxesString",
-    "voc": "VOC xml",
-    "yolo": "YOLO data.yaml or txt in a folder labels",
-}
+_MEANT_FOLDERS = ("images", "annotations")  # they say what is in them: not looked past
 _YAML = (".yaml", ".yml")
-_CSV = (".csv", ".csv.gz")
-_JSON = (".json", ".json.gz")
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "trainval": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-
-
-@dataclass(frozen=True)
-class DatasetLocation:
-    """Where a data set is.
-
-    Attributes:
-        layout: One of `LAYOUTS`.
-        images: Folder of the images, for ``read_dataset``; may be, or be inside, a zip file.
-        splits: Split to its annotation file or folder; ``train`` first if there is one. A
-            ``data.yaml`` stands for all of its splits.
-    """
-
-    layout: str
-    images: Path
-    splits: dict[str, Path]
+_ENDINGS = (".json", ".csv", ".txt", ".xml")
 
 
 def is_folder(path: Path) -> bool:
     """Whether a path is that of a folder, a zip file, or a folder inside a zip file."""
     tree = open_tree(path)
-    return os.path.isdir(path) if isinstance(tree, FolderTree) else bool(tree.names())  # noqa: PTH112
+    if isinstance(tree, FolderTree) and not tree.inner:
+        return os.path.isdir(path)  # noqa: PTH112
+    return bool(tree.names())
 
 
 def open_source(images: Path, annotations: Path) -> Source:
@@ -82,47 +59,24 @@ def open_source(images: Path, annotations: Path) -> Source:
     return Source(open_tree(images), *locate(annotations))
 
 
+def part_of_file(split: str, file: Path) -> str | None:
+    """The part of an annotation file that is a split: its own of a ``data.yaml``, else all."""
+    return split if file.name.endswith(_YAML) else None
+
+
 def recognise(source: Source) -> str:
     """Layout of an annotation file or folder.
 
     Raises:
         DatasetError: If it is none of `LAYOUTS`.
     """
-    tree, name = source.annotations, source.name
-    lower = name.lower()
-    layout = None
-    if lower.endswith(_JSON):
-        layout = "coco"
-    elif lower.endswith(_CSV):
-        layout = _csv_layout(tree, name)
-    elif lower.endswith(".xml"):
-        layout = "voc"
-    elif lower.endswith(_YAML):
-        layout = "yolo"
-    elif lower.endswith(".txt"):
-        layout = "voc" if "ImageSets" in (tree.root / name).parts else "yolo"
-    elif not name:
-        layout = _folder_layout(tree.names())
-    if layout is None:
-        raise DatasetError(
-            f"expected annotations in one of the layouts {', '.join(LAYOUTS)}, cannot recognise "
-            f"{shown(name or tree.root)}; name the layout"
-        )
-    return layout
-
-
-def _csv_layout(tree: Tree, name: str) -> str | None:
-    header = [column.strip() for column in read_text(tree, name).partition("\n")[0].split(",")]
-    if set(KAGGLE_COLUMNS) <= set(header):
-        return "kaggle"
-    return "gwhd2021" if set(GWHD_COLUMNS) <= set(header) else None
-
-
-def _folder_layout(names: Iterable[str]) -> str | None:
-    endings = {name.rpartition(".")[2].lower() for name in names}
-    if "xml" in endings:
-        return "voc"
-    return "yolo" if "txt" in endings or any(is_image(f"x.{e}") for e in endings) else None
+    for row in layouts():
+        if row.recognise(source):
+            return row.name
+    raise DatasetError(
+        f"expected annotations in one of the layouts {', '.join(LAYOUTS)}, cannot recognise "
+        f"{shown(source.name or source.annotations.root)}; name the layout"
+    )
 
 
 def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
@@ -135,8 +89,7 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
     Raises:
         DatasetError: If no layout, or more than one, is found.
     """
-    if layout not in ("auto", *LAYOUTS):
-        raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
+    require_layout(layout)
     top = data.parent if data.name.endswith(_YAML) and not is_folder(data) else data
     if not is_folder(top):
         raise DatasetError(
@@ -144,155 +97,95 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
         )
     top = _sole_folder(top)
     tree = open_tree(top)
-    names = tree.names()
-    found = [
-        location
-        for find in (_find_yolo, _find_voc, _find_csv, _find_coco)
-        for location in find(top, tree, names)
-        if layout in ("auto", location.layout)
-    ]
-    layouts = sorted({location.layout for location in found})
-    if len(layouts) == 1:
+    folder = Folder(top, tree, tree.names())
+    rows = layouts() if layout == "auto" else (layout_named(layout),)
+    found = [location for row in rows for location in row.find(folder)]
+    names = sorted({location.layout for location in found})
+    if len(names) == 1:
         return found[0]
-    if layouts:
+    if names:
         raise DatasetError(
-            f"expected one data set in {shown(data)}, found {' and '.join(layouts)}; choose a "
+            f"expected one data set in {shown(data)}, found {' and '.join(names)}; choose a "
             f"layout, or name the annotation file and the folder of its images"
         )
-    raise DatasetError(_none_found(data, layout, names))
+    raise DatasetError(_none_found(data, [row.files for row in rows], folder.names))
 
 
-def _none_found(data: Path, layout: str, names: Iterable[str]) -> str:
-    wanted = ", ".join(_FILES.values()) if layout == "auto" else _FILES[layout]
+def _none_found(data: Path, wanted: Iterable[str], names: Iterable[str]) -> str:
     images = sum(map(is_image, names))
     return (
         f"expected one data set in {shown(data)}, found {images} images and no annotations that "
-        f"were recognised ({wanted}); name the annotation file"
+        f"were recognised ({', '.join(wanted)}); name the annotation file"
     )
 
 
 def _sole_folder(top: Path) -> Path:
     """The folder inside, and so on, where a folder or zip file holds nothing but one folder."""
     for _ in range(8):
-        heads = {name.partition("/")[0] for name in open_tree(top).names() if _counts(name)}
+        names = [name for name in open_tree(top).names() if _counts(name)]
+        heads = {name.partition("/")[0] for name in names}
         only = next(iter(heads)) if len(heads) == 1 else ""
-        if not only or not open_tree(top).has_folder(only) or only in ("images", VOC_FOLDER):
+        if not only or only in names or only.lower() in _MEANT_FOLDERS:
             return top
         top = top / only
     return top
 
 
 def _counts(name: str) -> bool:
-    """Whether a file is one that somebody put there, and not a system's own."""
-    return not name.startswith("__MACOSX/") and not name.rpartition("/")[2].startswith(".")
+    """Whether a file is one of the data set, and not hidden."""
+    return not name.rpartition("/")[2].startswith(".")
 
 
-def _find_yolo(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[DatasetLocation]:
-    for name in (n for n in names if "/" not in n and n.lower().endswith(_YAML)):
-        if re.search(r"^names\s*:", read_text(tree, name, max_bytes=1 << 20), re.MULTILINE):
-            splits = dict.fromkeys(read_yolo_config(tree, name).splits, top / name)
-            yield DatasetLocation("yolo", top, _ordered(splits))
-            return
-    labels = [n for n in names if n.endswith(".txt") and "labels" in n.split("/")[:-1]]
-    if any(name.rpartition("/")[2] not in CLASS_FILES for name in labels):
-        folders = {name.rpartition("/")[0] for name in labels}
-        images = [_labelled_images(folder) for folder in sorted(folders)]
-        there = [folder for folder in images if tree.has_folder(folder)]
-        splits = {_split_name(folder, there): top / folder for folder in there}
-        if splits:
-            yield DatasetLocation("yolo", top, _ordered(splits))
-            return
-    mixed = _folders_with_labels_beside(tree, names)
-    if mixed:
-        splits = {_split_name(folder, mixed): top / folder for folder in mixed}
-        yield DatasetLocation("yolo", top, _ordered(splits))
-
-
-def _folders_with_labels_beside(tree: Tree, names: tuple[str, ...]) -> list[str]:
-    """Folders in which images have a text file of their name that starts with five numbers."""
-    there = set(names)
-    pairs = [(n, f"{n.rpartition('.')[0]}.txt") for n in names if is_image(n)]
-    labels = {label.rpartition("/")[0]: label for _, label in pairs if label in there}
-    return [folder for folder, label in sorted(labels.items()) if _is_label(tree, label)]
-
-
-def _is_label(tree: Tree, name: str) -> bool:
-    fields = read_text(tree, name, max_bytes=1 << 20).split("\n", 1)[0].split()
-    try:
-        return len([float(field) for field in fields]) >= 5  # noqa: PLR2004 - class and box
-    except ValueError:
-        return False
-
-
-def _labelled_images(labels: str) -> str:
-    """Folder of the images whose labels are in a folder: the last ``labels`` is ``images``."""
-    head, _, tail = f"/{labels}/".rpartition("/labels/")
-    return f"{head}/images/{tail}".strip("/")
-
-
-def _find_voc(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[DatasetLocation]:
-    folders = sorted({n.rpartition("/")[0] for n in names if n.endswith(".xml")})
-    if not folders:
-        return
-    lists = [f"ImageSets/Main/{split}.txt" for split in ("train", "val", "test", "trainval")]
-    listed = {Path(n).stem: top / n for n in lists if tree.state(n) == "file"}
-    if {"train", "trainval"} <= set(listed):
-        del listed["trainval"]
-    splits = listed or {_split_name(folder, folders): top / folder for folder in folders}
-    yield DatasetLocation("voc", _images_folder(top, tree, names), _ordered(splits))
-
-
-def _find_csv(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[DatasetLocation]:
-    files = [n for n in names if n.count("/") <= 1 and n.lower().endswith(_CSV)]
-    for layout in ("kaggle", "gwhd2021"):
-        mine = [name for name in files if _csv_layout(tree, name) == layout]
-        if mine:
-            splits = {_split_name(name, mine): top / name for name in mine}
-            yield DatasetLocation(layout, _images_folder(top, tree, names), _ordered(splits))
-
-
-def _find_coco(top: Path, tree: Tree, names: tuple[str, ...]) -> Iterator[DatasetLocation]:
-    files = [n for n in names if n.count("/") <= 1 and n.lower().endswith(_JSON)]
-    mine = []
-    for name in files:
-        text = read_text(tree, name)
-        if all(f'"{key}"' in text for key in ("images", "annotations", "categories")):
-            mine.append(name)
+def find_csv(folder: Folder, layout: str, columns: Sequence[str]) -> Iterator[DatasetLocation]:
+    """The data set of a layout that is told by the columns of its csv files."""
+    files = [name for name in folder.names if name.count("/") <= 1]
+    mine = [name for name in files if csv_has(folder.tree, name, columns)]
     if mine:
-        splits = {_split_name(name, mine): top / name for name in mine}
-        yield DatasetLocation("coco", _images_folder(top, tree, names), _ordered(splits))
+        yield DatasetLocation(layout, images_folder(folder), splits_of(folder, mine))
 
 
-def _images_folder(top: Path, tree: Tree, names: Iterable[str]) -> Path:
-    """The folder that holds the images, or ``top`` where several do."""
-    for name in ("images", "JPEGImages"):
-        if tree.has_folder(name):
-            return top / name
-    folders = {n.rpartition("/")[0].partition("/")[0] for n in names if is_image(n)}
-    return top / next(iter(folders)) if len(folders) == 1 else top
+def images_folder(folder: Folder) -> Path:
+    """The folder that holds the images, or the whole folder where several do."""
+    heads = {name.partition("/")[0] for name in folder.names if "/" in name}
+    for wanted in ("images", "jpegimages"):
+        same = [name for name in heads if name.lower() == wanted]
+        if len(same) == 1:
+            return folder.path / same[0]
+    tops = {n.rpartition("/")[0].partition("/")[0] for n in folder.names if is_image(n)}
+    return folder.path / next(iter(tops)) if len(tops) == 1 else folder.path
 
 
-def _split_name(name: str, names: Sequence[str]) -> str:
+def splits_of(folder: Folder, names: Sequence[str]) -> dict[str, Path]:
+    """Annotation files or folders by the split that each is, train, val and test first."""
+    splits: dict[str, Path] = {}
+    for name in names:
+        split = base = split_name(name, names)
+        for number in itertools.count(2):
+            if split not in splits:
+                break
+            split = f"{base}-{number}"
+        splits[split] = folder.path / name
+    return ordered(splits)
+
+
+def split_name(name: str, names: Sequence[str]) -> str:
     """What an annotation file or folder is called: by its words, else by its name.
 
     Example:
-        >>> _split_name("annotations/instances_train2017.json", [])
+        >>> split_name("annotations/instances_train2017.json", [])
         'train'
     """
-    word = _split_word(name)
-    if word and [_split_word(other) for other in names].count(word) <= 1:
+    word = split_word(name)
+    if word and [split_word(other) for other in names].count(word) <= 1:
         return word
     if len(names) == 1:
         return "all"
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name.partition(".")[0]).strip("-") or "all"
+    stem = name.removesuffix(".gz")
+    stem = stem.rpartition(".")[0] if stem.lower().endswith(_ENDINGS) else stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "all"
 
 
-def _split_word(name: str) -> str | None:
-    words = re.findall(r"[a-z]+", name.lower())
-    return next((_SPLIT_WORDS[word] for word in reversed(words) if word in _SPLIT_WORDS), None)
-
-
-def _ordered(splits: dict[str, Path]) -> dict[str, Path]:
+def ordered(splits: dict[str, Path]) -> dict[str, Path]:
     """Splits with train, val and test first."""
     order = {"train": 0, "val": 1, "test": 2}
     return dict(sorted(splits.items(), key=lambda item: (order.get(item[0], 3), item[0])))

@@ -1,6 +1,7 @@
 """From what a layout says to a checked index: the same rules for every layout."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import Tree, image_prefix, is_image
-from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.files import Tree, is_image, plain_name, relative_name
+from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
+from frostline.datasets.named import NamedFiles, Naming, Spelling, split_words
+from frostline.datasets.targets import Boxes
 from frostline.errors import DatasetError
 
 __all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "Source", "build_index"]
@@ -51,21 +54,42 @@ class Source:
     annotations: Tree
     name: str
 
-    def image_prefix(self, files: Sequence[str]) -> str:
-        """Folder under the data root that holds the images, see `files.image_prefix`."""
+    def naming(self, split: str | None = None) -> Naming:
+        """From where the annotations name files, see `Naming`.
+
+        Args:
+            split: What the part is called that is read, where the annotation file has several.
+        """
         root, folder = (Path(os.path.realpath(t.root)) for t in (self.images, self.annotations))
-        below = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
-        return image_prefix(self.images, files, beside="" if below == "." else f"{below}/")
+        beside = None
+        if folder.is_relative_to(root):
+            below = folder.relative_to(root).as_posix()
+            beside = "" if below == "." else f"{below}/"
+        shared = Path(os.path.commonpath([root, folder]))
+        path = (folder / self.name).relative_to(shared)
+        told = split_words(split or "/".join(path.parts[-2:]))
+        return Naming(beside, told, root.name)
 
 
 @dataclass(frozen=True)
 class RawImage:
-    """An image as the annotations have it; size None where they do not say it."""
+    """An image as the annotations have it.
+
+    Attributes:
+        file: Its name as it stands there, or that of the file where the reader has found it.
+        size: Width and height in pixels; None where they do not say it.
+        group: See `ImageRecord`.
+        place: Where it stands.
+        named: What the reader found the file for, where that is not its name.
+        resolved: Whether the reader has found the file, which is not looked for again.
+    """
 
     file: str
-    size: tuple[int, int] | None  # width, height
+    size: tuple[int, int] | None
     group: str | None
     place: Place
+    named: str | None = None
+    resolved: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,11 +140,11 @@ class RawDataset:
     relative: bool = False
 
 
-def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
-    """Check files and boxes, and make the index.
+def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
+    """Find the images, check files and boxes, and make the index.
 
     Args:
-        images: Files under the data root.
+        source: ``images`` are the files under the data root.
         raw: Result of a layout's reader.
         options: ``problems`` collects what is dropped; ``check_files`` opens the header of every
             image; ``classes`` gives other class names or another order.
@@ -128,20 +152,120 @@ def build_index(images: Tree, raw: RawDataset, options: ReadOptions) -> DatasetI
     Raises:
         DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
     """
-    sizes = [_image_size(images, image, options) for image in raw.images]
+    found = _located(source, raw.images, options)
+    sizes = [
+        None if image is None else _image_size(source.images, image, options) for image in found
+    ]
+    images = [image or named for image, named in zip(found, raw.images, strict=True)]
+    boxes = _checked_boxes(raw, sizes, options)
+    records = _records(images, sizes, boxes)
+    if not records:
+        raise DatasetError(_none_usable(source.images, options.problems))
+    classes = options.classes or raw.classes
+    _require_text([*classes, *(image.group for image in images if image.group)])
+    return DatasetIndex(source.images.root, classes, tuple(records), options.problems.found)
+
+
+def _checked_boxes(
+    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions
+) -> RawBoxes:
+    """Boxes that can be used, in pixels, with the labels of the data set."""
     known = np.array([size is not None for size in sizes], dtype=bool)  # (I,)
     extent = np.array([s or (1, 1) for s in sizes], np.float64).reshape(-1, 2)  # (I, 2)
     boxes = _relabelled(raw, options)
     boxes = boxes.take(known[boxes.image])  # those of images left out went with them
     boxes = _in_pixels(boxes, extent) if raw.relative else boxes
     boxes = _finite_and_upright(boxes, options.problems)
-    boxes = _inside(boxes, extent, options.problems)
-    records = _records(raw.images, sizes, boxes)
-    if not records:
-        raise DatasetError(_none_usable(images, options.problems))
-    classes = options.classes or raw.classes
-    _require_text([*classes, *(image.group for image in raw.images if image.group)])
-    return DatasetIndex(images.root, classes, tuple(records), options.problems.found)
+    return _inside(boxes, extent, options.problems)
+
+
+def _located(
+    source: Source, images: Sequence[RawImage], options: ReadOptions
+) -> list[RawImage | None]:
+    """The images with the names of their files; None for one that several files fit."""
+    tree, problems = source.images, options.problems
+    files = NamedFiles(
+        lambda: (name for name in tree.names() if not tree.is_link(name)),
+        lambda name: "\\" not in name and _is_there(tree, name),
+        source.naming(options.split),
+    )
+    spellings = [
+        Spelling((image.file,)) if image.resolved else files.find(image.file) for image in images
+    ]
+    folders = _shared_folders(images, spellings)
+    certain = len(folders) == 1 and all(len(spelling.fits) < 2 for spelling in spellings)  # noqa: PLR2004
+    if len(folders) == 1:
+        (folder,) = folders
+        spellings = [
+            Spelling((folder + relative_name(image.file),)) if spelling.fits else spelling
+            for image, spelling in zip(images, spellings, strict=True)
+        ]
+    found = [
+        _renamed(image, spelling, problems)
+        for image, spelling in zip(images, spellings, strict=True)
+    ]
+    if not certain:
+        _mention_found(found, source, problems)
+    return _once_each(found, problems)
+
+
+def _shared_folders(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> set[str]:
+    """Folders in each of which all images that are there are, by the names that they have."""
+    shared: set[str] | None = None
+    there = ((image, found) for image, found in zip(images, spellings, strict=True) if found.fits)
+    for image, spelling in there:
+        name = relative_name(image.file)
+        these = {f.removesuffix(name) for f in spelling.fits if spelling.only_prefix}
+        shared = these if shared is None else shared & these
+        if not shared:
+            break
+    return shared or set()
+
+
+def _renamed(image: RawImage, spelling: Spelling, problems: Problems) -> RawImage | None:
+    """The image with the name of its file; None where several fit."""
+    if len(spelling.fits) > 1:
+        message = f"{shown(image.file)} fits {several(spelling.fits)}: name one of them in full"
+        problems.error("image-ambiguous", image.place, message)
+        return None
+    if not spelling.fits:
+        return replace(image, file=relative_name(image.file))
+    (file,) = spelling.fits
+    return replace(image, file=file, named=image.named if file == image.file else image.file)
+
+
+def _is_there(tree: Tree, name: str) -> bool:
+    """Whether there is a file of this name, or a link, which may lead out of the root."""
+    state = tree.state(name)
+    return state == "file" or (state == "outside" and plain_name(name) is not None)
+
+
+def _once_each(images: Sequence[RawImage | None], problems: Problems) -> list[RawImage | None]:
+    """Each file once: of two names for one file, the one that was not written so goes."""
+    owners = Counter(image.file for image in images if image is not None)
+    seen: set[str] = set()
+    kept: list[RawImage | None] = []
+    for image in images:
+        twice = image is not None and owners[image.file] > 1
+        if image is not None and twice and (image.named is not None or image.file in seen):
+            name = image.file if image.named is None else image.named
+            message = f"expected each image once, {shown(name)} and another fit {shown(image.file)}"
+            problems.error("image-duplicate", image.place, message)
+            kept.append(None)
+            continue
+        seen.update([] if image is None else [image.file])
+        kept.append(image)
+    return kept
+
+
+def _mention_found(images: Sequence[RawImage | None], source: Source, problems: Problems) -> None:
+    found = [image for image in images if image is not None and image.named is not None]
+    if found:
+        message = (
+            f"{len(found)} of {len(images)} images were found by the ending of their path, or in "
+            f"another spelling, such as {shown(found[0].file)} for {shown(found[0].named)}"
+        )
+        problems.note(PATH_FOUND, Place(source.name or source.annotations.root.name), message)
 
 
 def _require_text(names: Iterable[str]) -> None:
@@ -286,6 +410,6 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            part = boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows]
-            records.append(ImageRecord(image.file, size[0], size[1], *part, group=image.group))
+            target = Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
+            records.append(ImageRecord(image.file, *size, target, image.group))
     return records

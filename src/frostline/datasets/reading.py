@@ -1,33 +1,28 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from frostline.datasets.coco import read_coco
 from frostline.datasets.files import is_image, open_tree
-from frostline.datasets.findings import Finding, OnProblem, Problems, shown
-from frostline.datasets.gwhd import read_gwhd
+from frostline.datasets.findings import UNLISTED, Finding, OnProblem, Problems, shown
 from frostline.datasets.index import DatasetIndex
-from frostline.datasets.kaggle import UNLISTED, read_kaggle
-from frostline.datasets.locations import LAYOUTS, find_dataset, is_folder, open_source, recognise
-from frostline.datasets.raw import RawDataset, ReadOptions, Source, build_index
-from frostline.datasets.voc import read_voc, voc_classes
-from frostline.datasets.yolo import read_yolo
+from frostline.datasets.layouts import layout_named
+from frostline.datasets.locations import (
+    find_dataset,
+    is_folder,
+    open_source,
+    part_of_file,
+    recognise,
+)
+from frostline.datasets.named import split_words
+from frostline.datasets.raw import ReadOptions, build_index
 from frostline.errors import DatasetError
 
 __all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
 
 Unlisted = Literal["empty", "ignore"]
-
-_READERS: Mapping[str, Callable[[Source, ReadOptions], RawDataset]] = {
-    "coco": read_coco,
-    "kaggle": read_kaggle,
-    "gwhd2021": read_gwhd,
-    "voc": read_voc,
-    "yolo": read_yolo,
-}
 
 
 def read_dataset(
@@ -134,7 +129,7 @@ def read_splits(
             classes=classes,
             check_files=check_files,
             unlisted="ignore" if len(annotations) > 1 else "empty",
-            split=name if str(file).endswith((".yaml", ".yml")) else None,
+            split=part_of_file(name, Path(file)),
         )
         classes = splits[name].classes
     _require_disjoint(splits)
@@ -142,13 +137,14 @@ def read_splits(
 
 
 def common_classes(images: Path, files: Iterable[Path], layout: str) -> tuple[str, ...] | None:
-    """Classes of several splits together, for the layout that has no list of them (VOC)."""
+    """Classes of several splits together, for a layout that has no list of them (VOC)."""
     found: set[str] = set()
     for file in dict.fromkeys(map(Path, files)):
         source = open_source(images, file)
-        if (recognise(source) if layout == "auto" else layout) != "voc":
+        row = layout_named(recognise(source) if layout == "auto" else layout)
+        if row.classes is None:
             return None
-        found.update(voc_classes(source))
+        found.update(row.classes(source))
     return tuple(sorted(found)) or None
 
 
@@ -169,24 +165,60 @@ def _with_unused_images(splits: dict[str, DatasetIndex]) -> dict[str, DatasetInd
     if all(f.code != UNLISTED for index in splits.values() for f in index.findings):
         return splits
     unused = unused_images(splits)
+    all_unused = [finding for part in unused.values() for finding in part]
     told = {
         name: replace(index, findings=tuple(f for f in index.findings if f.code != UNLISTED))
         for name, index in splits.items()
     }
     first = next(iter(told))
-    told[first] = replace(told[first], findings=(*told[first].findings, *unused))
+    told[first] = replace(told[first], findings=(*told[first].findings, *all_unused))
     return told
 
 
-def unused_images(splits: Mapping[str, DatasetIndex]) -> tuple[Finding, ...]:
-    """A note, if there are images under the root of the first split that are in no split."""
+def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding, ...]]:
+    """What is said of images under the root of the first split that are in no split.
+
+    Returns:
+        Findings by split: a warning where the images lie in the folder of one split, which lacks
+        them; under ``""`` a warning about folders of splits that there are not, and a note about
+        the others.
+    """
     used = {image.file for index in splits.values() for image in index}
     tree = open_tree(next(iter(splits.values())).root)
-    files = [name for name in tree.names() if is_image(name) and name not in used]
-    if not files:
-        return ()
-    message = f"{len(files)} images are in no split, or were left out, such as {shown(files[0])}"
-    return (Finding("note", "images-unused", "", message),)
+    folders: dict[str, set[str]] = {}
+    for name, index in splits.items():
+        for image in index:
+            folders.setdefault(image.file.rpartition("/")[0], set()).add(name)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in (name for name in tree.names() if is_image(name) and name not in used):
+        groups.setdefault(_owner(file.rpartition("/")[0], splits, folders), []).append(file)
+    found: dict[str, tuple[Finding, ...]] = {}
+    for (split, missing), files in groups.items():
+        found[split] = (*found.get(split, ()), _unused(split, missing, files))
+    return found
+
+
+def _owner(
+    folder: str, splits: Mapping[str, DatasetIndex], folders: Mapping[str, Collection[str]]
+) -> tuple[str, str]:
+    """The split that a folder of unused images is of, or a split that is not there; or neither."""
+    users = folders.get(folder, ())
+    if len(users) == 1:
+        return next(iter(users)), ""
+    words = () if users else split_words(folder)
+    mine = [word for word in words if word in splits]
+    return (mine[0], "") if mine else ("", next(iter(words), ""))
+
+
+def _unused(split: str, missing: str, files: Sequence[str]) -> Finding:
+    such = f"such as {shown(files[0])}"
+    if split:
+        message = f"{len(files)} images of its folder have no entry, or were left out, {such}"
+    elif missing:
+        message = f"{len(files)} images are in a folder of {missing}, which has no entries, {such}"
+    else:
+        message = f"{len(files)} images are in no split, or were left out, {such}"
+    return Finding("warning" if split or missing else "note", "images-unused", "", message)
 
 
 def _read_found(
@@ -200,7 +232,7 @@ def _read_found(
             f"got {shown(split)}"
         )
     file = found.splits[split]
-    chosen = split if str(file).endswith((".yaml", ".yml")) else None
+    chosen = part_of_file(split, file)
     empty = options.unlisted_empty and (unlisted is not None or len(found.splits) == 1)
     options = replace(options, split=chosen, unlisted_empty=empty)
     return _read(found.images, file, found.layout, options)
@@ -208,7 +240,5 @@ def _read_found(
 
 def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
     source = open_source(images, annotations)
-    chosen = recognise(source) if layout == "auto" else layout
-    if chosen not in _READERS:
-        raise DatasetError(f"expected layout auto, {', '.join(LAYOUTS)}, got {shown(layout)!r}")
-    return build_index(open_tree(images), _READERS[chosen](source, options), options)
+    row = layout_named(recognise(source) if layout == "auto" else layout)
+    return build_index(source, row.read(source, options), options)

@@ -11,7 +11,10 @@ from frostline.datasets.files import MAX_FILE_BYTES, Tree
 from frostline.datasets.findings import Place, Problems, shown
 from frostline.errors import DatasetError
 
-__all__ = ["CsvRow", "csv_rows", "read_bytes", "read_text"]
+__all__ = ["CSV", "CsvRow", "csv_has", "csv_rows", "read_bytes", "read_text"]
+
+CSV = (".csv", ".csv.gz")
+"""Endings of csv files, in lower case."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -60,6 +63,14 @@ class CsvRow:
 
     line: int
     values: dict[str, str]
+
+
+def csv_has(tree: Tree, name: str, columns: Sequence[str]) -> bool:
+    """Whether a file is a csv, by its ending, whose header has these columns."""
+    if not name.lower().endswith(CSV):
+        return False
+    header = read_text(tree, name).partition("\n")[0].split(",")
+    return set(columns) <= {column.strip() for column in header}
 
 
 def csv_rows(text: str, name: str, columns: Sequence[str], problems: Problems) -> Iterator[CsvRow]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from frostline.datasets.files import (
     relative_name,
     stems,
 )
-from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import images_folder, ordered, splits_of
+from frostline.datasets.named import NamedFiles, Naming
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_bytes, read_text
 from frostline.datasets.xml_elements import Element, parse_xml
 from frostline.errors import DatasetError
 
-__all__ = ["VOC_FOLDER", "read_voc", "voc_classes"]
+__all__ = ["LAYOUT", "VOC_FOLDER", "read_voc", "voc_classes"]
 
 VOC_FOLDER = "Annotations"
 """Folder that list files (``ImageSets/Main/train.txt``) refer to."""
@@ -43,14 +46,15 @@ def read_voc(source: Source, options: ReadOptions) -> RawDataset:
         DatasetError: If a file is not XML or has a DOCTYPE (entities are refused), or at the
             first problem (see `ReadOptions`).
     """
-    tree, names = _annotation_files(source)
+    tree, names = _annotation_files(source, options.problems)
     if not names:
         raise DatasetError(f"expected VOC XML files in {shown(tree.root)}, found none")
-    rows = _Rows(options.problems, tuple(n for n in source.images.names() if is_image(n)))
+    on_disk = tuple(n for n in source.images.names() if is_image(n))
+    rows = _Rows(options.problems, on_disk, source.naming(options.split))
     for name in names:
         rows.add(tree, name)
     _mention(rows, source, options.problems)
-    return rows.dataset(source)
+    return rows.dataset()
 
 
 def voc_classes(source: Source) -> tuple[str, ...]:
@@ -60,33 +64,69 @@ def voc_classes(source: Source) -> tuple[str, ...]:
         DatasetError: As `read_voc`, if there are no files.
     """
     rows = _Rows(Problems("drop"), ())
-    tree, names = _annotation_files(source)
+    tree, names = _annotation_files(source, Problems("drop"))
     for name in names:
         rows.add(tree, name)
     return tuple(sorted(set(rows.names)))
 
 
-def _annotation_files(source: Source) -> tuple[Tree, list[str]]:
+def _annotation_files(source: Source, problems: Problems) -> tuple[Tree, list[str]]:
     if not source.name:
-        return source.annotations, [n for n in source.annotations.names() if n.endswith(".xml")]
-    if source.name.endswith(".xml"):
+        return source.annotations, [n for n in source.annotations.names() if _is_xml(n)]
+    if _is_xml(source.name):
         return source.annotations, [source.name]
     path = source.annotations.root / source.name
     for parent in path.parents:
-        tree = open_tree(parent)
-        if tree.has_folder(VOC_FOLDER):
-            listed = _listed(read_text(source.annotations, source.name))
-            return open_tree(parent / VOC_FOLDER), [f"{name}.xml" for name in listed]
+        for folder in (VOC_FOLDER, VOC_FOLDER.lower()):
+            if open_tree(parent).has_folder(folder):
+                tree = open_tree(parent / folder)
+                return tree, _files_of_list(source, tree, problems)
     raise DatasetError(
         f"{shown(source.name)}: expected a folder {VOC_FOLDER} beside or above the list, found none"
     )
 
 
-def _listed(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        head, _, flag = line.strip().rpartition(" ")
-        if line.strip():
-            yield head.strip() if head and flag in _FLAGS else line.strip()
+def _is_xml(name: str) -> bool:
+    return name.lower().endswith(".xml")
+
+
+def _files_of_list(source: Source, tree: Tree, problems: Problems) -> list[str]:
+    """XML files of the lines of a list, each of which names an image, with or without ending."""
+    by_stem = {n.rpartition(".")[0]: n for n in tree.names() if _is_xml(n)}
+    files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming())
+    found, others = [], []
+    for number, names in _listed(read_text(source.annotations, source.name)):
+        stemmed = [n.rpartition(".")[0] if _is_xml(n) or is_image(n) else n for n in names]
+        wanted = list(dict.fromkeys((*names, *stemmed)))
+        name = next((n for n in wanted if n in by_stem), names[-1])
+        fits = next(filter(None, (files.find(n).fits for n in (name, *wanted))), ())
+        stem = stemmed[-1]
+        if len(fits) > 1:
+            message = f"{shown(name)} fits {several(fits)}: name one of them in full"
+            problems.error("image-ambiguous", Place(source.name, number), message)
+            continue
+        found.append(by_stem[fits[0]] if fits else f"{stem}.xml")
+        others += [name] if fits and fits[0] not in wanted else []
+    if others:
+        message = (
+            f"{len(others)} of {len(found)} names of the list were found by the ending of their "
+            f"path, or in another spelling, such as {shown(others[0])}"
+        )
+        problems.note(PATH_FOUND, Place(source.name), message)
+    return found
+
+
+def _listed(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line of each entry, and what may be its name.
+
+    That is the whole line, or what stands before the flag of one class or before an XML file.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        whole = line.strip()
+        head, _, last = whole.rpartition(" ")
+        two = head and (last in _FLAGS or (_is_xml(last) and is_image(head.strip())))
+        if whole:
+            yield number, (whole, head.strip()) if two else (whole,)
 
 
 def _mention(rows: "_Rows", source: Source, problems: Problems) -> None:
@@ -102,6 +142,7 @@ class _Rows:
 
     problems: Problems
     on_disk: tuple[str, ...]
+    naming: Naming = field(default_factory=Naming)
     images: dict[str, RawImage] = field(default_factory=dict)  # by file
     boxes: list[tuple[int, float, float, float, float]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)  # class of each box
@@ -111,6 +152,8 @@ class _Rows:
     def __post_init__(self) -> None:
         self._files = set(self.on_disk)
         self._stems = stems(self.on_disk)
+        self._named = NamedFiles(lambda: self.on_disk, self._files.__contains__, self.naming)
+        self._by_stem = NamedFiles(self._stems.keys, self._stems.__contains__, self.naming)
 
     def add(self, tree: Tree, name: str) -> None:
         """Read one XML file."""
@@ -121,28 +164,40 @@ class _Rows:
         except DatasetError as error:
             self.problems.error("annotation-unreadable", Place(name), str(error))
             return
-        file, place = self._image_file(root, name), Place(name, root.line)
+        file, named = self._image_file(root, name)
+        resolved, place = file in self._files, Place(name, root.line)
         if file in self.images:
             message = f"expected each image once, got {shown(file)} again"
             self.problems.error("image-duplicate", place, message)
             return
         position = len(self.images)
-        self.images[file] = RawImage(file, _size(root), None, place)
+        self.images[file] = RawImage(file, _size(root), None, place, named, resolved)
         # Files of the challenge itself count from 1 and include the last pixel.
         first = 1.0 if (root.value("source/annotation") or "").startswith("PASCAL VOC") else 0.0
         for element in root.all("object"):
             self._object(element, Place(name, element.line), position, first)
 
-    def _image_file(self, root: Element, name: str) -> str:
-        """Image of an XML file: as it says, beside it, or of its name; else as it says."""
+    def _image_file(self, root: Element, name: str) -> tuple[str, str | None]:
+        """Image of an XML file as it says, or beside it; else the one of its name, and that name.
+
+        Where it says a name that no file has or fits, the name is wrong or lacks its ending.
+        """
         stem = name.rpartition(".")[0]
-        said = relative_name(root.value("filename") or "")
-        beside = stem.rpartition("/")[0] + "/" + said
-        if said and (plain_name(said) is None or said in self._files):
-            return said
+        said = root.value("filename") or ""
+        beside = stem.rpartition("/")[0] + "/" + relative_name(said)
+        if said in self._files:
+            return said, None
         if said and beside in self._files:
-            return beside
-        return next(iter(self._stems.get(stem, [])), said or f"{stem}.jpg")
+            return beside, None
+        if said and self._named.find(said).fits:
+            return said, None
+        if plain_name(relative_name(said) or "x") is None:
+            return said, None
+        fits = self._by_stem.find(stem).fits
+        if len(fits) != 1:
+            return said or f"{stem}.jpg", None
+        exact = fits[0].rpartition("/")[2] == stem.rpartition("/")[2]
+        return self._stems[fits[0]][0], None if exact else stem
 
     def _object(self, element: Element, place: Place, position: int, first: float) -> None:
         name = element.value("name")
@@ -157,8 +212,8 @@ class _Rows:
         self.places.append(place)
         self.difficult += element.value("difficult") == "1"
 
-    def dataset(self, source: Source) -> RawDataset:
-        """All that was added, with images looked for below the root if they are not at it."""
+    def dataset(self) -> RawDataset:
+        """All that was added."""
         classes = tuple(sorted(set(self.names)))
         label = {name: n for n, name in enumerate(classes, 1)}
         table = np.array(self.boxes, dtype=np.float64).reshape(-1, 5)
@@ -169,9 +224,7 @@ class _Rows:
             crowd=np.zeros(len(table), np.bool_),
             place=self.places.__getitem__,
         )
-        prefix = source.image_prefix(list(self.images))
-        found = [replace(image, file=prefix + file) for file, image in self.images.items()]
-        return RawDataset(classes, found, boxes)
+        return RawDataset(classes, list(self.images.values()), boxes)
 
 
 def _size(root: Element) -> tuple[int, int] | None:
@@ -188,3 +241,27 @@ def _number(text: str | None) -> float | None:
         return float(text or "")
     except ValueError:
         return None
+
+
+def _recognise(source: Source) -> bool:
+    name = source.name.lower()
+    if not name:
+        return any(map(_is_xml, source.annotations.names()))
+    path = source.annotations.root / source.name
+    return name.endswith(".xml") or (name.endswith(".txt") and "ImageSets" in path.parts)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    folders = sorted({n.rpartition("/")[0] for n in folder.names if _is_xml(n)})
+    if not folders:
+        return
+    lists = {n.lower(): n for n in folder.names if n.lower().startswith("imagesets/main/")}
+    words = {w: lists.get(f"imagesets/main/{w}.txt") for w in ("train", "val", "test", "trainval")}
+    listed = {word: folder.path / name for word, name in words.items() if name}
+    if {"train", "trainval"} <= set(listed):
+        del listed["trainval"]
+    splits = listed or splits_of(folder, folders)
+    yield DatasetLocation("voc", images_folder(folder), ordered(splits))
+
+
+LAYOUT = Layout("voc", "VOC xml", _recognise, _find, read_voc, voc_classes)

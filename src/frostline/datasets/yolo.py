@@ -1,348 +1,78 @@
 """YOLO text files: ``class x_centre y_centre width height`` in parts of the image size.
 
 Layout of https://docs.ultralytics.com/datasets/detect: a text file an image, in a folder
-``labels`` beside ``images``; ``data.yaml`` gives class names and splits.
+``labels`` beside ``images``, or beside the images; ``data.yaml`` gives class names and splits.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from frostline.datasets.files import (
-    Tree,
-    image_prefix,
-    is_image,
-    open_tree,
-    plain_name,
-    relative_name,
-    stems,
-)
+from frostline.datasets.files import is_image
 from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.layouts import DatasetLocation, Folder, Layout
+from frostline.datasets.locations import ordered, splits_of
 from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
 from frostline.datasets.text import read_text
+from frostline.datasets.yolo_config import (
+    CLASS_FILES,
+    YAML,
+    YoloClasses,
+    read_classes,
+    read_yolo_config,
+)
+from frostline.datasets.yolo_pairs import Pair, labelled_folders, yolo_pairs
 from frostline.errors import DatasetError
 
-__all__ = ["CLASS_FILES", "SPLIT_KEYS", "YoloConfig", "read_yolo", "read_yolo_config"]
+__all__ = ["LAYOUT", "read_yolo"]
 
-SPLIT_KEYS = ("train", "val", "test")
-"""Keys of ``data.yaml`` that name images."""
-
-CLASS_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
-"""Files in which class names are looked for, in this order."""
-
-_YAML = (".yaml", ".yml")
-_LEVELS_UP = 3  # how far above the labels class names are looked for
-_MAX_CONFIG_BYTES = 1 << 20
 _MAX_LABEL_BYTES = 1 << 26
 _MAX_CLASSES = 10_000
-_MAX_NUMBER = 10**9  # as a class name
 _BOX_FIELDS = 5
 _OUTLINE_FIELDS = 7  # class and three points
+_SLACK = 0.002  # of the image size, by which rounded points may leave their box
 _MOST_RELATIVE = 2.0  # a part of the image size beyond this is a number of pixels
-
-
-@dataclass(frozen=True)
-class YoloConfig:
-    """What is read of a ``data.yaml``; other keys, such as ``download``, are not looked at.
-
-    Attributes:
-        classes: Names in the order of their numbers.
-        splits: Split to the folders or list files it names, relative to the file's folder.
-    """
-
-    classes: tuple[str, ...]
-    splits: dict[str, tuple[str, ...]]
 
 
 def read_yolo(source: Source, options: ReadOptions) -> RawDataset:
     """Read the splits of a ``data.yaml``, a list of images, a folder of images, or of labels.
 
     An image without a text file, or with an empty one, has no boxes. Rows of more than four
-    numbers are outlines, as segmentation data has them: their bounding box is used, and counted
-    in a note. Without class names (`CLASS_FILES`, in the folder or above it) numbers are those of
-    ``options.classes``, or else classes are called ``class_0`` and so on, with a warning.
+    numbers are outlines or the corners of turned boxes: the box around them is used, and counted
+    in a note; where ``kpt_shape`` says so, they are a box and points. Without class names
+    (`CLASS_FILES`, in the folder or above it) numbers are those of ``options.classes``, or else
+    classes are called ``class_0`` and so on, with a warning.
 
     Raises:
         DatasetError: If there are no images or no labels, or at the first problem.
     """
-    pairs = _pairs(source, options)
+    pairs = yolo_pairs(source, options)
+    name = shown(source.name or source.annotations.root.name)
     if not any(pair.label for pair in pairs):
+        warned = [f.message for f in options.problems.found if f.code == "labels-unused"]
         raise DatasetError(
-            f"expected YOLO label files for the images of {_name(source)}, found none; they belong "
-            f"in a folder 'labels' beside the folder 'images'"
+            f"expected YOLO label files for the images of {name}, found none; they belong in a "
+            f"folder 'labels' beside the folder 'images'{''.join(f'; {m}' for m in warned)}"
         )
-    classes = _classes(source) or options.classes
-    rows = _Rows(options.problems, None if classes is None else len(classes))
+    rows = _Rows(options.problems, _numbered(source, options))
+    if source.name.lower().endswith(YAML):
+        config = read_yolo_config(source.annotations, source.name)
+        rows.points, rows.told_outlines = config.points, config.outlines
     for pair in pairs:
         rows.add(pair)
-    rows.mention_outlines(_name(source))
-    return rows.dataset(classes or rows.numbered(_name(source)))
+    rows.mention(name)
+    return rows.dataset(rows.classes.names if rows.classes else rows.numbered(name))
 
 
-def _name(source: Source) -> str:
-    return shown(source.name or source.annotations.root.name)
-
-
-# --- data.yaml -----------------------------------------------------------------------------------
-
-
-def read_yolo_config(tree: Tree, name: str) -> YoloConfig:
-    """Read class names and splits of a ``data.yaml``.
-
-    Names of folders may start with ``../`` where the file was made to lie one folder deeper, as
-    exporting tools write it, or with a ``path`` from another machine; they are looked for inside
-    the folder of the file all the same.
-
-    Raises:
-        DatasetError: If it is not such a file, or names something outside of its folder.
-    """
-    data = _load_yaml(tree, name)
-    classes = _names(data.get("names"), name)
-    if data.get("nc") not in (None, len(classes)):
-        raise DatasetError(f"{shown(name)}: expected {shown(data['nc'])} names, got {len(classes)}")
-    splits: dict[str, tuple[str, ...]] = {}
-    for key in SPLIT_KEYS:
-        values = data[key] if isinstance(data.get(key), list) else [data.get(key)]
-        if any(values):
-            splits[key] = tuple(_inside(data.get("path"), v, key, tree, name) for v in values)
-    return YoloConfig(classes, splits)
-
-
-def _load_yaml(tree: Tree, name: str) -> Mapping[Any, Any]:
-    import yaml
-
-    text = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES)
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = Place(name, None if mark is None else mark.line + 1)
-        problem = getattr(error, "problem", None) or error
-        raise DatasetError(f"{place}: expected plain YAML, got {shown(problem)}") from error
-    if not isinstance(data, Mapping) or "names" not in data:
-        raise DatasetError(f"{shown(name)}: expected a YOLO data.yaml with names, train and val")
-    return data
-
-
-def _names(names: Any, file: str) -> tuple[str, ...]:
-    if isinstance(names, Mapping) and set(names) == set(range(len(names))):
-        names = [names[number] for number in range(len(names))]
-    if isinstance(names, list) and names and all(_is_name(n) for n in names):
-        classes = tuple(str(n) for n in names)
-        if len(set(classes)) == len(classes):
-            return classes
-    raise DatasetError(
-        f"{shown(file)}: expected names as a list, or numbered from 0, all different, and words "
-        f"such as yes, no, on, off in quotes; got {shown(names)}"
-    )
-
-
-def _is_name(value: Any) -> bool:
-    """Text or a number; YAML reads an unquoted ``no`` as False."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, str) or (number and abs(value) < _MAX_NUMBER)
-
-
-def _inside(path: Any, value: Any, key: str, tree: Tree, file: str) -> str:
-    """Folder (ending with ``/``) or list file that a split names, relative to the root."""
-    for candidate in _candidates(path, value, tree) if isinstance(value, str) else ():
-        if candidate in ("", "."):
-            return ""
-        plain = plain_name(candidate)
-        if plain and tree.has_folder(plain):
-            return f"{plain}/"
-        if plain and tree.state(plain) == "file":
-            return plain
-    raise DatasetError(
-        f"{shown(file)}: expected {key} to name a folder or a list inside the folder of this file, "
-        f"got {shown(value)!r}"
-    )
-
-
-def _candidates(path: Any, value: str, tree: Tree) -> Iterator[str]:
-    """Where a name may be meant to be, most likely first."""
-    base = relative_name(path).rstrip("/") if isinstance(path, str) else ""
-    root = tree.root.as_posix().rstrip("/") + "/"
-    name = relative_name(value)
-    for full in (f"{base}/{name}", name) if base not in ("", ".") else (name,):
-        yield full.removeprefix(root).rstrip("/")
-        yield full.removeprefix("../").rstrip("/")  # written for a file one folder deeper
-
-
-def _classes(source: Source) -> tuple[str, ...] | None:
-    """Class names of the ``data.yaml`` given, or of a file of names in the folder or above."""
-    if source.name.endswith(_YAML):
-        return _names(_load_yaml(source.annotations, source.name).get("names"), source.name)
-    top = source.annotations.root
-    for folder in (top, *list(top.parents)[:_LEVELS_UP]):
-        tree = open_tree(folder)
-        for name in CLASS_FILES:
-            if tree.state(name) == "file":
-                if name.endswith(_YAML):
-                    return _names(_load_yaml(tree, name).get("names"), name)
-                lines = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES).splitlines()
-                return _names([line.strip() for line in lines if line.strip()], name)
-    return None
-
-
-# --- which images, and where their labels are ----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """An image, relative to the data root, and its label file (None: no boxes)."""
-
-    image: str
-    place: Place
-    labels: Tree
-    label: str | None
-
-
-def _pairs(source: Source, options: ReadOptions) -> list[_Pair]:
-    tree, name = source.annotations, source.name
-    if name.endswith(_YAML):
-        return _pairs_of_config(source, options)
-    if name:
-        return _pairs_of_list(source, tree, name, options.problems)
-    names = tree.names()
-    if any(is_image(n) for n in names):
-        top, prefix = _above_images(tree.root)
-        return _pairs_of_folder(source, top, prefix, options.problems)
-    return _pairs_of_labels(source, names, options)
-
-
-def _pairs_of_config(source: Source, options: ReadOptions) -> list[_Pair]:
-    tree, name = source.annotations, source.name
-    splits = read_yolo_config(tree, name).splits
-    if not splits or options.split not in (None, *splits):
-        raise DatasetError(
-            f"{shown(name)}: expected a split {shown(options.split or 'train')}, "
-            f"got {shown(', '.join(splits) or 'none')}"
-        )
-    pairs: list[_Pair] = []
-    for split, places in splits.items():
-        for place in places if options.split in (None, split) else ():
-            if place == "" or place.endswith("/"):
-                pairs += _pairs_of_folder(source, tree, place, options.problems)
-            else:
-                pairs += _pairs_of_list(source, tree, place, options.problems)
-    return pairs
-
-
-def _above_images(folder: Path) -> tuple[Tree, str]:
-    """The folder that ``images`` is in, and the rest; or the folder itself and nothing."""
-    parts = folder.parts
-    if "images" not in parts:
-        return open_tree(folder), ""
-    last = len(parts) - 1 - parts[::-1].index("images")
-    return open_tree(Path(*parts[:last])), "/".join(parts[last:]) + "/"
-
-
-def _pairs_of_folder(source: Source, top: Tree, prefix: str, problems: Problems) -> list[_Pair]:
-    names = top.names()
-    images = [name for name in names if name.startswith(prefix) and is_image(name)]
-    there = {name for name in names if name.endswith(".txt")}
-    used = {_label_name(image) for image in images}
-    folder = _label_name(f"{prefix}x").removesuffix("x.txt")
-    if folder:  # labels beside the images may have other text files among them
-        _mention_orphans((n for n in there - used if n.startswith(folder)), problems)
-    return [
-        _Pair(*_in_root(source, top, image), top, label if label in there else None)
-        for image, label in ((image, _label_name(image)) for image in images)
-    ]
-
-
-def _pairs_of_list(source: Source, tree: Tree, name: str, problems: Problems) -> list[_Pair]:
-    lines = read_text(tree, name).splitlines()
-    entries = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
-    if not entries:
-        raise DatasetError(f"{shown(name)}: expected a list of images, got an empty file")
-    top, lead = _folder_of_list(tree, name, entries[0][1])
-    pairs, seen = [], set()
-    for number, entry in entries:
-        place = Place(name, number)
-        image = relative_name(relative_name(entry).removeprefix(lead))
-        if image in seen:
-            problems.error(
-                "image-duplicate", place, f"expected each image once, got {shown(image)} again"
-            )
-            continue
-        seen.add(image)
-        label = _label_name(image)
-        there = plain_name(image) is not None and top.state(label) == "file"
-        pairs.append(_Pair(_in_root(source, top, image)[0], place, top, label if there else None))
-    return pairs
-
-
-def _folder_of_list(tree: Tree, name: str, first: str) -> tuple[Tree, str]:
-    """The folder that the names of a list are relative to, and what they start with besides.
-
-    It is that of the list, or one above it. Lists made on another machine or for another folder
-    (``/home/me/data/images/a.jpg``) lose as many leading folders as it takes to find the first.
-    """
-    tops = [open_tree(parent) for parent in list((tree.root / name).parents)[: _LEVELS_UP + 1]]
-    for top in tops:
-        lead = f"{top.root.as_posix()}/"
-        if top.state(relative_name(first.removeprefix(lead))) == "file":
-            return top, lead
-    parts = relative_name(first).split("/")
-    for cut in range(1, len(parts)):
-        for top in tops:
-            if top.state("/".join(parts[cut:])) == "file":
-                return top, "/".join(parts[:cut]) + "/"
-    return tops[0], f"{tops[0].root.as_posix()}/"
-
-
-def _pairs_of_labels(source: Source, names: tuple[str, ...], options: ReadOptions) -> list[_Pair]:
-    tree = source.annotations
-    labels = {name.removesuffix(".txt"): name for name in names if name.endswith(".txt")}
-    by_stem = stems(name for name in source.images.names() if is_image(name))
-    prefix = image_prefix(source.images, list(labels), by_stem=True)
-    _mention_orphans((n for s, n in labels.items() if prefix + s not in by_stem), options.problems)
-    pairs = []
-    for stem, files in by_stem.items():
-        label = labels.get(stem.removeprefix(prefix)) if stem.startswith(prefix) else None
-        # In a folder of their own, images without labels belong to the split; else it is asked.
-        if label or (stem.startswith(prefix) and (prefix or options.unlisted_empty)):
-            pairs.append(_Pair(files[0], Place(files[0]), tree, label))
-    return pairs
-
-
-def _label_name(image: str) -> str:
-    """Label file of an image: ``labels`` for the last ``images`` in the path, and ``.txt``.
-
-    Example:
-        >>> _label_name("images/train/a.jpg")
-        'labels/train/a.txt'
-    """
-    head, images, tail = f"/{image}".rpartition("/images/")
-    swapped = f"{head}/labels/{tail}" if images else tail
-    stem, dot, _ = swapped.rpartition(".")
-    return f"{stem if dot and '/' not in _ else swapped}.txt".removeprefix("/")
-
-
-def _in_root(source: Source, top: Tree, image: str) -> tuple[str, Place]:
-    """Name of an image of ``top`` relative to the data root, which may be above or below it."""
-    root, above = (Path(os.path.realpath(tree.root)) for tree in (source.images, top))
-    place = Place(image)
-    if root.is_relative_to(above):
-        below = "" if root == above else root.relative_to(above).as_posix() + "/"
-        return (image.removeprefix(below) if image.startswith(below) else f"../{image}"), place
-    if above.is_relative_to(root):
-        return f"{above.relative_to(root).as_posix()}/{image}", place
-    raise DatasetError(
-        f"expected annotations and images under one folder, got {shown(above)} and {shown(root)}"
-    )
-
-
-def _mention_orphans(names: Iterable[str], problems: Problems) -> None:
-    for name in sorted(names):
-        if name.rpartition("/")[2] not in CLASS_FILES:
-            problems.warning("label-without-image", Place(name), "expected an image of this name")
+def _numbered(source: Source, options: ReadOptions) -> YoloClasses | None:
+    """Names by number: of a file of names, or those asked for."""
+    classes = read_classes(source)
+    if classes is None and options.classes is not None:
+        numbers = {n: n + 1 for n in range(len(options.classes))}
+        return YoloClasses(options.classes, numbers)
+    return classes
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -353,16 +83,19 @@ class _Rows:
     """Images and boxes as the files come in."""
 
     problems: Problems
-    classes: int | None
+    classes: YoloClasses | None
+    points: int = 0  # numbers behind the box
+    told_outlines: bool = False
     images: list[RawImage] = field(default_factory=list)
-    table: list[tuple[float, ...]] = field(default_factory=list)  # image, box, class
+    table: list[tuple[float, ...]] = field(default_factory=list)  # image, box, label
     places: list[Place] = field(default_factory=list)
-    outlines: int = 0
+    outlines: list[tuple[float, ...]] = field(default_factory=list)
+    posed: int = 0
 
-    def add(self, pair: _Pair) -> None:
+    def add(self, pair: Pair) -> None:
         """Read the rows of one image."""
         position = len(self.images)
-        self.images.append(RawImage(pair.image, None, None, pair.place))
+        self.images.append(pair.image)
         if pair.label is None:
             return
         try:
@@ -381,35 +114,66 @@ class _Rows:
             message = f"expected numbers, got {shown(' '.join(fields))!r}"
             self.problems.error("row-values", place, message)
             return
-        outline = len(fields) >= _OUTLINE_FIELDS and len(fields) % 2 == 1
-        if len(fields) != _BOX_FIELDS and not outline:
-            message = f"expected class x_centre y_centre width height, got {len(fields)} values"
+        pose = len(fields) == _BOX_FIELDS + self.points
+        outline = len(fields) >= _OUTLINE_FIELDS and len(fields) % 2 == 1 and not self.points
+        if len(fields) != _BOX_FIELDS and not pose and not outline:
+            behind = f" and {self.points} numbers of points" if self.points else ""
+            message = (
+                f"expected class x_centre y_centre width height{behind}, got {len(fields)} values"
+            )
             self.problems.error("row-columns", place, message)
-        elif not number.is_integer() or not 0 <= number < (self.classes or _MAX_CLASSES):
-            limit = "" if self.classes is None else f" below {self.classes}"
-            message = f"expected a class number from 0{limit}, got {shown(fields[0])}"
+        elif not number.is_integer() or self._label(int(number)) is None:
+            message = f"expected a class number{self._limit()}, got {shown(fields[0])}"
             self.problems.error("category-unknown", place, message)
-        elif max(values) > _MOST_RELATIVE:
+        elif max(values if outline else values[:4]) > _MOST_RELATIVE:
             message = f"expected parts of the image size (0 to 1), got {shown(' '.join(fields))}"
             self.problems.error("box-not-relative", place, message)
         else:
-            self.outlines += outline
-            box = _outline_box(values) if outline else _centred_box(values)
-            self.table.append((position, *box, number))
+            self.outlines += [tuple(values)] if outline else []
+            self.posed += len(fields) > _BOX_FIELDS and not outline
+            box = _outline_box(values) if outline else _centred_box(values[:4])
+            self.table.append((position, *box, self._label(int(number)) or 0))
             self.places.append(place)
 
-    def mention_outlines(self, name: str) -> None:
-        """Say how many outlines became boxes."""
+    def _label(self, number: int) -> int | None:
+        if self.classes is None:
+            return number + 1 if 0 <= number < _MAX_CLASSES else None
+        return self.classes.labels.get(number)
+
+    def _limit(self) -> str:
+        if self.classes is None:
+            return " from 0"
+        numbers = sorted(self.classes.labels)
+        if numbers == list(range(len(numbers))):
+            return f" from 0 below {len(numbers)}"
+        return f" out of {shown(', '.join(map(str, numbers)))}"
+
+    def mention(self, name: str) -> None:
+        """Say how many outlines became boxes, and how many rows have points.
+
+        Raises:
+            DatasetError: If rows look like a box and points, and nothing says what they are.
+        """
+        if self.outlines and not self.told_outlines and _like_poses(self.outlines):
+            numbers = len(self.outlines[0])
+            raise DatasetError(
+                f"{name}: rows of {numbers} numbers look like a box and points, and may be "
+                f"outlines: write kpt_shape: [{(numbers - 4) // 2}, 2], or task: segment, into a "
+                f"data.yaml"
+            )
         if self.outlines:
-            message = f"{self.outlines} rows are outlines: took the box around each"
+            message = f"{len(self.outlines)} rows are outlines: took the box around each"
             self.problems.note("outline-boxed", Place(name), message)
+        if self.posed:
+            message = f"{self.posed} rows have points behind the box: the points are not read"
+            self.problems.note("points-unread", Place(name), message)
 
     def numbered(self, name: str) -> tuple[str, ...]:
         """Names for classes that have only numbers."""
         message = f"no class names: expected one of {', '.join(CLASS_FILES)}; numbered them"
         self.problems.warning("class-unnamed", Place(name), message)
-        highest = int(max((row[5] for row in self.table), default=0))
-        return tuple(f"class_{n}" for n in range(highest + 1))
+        highest = int(max((row[5] for row in self.table), default=1))
+        return tuple(f"class_{n}" for n in range(highest))
 
     def dataset(self, classes: tuple[str, ...]) -> RawDataset:
         """All that was added."""
@@ -417,7 +181,7 @@ class _Rows:
         boxes = RawBoxes(
             image=table[:, 0].astype(np.int64),
             xyxy=table[:, 1:5],
-            labels=table[:, 5].astype(np.int64) + 1,
+            labels=table[:, 5].astype(np.int64),
             crowd=np.zeros(len(table), np.bool_),
             place=self.places.__getitem__,
         )
@@ -432,3 +196,54 @@ def _centred_box(values: Sequence[float]) -> tuple[float, float, float, float]:
 def _outline_box(values: Sequence[float]) -> tuple[float, float, float, float]:
     xs, ys = values[0::2], values[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _like_poses(rows: Sequence[Sequence[float]]) -> bool:
+    """Whether all rows are as long, with points inside the box that the first four would be.
+
+    Of outlines that may be true by chance, but then the second point, read as width and height,
+    is inside that box too; of a pose it is not, unless the box is large.
+    """
+    if len({len(row) for row in rows}) != 1:
+        return False
+    table = np.array(rows, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        low, high = table[:, :2] - table[:, 2:4] / 2, table[:, :2] + table[:, 2:4] / 2  # (N, 2)
+        points = table[:, 4:].reshape(len(table), -1, 2)
+        inside = (points >= low[:, None] - _SLACK) & (points <= high[:, None] + _SLACK)
+        boxes = bool(((low >= -_SLACK) & (high <= 1 + _SLACK)).all())
+        second = (table[:, 2:4] < low - _SLACK) | (table[:, 2:4] > high + _SLACK)
+    return boxes and bool(inside.all()) and bool(second.any())
+
+
+# --- the row -------------------------------------------------------------------------------------
+
+
+def _recognise(source: Source) -> bool:
+    if source.name:
+        return source.name.lower().endswith((*YAML, ".txt"))
+    names = source.annotations.names()
+    return any(n.lower().endswith(".txt") or is_image(n) for n in names)
+
+
+def _find(folder: Folder) -> Iterator[DatasetLocation]:
+    configs = [name for name in folder.names if _is_config(folder, name)]
+    for name in sorted(configs, key=lambda name: (name.count("/"), name))[:1]:
+        splits = read_yolo_config(folder.tree, name).splits
+        path = folder.path / name
+        yield DatasetLocation("yolo", path.parent, ordered(dict.fromkeys(splits, path)))
+        return
+    labelled = labelled_folders(folder.tree, folder.names)
+    if labelled:
+        yield DatasetLocation("yolo", folder.path, splits_of(folder, labelled))
+
+
+def _is_config(folder: Folder, name: str) -> bool:
+    """Whether a file is a ``data.yaml``, in the folder or one in it."""
+    if name.count("/") > 1 or not name.lower().endswith(YAML):
+        return False
+    text = read_text(folder.tree, name, max_bytes=1 << 20)
+    return re.search(r"^names\s*:", text, re.MULTILINE) is not None
+
+
+LAYOUT = Layout("yolo", "YOLO data.yaml or txt in a folder labels", _recognise, _find, read_yolo)

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,8 +13,8 @@ from PIL import Image
 
 from frostline.config import parse_study
 from frostline.demo.field import FIELDS, IMAGE_SIDE, Field, paint
-from frostline.engines import Event
 from frostline.errors import ConfigError
+from frostline.events import Event
 from frostline.records import TrialRecord, atomic_write
 from frostline.study import Study
 
@@ -186,14 +185,13 @@ def _cells(records: Sequence[TrialRecord]) -> _Cells:
     """Records of each (init, depth), one per seed."""
     cells: _Cells = {}
     for record in records:
-        cells.setdefault((record.key.init, record.key.depth), []).append(record)
+        cells.setdefault((record.key.init, record.plan.depth or 0), []).append(record)
     return cells
 
 
 def _scores(records: Sequence[TrialRecord], metric: str) -> list[float]:
     """A COCO score on the held-out fields, per seed; NaN where there is none."""
-    values = [record.metrics["val"]["coco"]["overall"][metric] for record in records]
-    return [math.nan if value is None else float(value) for value in values]
+    return [record.score(metric) for record in records]
 
 
 def _spread(values: Sequence[float]) -> str:

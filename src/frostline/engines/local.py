@@ -1,153 +1,202 @@
 """Trials on this machine: in this process, or side by side in several.
 
-A worker ends when the process that started it ends, however that ended, and a lock keeps two
-workers out of one folder (where the platform has one): whatever is killed, a trial is written by
-one process at a time.
+A worker ends when the process that started it ends, however that ended. A worker that dies is
+replaced, and its trial goes on from its checkpoint once more; whatever is killed, a trial is
+written by one process at a time.
 """
 
+import collections
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import Queue
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-from frostline.engines.events import Event, Outcome
-from frostline.errors import (
-    BusyError,
-    ConfigError,
-    FrostlineError,
-    RecordError,
-    TrainingError,
-    one_line,
-)
-from frostline.records import TrialRecord, append_line, write_json
-from frostline.training import Progress, torch_as_before
-from frostline.trial import FILES, TrialSpec, run_trial
+from frostline.attempt import ask_to_pause, attempt
+from frostline.engines import Job
+from frostline.errors import ConfigError, FrostlineError, RecordError, one_line
+from frostline.events import Ended, Event, Outcome, Paused
+from frostline.trial import TrialSpec
 
-__all__ = ["run_local"]
+__all__ = ["LocalEngine"]
 
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 0.2
-_queue: "Queue[Event] | None" = None
+_MOST_DEATHS = 2  # of one trial's workers: a trial that kills them would go on for ever
 
 OnEvent = Callable[[Event], None]
 
 
-def run_local(
-    trials: Mapping[Path, TrialSpec],
-    *,
-    workers: int = 1,
-    on_event: OnEvent = lambda event: None,
-) -> list[Outcome]:
-    """Run trials, each in its own folder, and go on after one has failed.
-
-    Args:
-        trials: trial folder to cell, in the order in which they start.
-        workers: how many run side by side, >= 1; with 1 they run in this process.
-        on_event: called in this process for everything that happens.
-
-    Returns:
-        One outcome per trial, in the order in which they ended.
-
-    Raises:
-        ConfigError: an observer cannot be sent to another process; nothing has run.
-        RecordError: a record cannot be written; what is left would fail as well.
-        KeyboardInterrupt: Ctrl-C; finished trials keep their records, the others their checkpoints.
-    """
-    run = _run_here if workers == 1 else _run_in_processes
-    outcomes = []
-    for outcome in run(trials, workers, on_event):
-        on_event(Event("ended", outcome.key, outcome=outcome))
-        outcomes.append(outcome)
-    return outcomes
+class _CancelledError(BaseException):
+    """Ends a trial in this process from inside; no handler of errors may take it for one."""
 
 
-def _run_here(
-    trials: Mapping[Path, TrialSpec], _workers: int, on_event: OnEvent
-) -> Iterator[Outcome]:
-    for folder, spec in trials.items():
-        yield _run_one(folder, spec, on_event)
+@dataclasses.dataclass(slots=True, eq=False)
+class _Worker:
+    """A process that runs one trial after another."""
+
+    process: BaseProcess
+    connection: Connection
+    job: Job | None = None
+
+    def end(self) -> None:
+        """Now: every trial has its checkpoint, nothing waits for an epoch's end."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
 
 
-def _run_one(folder: Path, spec: TrialSpec, on_event: OnEvent) -> Outcome:
-    """One trial to its end; an error becomes a failure file and an outcome."""
-    on_event(Event("started", spec.key))
+class LocalEngine:
+    """The engine of this machine; see ``Engine``. With one worker, trials run in this process."""
 
-    def on_step(progress: Progress) -> None:
-        on_event(Event("step", spec.key, progress=progress))
+    def __init__(self, workers: int = 1) -> None:
+        self._count = workers
+        self._line: collections.deque[Job] = collections.deque()
+        self._workers: list[_Worker] = []
+        self._deaths: collections.Counter[Path] = collections.Counter()
+        self._cancelled: set[Path] = set()
+        self._outcomes: list[Outcome] = []
 
-    try:
-        with _locked(folder):
-            return Outcome(spec.key, True, _headline(_finish(folder, spec, on_step)))
-    except BusyError as error:
-        return Outcome(spec.key, False, str(error))
-    except RecordError:
-        raise  # a full disk or a wrong folder stops every trial
-    except FrostlineError as error:
-        return _failed(folder, spec, error, one_line(error))
-    except Exception as error:  # out of memory, or a bug: the other trials may still be fine
-        _log.exception("trial %s", spec.key.slug)
-        return _failed(folder, spec, error, f"{type(error).__name__}: {one_line(error)}")
+    def submit(self, job: Job) -> None:
+        """Put a trial in line."""
+        if self._count > 1:
+            _require_sendable(job.spec)
+        self._cancelled.discard(job.folder)
+        self._line.append(job)
+
+    def pause(self, folder: Path) -> None:
+        """Let a trial pause at the end of its epoch."""
+        ask_to_pause(folder)
+
+    def cancel(self, folder: Path) -> None:
+        """Take a trial out of line, or end it now."""
+        self._cancelled.add(folder)
+
+    def wait(self, on_event: OnEvent) -> list[Outcome]:
+        """Run until every submitted trial has ended, is paused or was cancelled."""
+        self._outcomes = []
+        if self._count == 1:
+            self._run_here(on_event)
+        else:
+            self._run_in_workers(on_event)
+        return self._outcomes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+    # In this process
+
+    def _run_here(self, on_event: OnEvent) -> None:
+        while self._line:
+            job = self._line.popleft()
+
+            def emit(event: Event, job: Job = job) -> None:
+                on_event(event)
+                if job.folder in self._cancelled and not isinstance(event, Ended | Paused):
+                    raise _CancelledError
+
+            try:
+                if job.folder in self._cancelled:
+                    raise _CancelledError
+                self._outcomes.append(attempt(job.folder, job.spec, until=job.until, emit=emit))
+            except _CancelledError:
+                self._end(job, _cancelled(job), on_event)
+
+    # In workers
+
+    def _run_in_workers(self, on_event: OnEvent) -> None:
+        while self._line or any(worker.job for worker in self._workers):
+            self._hand_out(on_event)
+            busy = [worker for worker in self._workers if worker.job]
+            things = [thing for w in busy for thing in (w.connection, w.process.sentinel)]
+            wait(things, timeout=0.2)
+            for worker in busy:
+                self._listen(worker, on_event)
+
+    def _hand_out(self, on_event: OnEvent) -> None:
+        """Give every idle worker a trial; start as many workers as there is work for."""
+        for job in [job for job in self._line if job.folder in self._cancelled]:
+            self._line.remove(job)
+            self._end(job, _cancelled(job), on_event)
+        while self._line:
+            worker = next((worker for worker in self._workers if worker.job is None), None)
+            if worker is None and len(self._workers) == self._count:
+                return
+            if worker is None:
+                worker = _start_worker()
+                self._workers.append(worker)
+            worker.job = self._line.popleft()
+            with contextlib.suppress(OSError):  # it has died: noticed where it is listened to
+                worker.connection.send(worker.job)
+
+    def _listen(self, worker: _Worker, on_event: OnEvent) -> None:
+        """Everything that a worker has said, then whether it still lives."""
+        alive = worker.process.is_alive()  # asked first: what it said before it died still counts
+        try:
+            while worker.job is not None and worker.connection.poll():
+                self._hear(worker, worker.connection.recv(), on_event)
+        except (EOFError, OSError):
+            alive = False
+        job = worker.job
+        if job is not None and job.folder in self._cancelled:
+            self._drop(worker)
+            self._end(job, _cancelled(job), on_event)
+        elif not alive:
+            self._drop(worker)
+            if job is not None:
+                self._mourn(job, on_event)
+
+    def _hear(self, worker: _Worker, message: Event | FrostlineError, on_event: OnEvent) -> None:
+        if isinstance(message, FrostlineError):
+            raise message
+        if isinstance(message, Ended | Paused):
+            worker.job = None
+            self._outcomes.append(message.outcome)
+        on_event(message)
+
+    def _drop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.end()
+
+    def _mourn(self, job: Job, on_event: OnEvent) -> None:
+        """A worker died: its trial goes on in another, unless it was not the first one's."""
+        self._deaths[job.folder] += 1
+        if self._deaths[job.folder] < _MOST_DEATHS:
+            _log.warning("the worker of %s died; another goes on", job.spec.key.slug)
+            self._line.appendleft(job)
+            return
+        text = "its worker died twice (out of memory, or killed); run again to go on"
+        self._end(job, Outcome(job.spec.key, False, text), on_event)
+
+    def _end(self, job: Job, outcome: Outcome, on_event: OnEvent) -> None:
+        self._outcomes.append(outcome)
+        on_event(Ended(job.spec.key, outcome))
 
 
-def _failed(folder: Path, spec: TrialSpec, error: Exception, text: str) -> Outcome:
-    write_json(folder / FILES.failure, {"error": type(error).__name__, "text": text})
-    return Outcome(spec.key, False, text)
-
-
-def _finish(folder: Path, spec: TrialSpec, on_step: Callable[[Progress], None]) -> TrialRecord:
-    """The trial's record: of another process that was here first, or made now."""
-    for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
-        leftover.unlink()
-    if (folder / FILES.record).exists():
-        (folder / FILES.checkpoint).unlink(missing_ok=True)
-        return TrialRecord.read(folder / FILES.record)
-    (folder / FILES.failure).unlink(missing_ok=True)  # of an earlier attempt
-    append_line(folder / FILES.log, {"event": "started"})
-    try:
-        with torch_as_before():
-            return run_trial(spec, folder, on_step=on_step)
-    except TrainingError:
-        # From here it leads to the same failure, and the way out, another rate, would not fit it.
-        (folder / FILES.checkpoint).unlink(missing_ok=True)
-        raise
-
-
-def _headline(record: TrialRecord) -> str:
-    ap = record.metrics["val"]["coco"]["overall"]["ap"]
-    flags = "".join(f" [{flag}]" for flag in record.flags)
-    return f"AP {'n/a' if ap is None else f'{ap:.3f}'}{flags}"
-
-
-def _run_in_processes(
-    trials: Mapping[Path, TrialSpec], workers: int, on_event: OnEvent
-) -> Iterator[Outcome]:
-    for spec in trials.values():
-        _require_sendable(spec)
-    context = multiprocessing.get_context("spawn")  # forking a threaded torch can deadlock
-    events: Queue[Event] = context.Queue()
-    pool = ProcessPoolExecutor(workers, context, initializer=_enter_worker, initargs=(events,))
-    try:
-        with _ctrl_c_is_ours():
-            futures = {pool.submit(_in_worker, *trial): trial[1] for trial in trials.items()}
-        yield from _collect(futures, events, on_event)
-    except BaseException:
-        _stop(pool)
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _cancelled(job: Job) -> Outcome:
+    return Outcome(job.spec.key, False, "cancelled; run again to go on")
 
 
 def _require_sendable(spec: TrialSpec) -> None:
-    """Refuse now what would end the pool later; all else in a spec is plain values."""
+    """Refuse now what would end a worker later; all else in a spec is plain values."""
     try:
         pickle.dumps(spec.observer)
     except Exception as error:  # pickle raises what the object's own code raises
@@ -157,37 +206,14 @@ def _require_sendable(spec: TrialSpec) -> None:
         ) from None
 
 
-def _collect(
-    futures: Mapping["Future[Outcome]", TrialSpec], events: "Queue[Event]", on_event: OnEvent
-) -> Iterator[Outcome]:
-    pending, started = set(futures), set()
-
-    def note(event: Event) -> None:
-        started.add(event.key)
-        on_event(event)
-
-    while pending:
-        done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
-        _forward(events, note)
-        for future in done:
-            key = futures[future].key
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                died = "a worker died (out of memory, or killed)" if key in started else "not run"
-                yield Outcome(key, False, f"{died}; run again to go on")
-
-
-def _forward(events: "Queue[Event]", on_event: OnEvent) -> None:
-    while not events.empty():
-        on_event(events.get())
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers now: every trial has its checkpoint, nothing waits for an epoch's end."""
-    processes: Sequence[Any] = list((getattr(pool, "_processes", None) or {}).values())
-    for process in processes:
-        process.terminate()
+def _start_worker() -> _Worker:
+    context = multiprocessing.get_context("spawn")  # forking a threaded torch can deadlock
+    ours, its = context.Pipe()
+    process = context.Process(target=_work, args=(its,), daemon=False)
+    with _ctrl_c_is_ours():
+        process.start()
+    its.close()
+    return _Worker(process, ours)
 
 
 @contextlib.contextmanager
@@ -203,11 +229,19 @@ def _ctrl_c_is_ours() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _enter_worker(events: "Queue[Event]") -> None:
-    global _queue  # noqa: PLW0603  (one per process, set when the process starts)
-    _queue = events
+def _work(connection: Connection) -> None:
+    """What a worker does: trials as they come, until its connection or its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        try:
+            attempt(job.folder, job.spec, until=job.until, emit=connection.send)
+        except RecordError as error:
+            connection.send(RecordError(str(error)))
 
 
 def _end_with_parent() -> None:
@@ -215,30 +249,3 @@ def _end_with_parent() -> None:
     assert parent is not None, "only called in a worker"
     parent.join()
     os._exit(1)
-
-
-def _in_worker(folder: Path, spec: TrialSpec) -> Outcome:
-    assert _queue is not None, "set when the worker starts"
-    return _run_one(folder, spec, _queue.put)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the trial's folder; the operating system lets go of it when the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        if not _try_lock(file.fileno()):
-            raise BusyError("another process is writing this trial; wait for it")
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks; nothing is lost but this check
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

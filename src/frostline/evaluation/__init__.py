@@ -5,10 +5,10 @@
 Example:
     >>> import numpy as np
     >>> from pathlib import Path
-    >>> from frostline.datasets import DatasetIndex, ImageRecord
+    >>> from frostline.datasets import Boxes, DatasetIndex, ImageRecord
     >>> box = np.array([[10.0, 10.0, 60.0, 60.0]])
     >>> ear = np.array([1])
-    >>> image = ImageRecord("a.jpg", 100, 100, box, ear, np.array([False]), None)
+    >>> image = ImageRecord("a.jpg", 100, 100, Boxes(box, ear, np.array([False])))
     >>> index = DatasetIndex(Path("."), ("ear",), (image,), ())
     >>> found = Detections(box + [[0, 0, 0, 10]], np.array([0.9]), ear)  # IoU 5/6
     >>> result = evaluate(index, [found], wheat_threshold=0.5)

@@ -2,15 +2,24 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from frostline.figures.axes import Names, finish, mark_stages, name_lines, size_of
+from frostline.cells import CellPlan, cell_plan
+from frostline.figures.axes import (
+    Names,
+    finish,
+    mark_stages,
+    name_lines,
+    shortened,
+    size_of,
+)
 from frostline.figures.panels import Shape, naming, panels
 from frostline.figures.stages import Stage, backbone_of
 from frostline.figures.theme import LIGHT, SMALL, Theme, label_of, look
-from frostline.figures.values import inits_of, is_collapsed, number_of, plain_values
+from frostline.figures.values import inits_of, is_collapsed, plain_values
+from frostline.scores import merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,46 +28,38 @@ if TYPE_CHECKING:
     from frostline.records import TrialRecord
 
 __all__ = [
-    "SCORES",
     "DepthLine",
     "DepthPoint",
     "DepthTable",
-    "Score",
     "depth_table",
     "depths_figure",
     "draw_depths",
-    "score_of",
 ]
 
-Score = Literal["ap", "ap50", "ap75", "wheat"]
-
-#: What the vertical axis of Figure 3 says.
-SCORES: Mapping[Score, str] = {
-    "ap": "AP (IoU .50:.95)",
-    "ap50": "AP50 (IoU .50)",
-    "ap75": "AP75 (IoU .75)",
-    "wheat": "wheat metric",
-}
-
 _NARROWEST_TICK = 20.0  # px
-_SHORTEST_PANEL = 0.04  # AP: less than this is not blown up to a full axis
+_SHORTEST_PANEL = 0.04  # of the score: less than this is not blown up to a full axis
+_LONGEST_LABEL = 18  # characters of a plan's label below the axis
+_UPRIGHT = 5.2  # px of each, upright
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
 
 
 @dataclass(frozen=True, slots=True)
 class DepthPoint:
-    """The scores of one init at one depth.
+    """The scores of one cell.
 
     Attributes:
-        depth: k, number of frozen convolutions.
+        depth: k, number of frozen convolutions; None for a plan that was not given as a depth.
         seeds: seeds of ``values``.
         values: score of each trial that did not collapse, in [0, 1].
         collapsed: (seed, score) of each trial that did; in no mean.
+        plan: label of a plan that was not given as a depth; else "".
     """
 
-    depth: int
+    depth: int | None
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     collapsed: tuple[tuple[int, float], ...] = ()
+    plan: str = ""
 
     @property
     def mean(self) -> float:
@@ -68,34 +69,59 @@ class DepthPoint:
 
 @dataclass(frozen=True, slots=True)
 class DepthLine:
-    """One init over the depths, ascending."""
+    """One init in one variant.
+
+    Attributes:
+        init: name of the start.
+        ranked: False for the random reference.
+        points: its cells over the depths, ascending.
+        others: its cells whose plans were not given as a depth.
+        variant: what differs from the start's own schedule; None for nothing.
+    """
 
     init: str
     ranked: bool
     points: tuple[DepthPoint, ...]
+    others: tuple[DepthPoint, ...] = ()
+    variant: str | None = None
+
+    @property
+    def cells(self) -> tuple[DepthPoint, ...]:
+        """All of its cells."""
+        return self.points + self.others
+
+    @property
+    def name(self) -> str:
+        """What a figure calls it."""
+        name = self.init if self.variant is None else f"{self.init}, {self.variant}"
+        return label_of(name, self.ranked)
 
 
 @dataclass(frozen=True, slots=True)
 class DepthTable:
-    """Figure 3: score against the number of frozen convolutions, a line per init.
+    """Figure 3: score against the number of frozen convolutions, a line per init and variant.
 
     Attributes:
-        score: which score.
+        score: key of the score.
+        axis: what the vertical axis says.
         split: ``val`` or ``test``.
         inits: every init of the study in its order; the position decides the colour.
         numbering: how depths count.
         deepest: the depth that freezes the whole backbone, or the largest one tried if unknown.
         stages: the backbone's stages in that numbering.
-        lines: one per init.
+        lines: one per init and variant.
+        plans: labels of the plans that were not given as a depth, by what they freeze.
     """
 
-    score: Score
+    score: str
+    axis: str
     split: str
     inits: tuple[str, ...]
     numbering: str
     deepest: int
     stages: tuple[Stage, ...]
     lines: tuple[DepthLine, ...]
+    plans: tuple[str, ...] = ()
 
     def plot(self, ax: "Axes") -> None:
         """Draw on ``ax`` with the light theme; see ``draw_depths``."""
@@ -106,51 +132,66 @@ class DepthTable:
         return plain_values(asdict(self))  # type: ignore[no-any-return]
 
 
-def score_of(record: "TrialRecord", score: Score, split: str = "val") -> float:
-    """One overall score of a trial, in [0, 1]; NaN if the split or the quantity is absent."""
-    tables = record.metrics.get(split)
-    if tables is None:
-        return math.nan
-    overall = tables["wheat" if score == "wheat" else "coco"]["overall"]
-    return number_of(overall["score" if score == "wheat" else score])
-
-
 def depth_table(
-    records: Iterable["TrialRecord"], score: Score = "ap", split: str = "val"
+    records: Iterable["TrialRecord"], score: str | None = None, split: str = "val"
 ) -> DepthTable:
     """The table of Figure 3: every seed of every cell, collapsed trials apart.
 
     Args:
-        records: finished trials of one study.
-        score: which score.
+        records: finished trials of one study, at least one.
+        score: key of the score; None takes the one that ranks the cells.
         split: ``val`` or ``test``; trials without it are passed over.
+
+    Raises:
+        ConfigError: no trial declares the score.
     """
     every = list(records)
-    found = [record for record in every if not math.isnan(score_of(record, score, split))]
+    shown = merged(record.task for record in every).score(score)
+    found = [record for record in every if not math.isnan(record.score(shown.key, split))]
     lines = []
     for init in inits_of(every):
         own = [record for record in found if record.key.init == init]
-        depths = sorted({record.key.depth for record in own})
-        points = tuple(_depth_point(own, depth, score, split) for depth in depths)
-        if points:
-            lines.append(DepthLine(init, own[0].ranked, points))
+        for variant in sorted({record.key.variant for record in own}, key=lambda v: v or ""):
+            same = [record for record in own if record.key.variant == variant]
+            cells = sorted({cell_plan(record) for record in same}, key=lambda plan: plan.order)
+            points = [_depth_point(same, plan, shown.key, split) for plan in cells]
+            lines.append(_depth_line(init, own[0].ranked, variant, points))
     numbering, deepest, stages = backbone_of(every)
-    tried = max((record.key.depth for record in every), default=0)
+    plans = sorted({cell_plan(record) for record in found}, key=lambda plan: plan.order)
+    tried = max((plan.k for plan in map(cell_plan, every) if plan.k is not None), default=0)
+    others = tuple(dict.fromkeys(plan.label for plan in plans if plan.k is None))
     return DepthTable(
-        score, split, inits_of(every), numbering, max(deepest, tried), stages, tuple(lines)
+        score=shown.key,
+        axis=shown.axis,
+        split=split,
+        inits=inits_of(every),
+        numbering=numbering,
+        deepest=max(deepest, tried),
+        stages=stages,
+        lines=tuple(lines),
+        plans=others,
     )
 
 
+def _depth_line(
+    init: str, ranked: bool, variant: str | None, points: Sequence[DepthPoint]
+) -> DepthLine:
+    curve = tuple(point for point in points if point.depth is not None)
+    others = tuple(point for point in points if point.depth is None)
+    return DepthLine(init, ranked, curve, others, variant)
+
+
 def _depth_point(
-    records: Sequence["TrialRecord"], depth: int, score: Score, split: str
+    records: Sequence["TrialRecord"], plan: CellPlan, score: str, split: str
 ) -> DepthPoint:
-    here = sorted((r for r in records if r.key.depth == depth), key=lambda r: r.key.seed)
+    here = sorted((r for r in records if cell_plan(r) == plan), key=lambda r: r.key.seed)
     good = [record for record in here if not is_collapsed(record)]
     return DepthPoint(
-        depth,
+        plan.k,
         tuple(record.key.seed for record in good),
-        tuple(score_of(record, score, split) for record in good),
-        tuple((r.key.seed, score_of(r, score, split)) for r in here if is_collapsed(r)),
+        tuple(record.score(score, split) for record in good),
+        tuple((r.key.seed, r.score(score, split)) for r in here if is_collapsed(r)),
+        "" if plan.is_depth else plan.label,
     )
 
 
@@ -159,9 +200,11 @@ def draw_depths(
 ) -> None:
     """Draw Figure 3 on ``ax``: a line per init through the mean, every seed as a point.
 
-    Points of different inits at one depth stand side by side, so that none hides another. A random
-    reference is a dashed level with its seeds as ticks. A collapsed trial is a cross on the
-    lower edge with its seed and score, and is in no mean.
+    Points of different inits at one depth stand side by side, so that none hides another. Plans
+    that were not given as a depth stand in a zone of their own at the right, by name and with
+    hollow markers; a short bar is their mean. A random reference is a dashed level with its seeds
+    as ticks. A collapsed trial is a cross on the lower edge with its seed and score, and is in no
+    mean.
 
     Args:
         ax: where to draw; its limits, ticks and labels are set.
@@ -173,23 +216,59 @@ def draw_depths(
     for i, line in enumerate(ranked):
         shift = (i - (len(ranked) - 1) / 2) * 0.011 * max(table.deepest, 1)
         _draw_depth_line(ax, table, line, shift, theme)
+        _draw_others(ax, table, line, shift, theme)
     references = [line for line in table.lines if not line.ranked]
     for line in references:
         _draw_reference(ax, line, theme)
     margin = 0.04 * max(table.deepest, 1)
-    ax.set_xlim(-margin, table.deepest + margin)
+    ax.set_xlim(-margin, _places(table).get(table.plans[-1], 0) + 2 * margin if table.plans
+                else table.deepest + margin)  # fmt: skip
     _fit_scores(ax, table)
     _draw_collapsed(ax, table, theme)
-    depths = sorted({point.depth for line in table.lines for point in line.points})
-    ax.set_xticks(_with_room(ax, depths))
-    ax.set_xlabel("frozen convolutions k, counted from the input", color=theme.ink)
-    ax.set_ylabel(SCORES[table.score], color=theme.ink)
+    _name_ticks(ax, table)
+    ax.set_xlabel(_depth_words(table), color=theme.ink)
+    ax.set_ylabel(table.axis, color=theme.ink)
     finish(ax, theme)
     mark_stages(ax, table.stages, theme, edge=0.0)
+    _mark_zone(ax, table, theme)
     shown = ranked + references
-    ends = [(label_of(x.init, x.ranked), _last_mean(x)) for x in shown]
+    ends = [(line.name, _last_mean(line)) for line in shown]
     name_lines(ax, ends, [look(table.inits, x.init, x.ranked, theme)[0] for x in shown],
                 theme, names)  # fmt: skip
+
+
+def _depth_words(table: DepthTable) -> str:
+    """What the horizontal axis counts."""
+    if table.numbering == "paper":
+        return "frozen main-path convolutions k (numbering: paper)"
+    return "frozen convolutions k, counted from the input"
+
+
+def _places(table: DepthTable) -> dict[str, float]:
+    """Where the plans that were not given as a depth stand, right of the deepest."""
+    unit = max(table.deepest, 1)
+    return {plan: unit * (1.12 + 0.09 * n) for n, plan in enumerate(table.plans)}
+
+
+def _place(table: DepthTable, point: DepthPoint) -> float:
+    return _places(table)[point.plan] if point.depth is None else point.depth
+
+
+def _name_ticks(ax: "Axes", table: DepthTable) -> None:
+    """Depths by their numbers, the other plans by their labels, upright."""
+    depths = sorted({p.depth for line in table.lines for p in line.points if p.depth is not None})
+    shown, zone = _with_room(ax, depths), _places(table)
+    ax.set_xticks([*shown, *zone.values()])
+    plans = [shortened(plan, _LONGEST_LABEL) for plan in zone]
+    for label in ax.set_xticklabels([*map(str, shown), *plans], parse_math=False)[len(shown) :]:
+        label.set_rotation(90)
+
+
+def _mark_zone(ax: "Axes", table: DepthTable, theme: Theme) -> None:
+    """A line between the depths and the other plans."""
+    if table.plans:
+        edge = max(table.deepest, 1) * 1.06
+        ax.axvline(edge, color=theme.muted, linewidth=1.0, linestyle=(0, (2, 3)), zorder=0)
 
 
 def _with_room(ax: "Axes", depths: Sequence[int]) -> list[int]:
@@ -207,9 +286,11 @@ def _draw_depth_line(
     ax: "Axes", table: DepthTable, line: DepthLine, shift: float, theme: Theme
 ) -> None:
     color, marker = look(table.inits, line.init, True, theme)
-    means = [(point.depth + shift, point.mean) for point in line.points if point.values]
-    ax.plot([x for x, _ in means], [y for _, y in means], color=color, linewidth=1.8, zorder=3)
-    seeds = [(p.depth + shift, value) for p in line.points for value in p.values]
+    means = [(_place(table, point) + shift, point.mean) for point in line.points if point.values]
+    dash = _dash(table, line)
+    ax.plot([x for x, _ in means], [y for _, y in means], color=color, linewidth=1.8,
+            linestyle=dash, zorder=3)  # fmt: skip
+    seeds = [(_place(table, p) + shift, value) for p in line.points for value in p.values]
     ax.plot(
         [x for x, _ in seeds],
         [y for _, y in seeds],
@@ -221,23 +302,43 @@ def _draw_depth_line(
         markeredgewidth=0,
         zorder=4,
     )
-    ax.plot([], [], color=color, marker=marker, linewidth=1.8, label=label_of(line.init, True))
+    ax.plot([], [], color=color, marker=marker, linewidth=1.8, linestyle=dash, label=line.name)
+
+
+def _dash(table: DepthTable, line: DepthLine) -> Any:
+    """Solid for the start's own schedule, then dashes that grow shorter."""
+    variants = [other.variant for other in table.lines if other.init == line.init]
+    return _DASHES[variants.index(line.variant) % len(_DASHES)]
+
+
+def _draw_others(
+    ax: "Axes", table: DepthTable, line: DepthLine, shift: float, theme: Theme
+) -> None:
+    color, marker = look(table.inits, line.init, True, theme)
+    for point in line.others:
+        x = _place(table, point) + shift
+        ax.plot([x] * len(point.values), point.values, linestyle="none", marker=marker,
+                markersize=5.5, markerfacecolor="none", markeredgecolor=color,
+                markeredgewidth=1.3, zorder=4)  # fmt: skip
+        if len(point.values) > 1:
+            ax.plot([x], [point.mean], linestyle="none", marker="_", markersize=13, color=color,
+                    markeredgewidth=1.8, zorder=3)  # fmt: skip
 
 
 def _draw_reference(ax: "Axes", line: DepthLine, theme: Theme) -> None:
-    values = [value for point in line.points for value in point.values]
+    values = [value for point in line.cells for value in point.values]
     if not values:
         return
     level = sum(values) / len(values)
     ax.axhline(level, color=theme.muted, linewidth=1.4, linestyle=(0, (5, 3)),
-               label=label_of(line.init, False))  # fmt: skip
+               label=line.name)  # fmt: skip
     ax.plot([0] * len(values), values, linestyle="none", marker="_", markersize=11,
             markeredgewidth=1.6, color=theme.muted)  # fmt: skip
 
 
 def _fit_scores(ax: "Axes", table: DepthTable) -> None:
     """Limits around what did not collapse, never so narrow that noise fills the axis."""
-    values = [v for line in table.lines for point in line.points for v in point.values]
+    values = [v for line in table.lines for point in line.cells for v in point.values]
     if not values:
         ax.set_ylim(0, 1)
         return
@@ -253,14 +354,15 @@ def _draw_collapsed(ax: "Axes", table: DepthTable, theme: Theme) -> None:
     bottom = ax.get_ylim()[0]
     rows = itertools.count()
     for line in table.lines:
-        for point in line.points:
+        for point in line.cells:
+            x = _place(table, point)
             for seed, value in point.collapsed:
-                ax.plot(point.depth, bottom, "X", color=theme.alert, markersize=9,
+                ax.plot(x, bottom, "X", color=theme.alert, markersize=9,
                         clip_on=False, zorder=6)  # fmt: skip
-                right = point.depth > table.deepest / 2
+                right = x > table.deepest / 2
                 ax.annotate(
                     f"seed {seed} collapsed: {value:.3f}",
-                    (point.depth, bottom),
+                    (x, bottom),
                     (-8 if right else 8, 9 + next(rows) * 14),
                     textcoords="offset points",
                     ha="right" if right else "left",
@@ -273,15 +375,17 @@ def _last_mean(line: DepthLine) -> float:
     if not line.ranked:
         values = [value for point in line.points for value in point.values]
         return sum(values) / len(values) if values else math.nan
-    return next((p.mean for p in reversed(line.points) if p.values), math.nan)
+    return next((p.mean for p in reversed(line.points or line.others) if p.values), math.nan)
 
 
 def depths_figure(
     tables: Sequence[DepthTable], *, shape: Shape = "wide", theme: Theme = LIGHT
 ) -> "Figure":
     """Figure 3, one panel per score; the lines are named once, in the first."""
-    names = [label_of(line.init, line.ranked) for line in tables[0].lines]
-    figure, axes = panels(len(tables), names, shape, theme, height=290)
+    names = [line.name for line in tables[0].lines]
+    longest = max((min(len(plan), _LONGEST_LABEL) for plan in tables[0].plans), default=0)
+    below = 46 + longest * _UPRIGHT
+    figure, axes = panels(len(tables), names, shape, theme, height=290, below=below)
     for n, (ax, table) in enumerate(zip(axes, tables, strict=True)):
         here: Names = "none" if n > 0 else naming(names, shape)
         draw_depths(ax, table, theme=theme, names=here)

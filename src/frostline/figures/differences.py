@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from frostline.cells import CellPlan, cell_plan
 from frostline.errors import RecordError
 from frostline.figures.axes import Names, finish, mark_stages, name_lines
 from frostline.figures.panels import Shape, naming, panels
@@ -76,6 +77,7 @@ class DifferenceTable:
         layers: module names in forward order; the first has index 1.
         stages: the backbone's stages.
         lines: one per init that has profiles, in the order of ``inits``.
+        counts: what one position is: a convolution, or a layer of any kind.
     """
 
     quantity: Quantity
@@ -83,6 +85,7 @@ class DifferenceTable:
     layers: tuple[str, ...]
     stages: tuple[Stage, ...]
     lines: tuple[DifferenceLine, ...]
+    counts: str = "convolution"
 
     def plot(self, ax: "Axes", *, log: bool = True) -> None:
         """Draw on ``ax`` with the light theme; see ``draw_differences``."""
@@ -99,17 +102,20 @@ def difference_table(
     """The table of Figure 2 from the trials that froze nothing (k = 0).
 
     Args:
-        records: finished trials of one study; those with another depth are passed over.
+        records: finished trials of one study; those that froze layers are passed over, and of
+            several cells of a start that froze none all but the first (its own schedule).
         quantity: which difference.
 
     Returns:
-        The table; without lines if no trial with k = 0 has finished.
+        The table; without lines if no trial that froze nothing has finished. Where all of them
+        compared the layers of every section, these stand behind those that depth counts.
 
     Raises:
         RecordError: the records are of different models.
     """
     every = list(records)
-    chosen = [record for record in every if record.key.depth == 0]
+    chosen = _nothing_frozen(every)
+    every_section = bool(chosen) and all(record.other_differences for record in chosen)
     profiles: dict[str, list[Sequence[Mapping[str, Any]]]] = {}
     left_out: dict[str, list[int]] = {}
     for record in chosen:
@@ -117,14 +123,35 @@ def difference_table(
         if is_collapsed(record):
             left_out.setdefault(record.key.init, []).append(record.key.seed)
         else:
-            profiles[record.key.init].append(record.differences)
+            profiles[record.key.init].append(_profile(record, every_section))
     return profiles_table(
         {init: found for init, found in profiles.items() if found},
         quantity,
         inits=inits_of(every),
         unranked={record.key.init for record in chosen if not record.ranked},
         left_out=left_out,
+        counts="layer" if every_section else "convolution",
     )
+
+
+def _profile(record: "TrialRecord", every_section: bool) -> Sequence[Mapping[str, Any]]:
+    """The rows of a trial; those of other sections go on counting, a stage for each section."""
+    if not every_section:
+        return record.differences
+    last = len(record.differences)
+    others = [
+        {**row, "index": index, "stage": row["section"], "name": f"{row['section']}.{row['name']}"}
+        for index, row in enumerate(record.other_differences, start=last + 1)
+    ]
+    return (*record.differences, *others)
+
+
+def _nothing_frozen(records: Sequence["TrialRecord"]) -> list["TrialRecord"]:
+    found = [record for record in records if record.plan.nothing_frozen]
+    first: dict[str, CellPlan] = {}
+    for record in sorted(found, key=lambda record: cell_plan(record).order):
+        first.setdefault(record.key.init, cell_plan(record))
+    return [record for record in found if cell_plan(record) == first[record.key.init]]
 
 
 def profiles_table(
@@ -134,6 +161,7 @@ def profiles_table(
     inits: Sequence[str] | None = None,
     unranked: Iterable[str] = (),
     left_out: Mapping[str, Sequence[int]] | None = None,
+    counts: str = "convolution",
 ) -> DifferenceTable:
     """The table of Figure 2 from difference profiles, whatever they are of.
 
@@ -144,6 +172,7 @@ def profiles_table(
         inits: names in the order of their colours; None: the order of ``profiles``.
         unranked: names that are references.
         left_out: name -> seeds that are in no profile.
+        counts: what one row is.
 
     Raises:
         RecordError: the profiles do not have the same layers.
@@ -158,7 +187,7 @@ def profiles_table(
         for name in names
         if profiles.get(name)
     )
-    return DifferenceTable(quantity, names, layers, stages_of_rows(rows), lines)
+    return DifferenceTable(quantity, names, layers, stages_of_rows(rows), lines, counts)
 
 
 def _difference_line(
@@ -248,7 +277,7 @@ def draw_differences(
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlim(0.2, len(table.layers) + 0.8)
-    ax.set_xlabel("convolution, counted from the input", color=theme.ink)
+    ax.set_xlabel(f"{table.counts}, counted from the input", color=theme.ink)
     ax.set_ylabel(QUANTITIES[table.quantity], color=theme.ink)
     finish(ax, theme)
     mark_stages(ax, table.stages, theme, edge=0.5)

@@ -1,9 +1,10 @@
-"""Training curves, a panel per depth. The table, then the drawing."""
+"""Training curves, a panel per plan. The table, then the drawing."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from frostline.cells import cell_plan
 from frostline.figures.axes import finish
 from frostline.figures.panels import Shape
 from frostline.figures.theme import LIGHT, TEXT, Theme, look
@@ -24,7 +25,7 @@ class LossLine:
 
     init: str
     ranked: bool
-    depth: int
+    plan: str
     seed: int
     collapsed: bool
     losses: tuple[float, ...]
@@ -32,10 +33,10 @@ class LossLine:
 
 @dataclass(frozen=True, slots=True)
 class LossTable:
-    """Training curves, one panel per depth."""
+    """Training curves, one panel per plan and variant (``k=9``), by what they freeze."""
 
     inits: tuple[str, ...]
-    depths: tuple[int, ...]
+    plans: tuple[str, ...]
     lines: tuple[LossLine, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,22 +51,23 @@ def loss_table(records: Iterable["TrialRecord"]) -> LossTable:
         LossLine(
             record.key.init,
             record.ranked,
-            record.key.depth,
+            cell_plan(record).name,
             record.key.seed,
             is_collapsed(record),
             tuple(sum(epoch.losses.values()) for epoch in record.history),
         )
         for record in every
     )
-    return LossTable(inits_of(every), tuple(sorted({line.depth for line in lines})), lines)
+    plans = sorted({cell_plan(record) for record in every}, key=lambda plan: plan.order)
+    return LossTable(inits_of(every), tuple(dict.fromkeys(p.name for p in plans)), lines)
 
 
-def draw_losses(ax: "Axes", table: LossTable, depth: int, *, theme: Theme = LIGHT) -> None:
-    """Draw the training curves of one depth on ``ax``: one line per trial, coloured by init."""
+def draw_losses(ax: "Axes", table: LossTable, plan: str, *, theme: Theme = LIGHT) -> None:
+    """Draw the training curves of one plan on ``ax``: one line per trial, coloured by init."""
     from matplotlib.ticker import MaxNLocator
 
     for line in table.lines:
-        if line.depth != depth:
+        if line.plan != plan:
             continue
         color, _ = look(table.inits, line.init, line.ranked, theme)
         epochs = range(1, len(line.losses) + 1)
@@ -75,17 +77,17 @@ def draw_losses(ax: "Axes", table: LossTable, depth: int, *, theme: Theme = LIGH
                 marker=marker)  # fmt: skip
         if line.collapsed:
             ax.plot(epochs[-1], line.losses[-1], "x", color=theme.alert, markeredgewidth=2)
-    ax.set_title(f"k = {depth}", fontsize=TEXT, color=theme.ink, loc="left")
+    ax.set_title(plan, fontsize=TEXT, color=theme.ink, loc="left", parse_math=False)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     finish(ax, theme)
 
 
 def losses_figure(table: LossTable, *, shape: Shape = "wide", theme: Theme = LIGHT) -> "Figure":
-    """Training curves, small multiples: a panel per depth on shared axes."""
+    """Training curves, small multiples: a panel per plan on shared axes."""
     from matplotlib.figure import Figure
 
-    columns = min(3 if shape == "wide" else 2, max(1, len(table.depths)))
-    rows = -(-len(table.depths) // columns)
+    columns = min(3 if shape == "wide" else 2, max(1, len(table.plans)))
+    rows = -(-len(table.plans) // columns)
     width, height = (980 if shape == "wide" else 360), 60 + 150 * rows
     figure = Figure(figsize=(width / 72, height / 72), facecolor=theme.paper, dpi=72)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -93,9 +95,9 @@ def losses_figure(table: LossTable, *, shape: Shape = "wide", theme: Theme = LIG
         left=50 / width, right=1 - 12 / width, top=1 - 26 / height, bottom=48 / height,
         wspace=0.08 if shape == "wide" else 0.12, hspace=0.28,
     )  # fmt: skip
-    for ax, depth in zip(axes, table.depths, strict=False):
-        draw_losses(ax, table, depth, theme=theme)
-    for ax in axes[len(table.depths) :]:
+    for ax, plan in zip(axes, table.plans, strict=False):
+        draw_losses(ax, table, plan, theme=theme)
+    for ax in axes[len(table.plans) :]:
         ax.set_visible(False)
     figure.supxlabel("epoch", fontsize=TEXT, color=theme.ink, y=6 / height)
     figure.supylabel("training loss", fontsize=TEXT, color=theme.ink, x=4 / width)

@@ -25,7 +25,12 @@ def naming(names: Sequence[str], shape: Shape) -> Names:
 
 
 def panels(
-    count: int, names: Sequence[str], shape: Shape, theme: Theme, height: float
+    count: int,
+    names: Sequence[str],
+    shape: Shape,
+    theme: Theme,
+    height: float,
+    below: float = 46.0,
 ) -> tuple["Figure", list["Axes"]]:
     """Axes at exact places in px: side by side when wide, below each other when narrow."""
     from matplotlib.figure import Figure
@@ -37,7 +42,7 @@ def panels(
     else:
         lines = -(-len(names) // legend_columns(names, width - left))
         legend = lines * _LEGEND_LINE + 6
-    above, below, gap = STAGE_ROOM + 6, 46.0, 62.0
+    above, gap = STAGE_ROOM + 6, 62.0
     rows = -(-count // columns)
     total = legend + rows * (above + height + below)
     figure = Figure(figsize=(width / 72, total / 72), facecolor=theme.paper, dpi=72)

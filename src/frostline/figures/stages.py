@@ -33,15 +33,18 @@ def stages_of_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
 
 def backbone_of(records: Sequence["TrialRecord"]) -> tuple[str, int, tuple[Stage, ...]]:
     """Numbering, largest depth and stages of the records' backbone; empty without records."""
-    spec = records[0].spec if records else {}
-    numbering: Numbering = "paper" if spec.get("numbering") == "paper" else "all"
+    spec, rows = (records[0].spec, records[0].differences) if records else ({}, ())
+    paper = any(record.plan.numbering == "paper" for record in records)
+    numbering: Numbering = "paper" if paper else "all"
     model = spec.get("model", {})
+    if numbering == "all" and rows:
+        stages = stages_of_rows(rows)
+        return numbering, stages[-1].last, stages
     try:
         table = layer_table(model.get("backbone", ""), width_mult=model.get("width_mult", 1.0))
         ends = [(name, end) for name, end in table.stage_ends(numbering).items() if end > 0]
-    except PlanError:  # a network of timm, whose records say what its stages are
-        stages = stages_of_rows(records[0].differences) if records else ()
-        return numbering, stages[-1].last if stages else 0, stages
+    except PlanError:
+        return numbering, 0, ()
     starts = [1, *(end + 1 for _, end in ends)]
     stages = tuple(
         Stage(name, first, last) for (name, last), first in zip(ends, starts, strict=False)

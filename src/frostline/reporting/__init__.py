@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from frostline.cells import cell_plan
 from frostline.config import StudyConfig
 from frostline.datasets import DatasetIndex
 from frostline.errors import DatasetError, RecordError
@@ -43,6 +44,7 @@ from frostline.reporting.examples import Example, example_images
 from frostline.reporting.page import Contents, render
 from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
 from frostline.reporting.words import findings, headline
+from frostline.scores import merged
 from frostline.study import Study, open_study
 
 __all__ = [
@@ -119,7 +121,9 @@ def report(
         raise RecordError(
             f"expected a finished trial in {folder}, found none; `frostline status` shows the rest"
         )
-    depths = tuple(depth_table(records, score) for score in ("ap", "ap50"))
+    declared = merged(record.task for record in records)
+    charts = [score.key for score in declared.scores if score.ranks or score.chart]
+    depths = tuple(depth_table(records, key) for key in charts)
     found = answer(records, deepest=depths[0].deepest)
     differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
     losses = loss_table(records)
@@ -129,6 +133,7 @@ def report(
         config=study.config,
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
+        strays=study.strays(),
         answer=found,
         depths=depths,
         differences=differences,
@@ -206,6 +211,8 @@ def _examples(
     if count < 1:
         return (), "No example images were asked for."
     trials = _shown_trials(records, found)
+    if any(record.task.examples != "boxes" for record in records):
+        return (), "This task has no example images."
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
     try:
@@ -240,10 +247,11 @@ def _shown_trials(records: Sequence[TrialRecord], found: Answer) -> list[tuple[s
     if best is None:
         return []
     own = [c.cell for c in found.within[best.init] if c.cell.values]
-    other = own[-1] if own[-1] != best else own[0]
+    deepest = max(own, key=lambda cell: cell.frozen.layers)
+    other = deepest if deepest != best else own[0]
     cells = [best] if other == best else [best, other]
-    by_key = {(r.key.init, r.key.depth, r.key.seed): r for r in records}
+    by_key = {(r.key.init, cell_plan(r), r.key.seed): r for r in records}
     return [
-        (f"{cell.name}, seed {cell.seeds[0]}", by_key[cell.init, cell.depth, cell.seeds[0]])
+        (f"{cell.name}, seed {cell.seeds[0]}", by_key[cell.init, cell.frozen, cell.seeds[0]])
         for cell in cells
     ]

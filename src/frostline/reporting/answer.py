@@ -8,9 +8,9 @@ seeds are missing), which holds for all pairs at once and so stands the best cel
 its score. Overlap of the seeds' ranges would be no rule: of two equal cells with two seeds each,
 one time in three the ranges do not overlap.
 
-Two starts over all their depths are another question. A seed that suits one start suits it at every
-depth; more depths do not average that out, only more seeds do. So each seed gives one difference,
-its mean over depths, and the interval is that of a paired t test over seeds (the whole plots of a
+Two starts over all their plans are another question. A seed that suits one start suits it at every
+depth; more plans do not average that out, only more seeds do. So each seed gives one difference,
+its mean over plans, and the interval is that of a paired t test over seeds (the whole plots of a
 split-plot design), with Tukey's range where there are more than two starts.
 """
 
@@ -23,10 +23,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from frostline.figures import Score, is_collapsed, score_of
+from frostline.cells import CellPlan, cell_plan
+from frostline.figures import is_collapsed
 from frostline.figures.values import plain_values
 from frostline.records import TrialRecord
 from frostline.reporting.tukey import tukey_quantile
+from frostline.scores import Score, merged
 
 __all__ = [
     "Answer",
@@ -43,15 +45,16 @@ Verdict = Literal["best", "tie", "lower", "unknown"]
 _Floats = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
+_NO_SCORE = Score(key="score", label="score", axis="score", ranks=True)  # of no records at all
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One init at one depth.
+    """One init with one plan, in one variant.
 
     Attributes:
         init: name of the start.
-        depth: k, number of frozen convolutions.
+        frozen: the plan and the variant.
         seeds: seeds of ``values``, ascending.
         values: score of each trial that did not collapse, in [0, 1].
         collapsed: seeds of the trials that did; in no mean.
@@ -59,7 +62,7 @@ class Cell:
     """
 
     init: str
-    depth: int
+    frozen: CellPlan
     seeds: tuple[int, ...]
     values: tuple[float, ...]
     collapsed: tuple[int, ...]
@@ -67,8 +70,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``init, k=depth``."""
-        return f"{self.init}, k={self.depth}"
+        """``imagenet, k=9``."""
+        return f"{self.init}, {self.frozen.name}"
+
+    @property
+    def depth(self) -> int | None:
+        """k, number of frozen convolutions; None for a plan that is no prefix."""
+        return self.frozen.depth
 
     @property
     def mean(self) -> float:
@@ -125,11 +133,11 @@ class CellComparison:
 
 @dataclass(frozen=True, slots=True)
 class StartComparison:
-    """A start against the start of the best cell, averaged over the depths that both ran.
+    """A start against the start of the best cell, averaged over the plans that both ran.
 
     Attributes:
         init: the start.
-        depths: the depths that both ran.
+        plans: the plans (and variants) that both ran.
         difference: its mean score minus that of the best cell's start.
         low: lower end of the interval of the difference; NaN without a measure of noise.
         high: upper end.
@@ -137,7 +145,7 @@ class StartComparison:
     """
 
     init: str
-    depths: tuple[int, ...]
+    plans: tuple[CellPlan, ...]
     difference: float
     low: float
     high: float
@@ -152,8 +160,8 @@ class Answer:
         score: the score that decides.
         split: the split it was measured on.
         deepest: the depth that freezes the whole backbone, or the largest one tried.
-        comparisons: every ranked cell against the best, in the order inits x depths.
-        within: init -> its cells against the best of that init, by depth.
+        comparisons: every ranked cell against the best, in the order inits x plans.
+        within: init -> its cells against the best of that init, in the order of the plans.
         starts: every other ranked init against the best cell's.
         noise: what seeds alone do.
         references: cells of unranked inits.
@@ -183,46 +191,50 @@ class Answer:
         return next((c.cell for c in self.within[init] if c.verdict == "best"), None)
 
     def deepest_tie(self, init: str) -> Cell | None:
-        """The deepest cell of an init that is its best or cannot be told apart from it."""
+        """The cell that freezes most of those that are its best or cannot be told apart from it."""
         good = [c.cell for c in self.within[init] if c.verdict in ("best", "tie")]
-        return max(good, key=lambda cell: cell.depth, default=None)
+        return max(good, key=lambda cell: (cell.frozen.layers, cell.mean), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
         return {
-            "score": self.score,
+            "score": self.score.key,
             "split": self.split,
-            "best": None if self.best is None else [self.best.init, self.best.depth],
+            "best": None if self.best is None else [self.best.init, self.best.frozen.label],
             "noise_sd": plain_values(self.noise.sd),
             "noise_freedom": self.noise.freedom,
             "cells": [comparison_row(c) for c in self.comparisons],
-            "starts": [plain_values(asdict(start)) for start in self.starts],
+            "starts": [_start_row(start) for start in self.starts],
         }
 
 
 def answer(
-    records: Iterable[TrialRecord], *, deepest: int, score: Score = "ap", split: str = "val"
+    records: Iterable[TrialRecord], *, deepest: int, score: str | None = None, split: str = "val"
 ) -> Answer:
     """Rank the cells of a study and say which cannot be told apart.
 
     Args:
         records: finished trials of one study.
         deepest: the depth that freezes the whole backbone.
-        score: the score that decides.
+        score: key of the score that decides; None takes the one that ranks the task's cells.
         split: the split it is measured on.
+
+    Raises:
+        ConfigError: no trial declares the score.
     """
     every = list(records)
+    by = merged(record.task for record in every).score(score) if every else _NO_SCORE
     ranked = [record for record in every if record.ranked]
-    cells = _cells(ranked, score, split)
+    cells = _cells(ranked, by.key, split)
     fit = _fit([cell for cell in cells if cell.values])
     within = {
         init: _compare([cell for cell in cells if cell.init == init], fit)
         for init in dict.fromkeys(cell.init for cell in cells)
     }
-    references = _cells([record for record in every if not record.ranked], score, split)
+    references = _cells([record for record in every if not record.ranked], by.key, split)
     compared = _compare(cells, fit)
     starts = _compare_starts(compared)
-    return Answer(score, split, deepest, compared, within, starts, fit.noise, tuple(references))
+    return Answer(by, split, deepest, compared, within, starts, fit.noise, tuple(references))
 
 
 def comparison_row(comparison: CellComparison) -> dict[str, Any]:
@@ -230,6 +242,8 @@ def comparison_row(comparison: CellComparison) -> dict[str, Any]:
     cell = comparison.cell
     return {
         "init": cell.init,
+        "plan": cell.frozen.label,
+        "variant": cell.frozen.variant,
         "depth": cell.depth,
         "seeds": len(cell.values),
         "collapsed": len(cell.collapsed),
@@ -244,23 +258,30 @@ def comparison_row(comparison: CellComparison) -> dict[str, Any]:
     }
 
 
-def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cell]:
-    keys = dict.fromkeys((r.key.init, r.key.depth) for r in records)
+def _start_row(start: StartComparison) -> dict[str, Any]:
+    plans = [plan.name for plan in start.plans]
+    return {**plain_values(asdict(start)), "plans": plans}
+
+
+def _cells(records: Sequence[TrialRecord], score: str, split: str) -> list[Cell]:
+    keys = dict.fromkeys((r.key.init, cell_plan(r)) for r in records)
     inits = list(dict.fromkeys(init for init, _ in keys))
-    ordered = sorted(keys, key=lambda key: (inits.index(key[0]), key[1]))
-    return [_cell(records, init, depth, score, split) for init, depth in ordered]
+    ordered = sorted(keys, key=lambda key: (inits.index(key[0]), key[1].order))
+    return [_cell(records, init, plan, score, split) for init, plan in ordered]
 
 
-def _cell(records: Sequence[TrialRecord], init: str, depth: int, score: Score, split: str) -> Cell:
-    here = [r for r in records if (r.key.init, r.key.depth) == (init, depth)]
+def _cell(
+    records: Sequence[TrialRecord], init: str, plan: CellPlan, score: str, split: str
+) -> Cell:
+    here = [r for r in records if r.key.init == init and cell_plan(r) == plan]
     here.sort(key=lambda record: record.key.seed)
-    good = [r for r in here if not is_collapsed(r) and not math.isnan(score_of(r, score, split))]
+    good = [r for r in here if not is_collapsed(r) and not math.isnan(r.score(score, split))]
     seconds = [r.seconds["train"] for r in here if "train" in r.seconds]
     return Cell(
         init,
-        depth,
+        plan,
         tuple(r.key.seed for r in good),
-        tuple(score_of(r, score, split) for r in good),
+        tuple(r.score(score, split) for r in good),
         tuple(r.key.seed for r in here if is_collapsed(r)),
         median(seconds) if seconds else math.nan,
     )
@@ -334,7 +355,7 @@ def _contrast(fit: _Fit, cell: Cell, against: Cell, quantile: float) -> tuple[fl
 
 def _compare_starts(compared: Sequence[CellComparison]) -> tuple[StartComparison, ...]:
     best = next((c.cell for c in compared if c.verdict == "best"), None)
-    alive = {(c.cell.init, c.cell.depth): c.cell for c in compared if c.cell.values}
+    alive = {(c.cell.init, c.cell.frozen): c.cell for c in compared if c.cell.values}
     inits = dict.fromkeys(init for init, _ in alive)
     if best is None:
         return ()
@@ -344,22 +365,22 @@ def _compare_starts(compared: Sequence[CellComparison]) -> tuple[StartComparison
 
 
 def _compared_start(
-    init: str, against: str, cells: dict[tuple[str, int], Cell], inits: int
+    init: str, against: str, cells: dict[tuple[str, CellPlan], Cell], inits: int
 ) -> StartComparison:
-    depths = tuple(k for name, k in cells if name == init and (against, k) in cells)
-    pairs = [(cells[init, k], cells[against, k]) for k in depths]
+    plans = tuple(p for name, p in cells if name == init and (against, p) in cells)
+    pairs = [(cells[init, p], cells[against, p]) for p in plans]
     seeds = sorted({seed for pair in pairs for seed in _common_seeds(*pair)})
     if len(seeds) <= 1 or not all(_common_seeds(*pair) for pair in pairs):
         difference = sum(a.mean - b.mean for a, b in pairs) / len(pairs) if pairs else math.nan
-        return StartComparison(init, depths, difference, math.nan, math.nan, "unknown")
+        return StartComparison(init, plans, difference, math.nan, math.nan, "unknown")
     apart = np.array([[a.value_of(seed) - b.value_of(seed) for a, b in pairs] for seed in seeds])
     levels = np.nanmean(apart, axis=0)
-    # Around the mean of its depth, so that a seed that lacks a depth is not taken for different.
+    # Around the mean of its plan, so that a seed that lacks a plan is not taken for different.
     around = np.nanmean(apart - levels, axis=1)
     freedom = len(seeds) - 1
     error = math.sqrt(float((around**2).sum()) / freedom / len(seeds))
     half = tukey_quantile(_CONFIDENCE, inits, freedom) / math.sqrt(2) * error
-    return _judged_start(init, depths, float(levels.mean()), half)
+    return _judged_start(init, plans, float(levels.mean()), half)
 
 
 def _common_seeds(a: Cell, b: Cell) -> set[int]:
@@ -367,10 +388,10 @@ def _common_seeds(a: Cell, b: Cell) -> set[int]:
 
 
 def _judged_start(
-    init: str, depths: tuple[int, ...], difference: float, half: float
+    init: str, plans: tuple[CellPlan, ...], difference: float, half: float
 ) -> StartComparison:
     low, high = difference - half, difference + half
     verdict: Literal["higher", "lower", "tie"] = (
         "lower" if high < 0 else "higher" if low > 0 else "tie"
     )
-    return StartComparison(init, depths, difference, low, high, verdict)
+    return StartComparison(init, plans, difference, low, high, verdict)

@@ -7,7 +7,6 @@ from typing import Any
 from markupsafe import Markup
 
 from frostline.figures import (
-    SCORES,
     DepthTable,
     DifferenceTable,
     LossTable,
@@ -30,7 +29,7 @@ def _both_shapes(draw: Any, name: str, title: str) -> dict[str, Markup]:
 
 def figure3(tables: Sequence[DepthTable]) -> dict[str, Markup]:
     """Score against depth, a panel per table."""
-    names = " and ".join(SCORES[table.score] for table in tables)
+    names = " and ".join(table.axis for table in tables)
     return _both_shapes(
         lambda shape: depths_figure(tables, shape=shape, theme=PAGE),
         "f3",
@@ -67,9 +66,9 @@ def figure2(tables: Mapping[Quantity, DifferenceTable]) -> list[dict[str, Any]]:
 
 
 def curves(table: LossTable) -> dict[str, Markup]:
-    """Training loss, a panel per depth."""
+    """Training loss, a panel per plan."""
     return _both_shapes(
         lambda shape: losses_figure(table, shape=shape, theme=PAGE),
         "loss",
-        "training loss by epoch, a panel per depth, a line per trial",
+        "training loss by epoch, a panel per plan, a line per trial",
     )

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from frostline.cells import cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
 from frostline.pages import render_page, template_source
@@ -22,6 +23,7 @@ from frostline.reporting.words import (
     points,
     signed_points,
 )
+from frostline.scores import merged
 from frostline.study import TrialState
 
 __all__ = ["Contents", "render"]
@@ -36,6 +38,7 @@ class Contents:
         config: the study.
         records: finished trials.
         unfinished: every other cell.
+        strays: trials in the folder that the study no longer names.
         answer: what the study found.
         depths: Figure 3, one table per score.
         differences: Figure 2, one table per quantity.
@@ -48,6 +51,7 @@ class Contents:
     config: StudyConfig
     records: tuple[TrialRecord, ...]
     unfinished: tuple[TrialState, ...]
+    strays: tuple[TrialState, ...]
     answer: Answer
     depths: tuple[DepthTable, ...]
     differences: Mapping[Quantity, DifferenceTable]
@@ -67,6 +71,8 @@ def render(contents: Contents) -> str:
         "number": formats.number,
         "percent": formats.percent,
         "text": formats.text,
+        "plan": lambda record: cell_plan(record).name,
+        "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
     }
@@ -84,7 +90,9 @@ def _context(contents: Contents) -> dict[str, Any]:
         "answer": contents.answer,
         "headline": headline(contents.answer),
         "findings": findings(contents.answer),
-        "cautions": cautions(contents.answer, waiting=len(contents.unfinished)),
+        "cautions": cautions(
+            contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
+        ),
         "rule": compare_with_rule(contents.answer, contents.differences["cosine"]),
         "forest": rows.forest(contents.answer),
         "figure3": drawings.figure3(contents.depths),
@@ -99,10 +107,16 @@ def _context(contents: Contents) -> dict[str, Any]:
         "trials": rows.trials(records, contents.depths[0].inits),
         "flagged": [record for record in records if record.flags],
         "any_flag": any(record.flags or record.resumed_at_steps for record in records),
-        "has_test": any("test" in record.metrics for record in records),
-        "parts": {kind: rows.parts(records, contents.answer, kind) for kind in ("class", "group")},
+        "has_test": any("test" in record.scores for record in records),
+        **_score_columns(records),
+        "parts": {
+            "class": rows.parts(records, contents.answer, "class"),
+            "group": rows.parts(records, contents.answer, "group"),
+        },
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
+        "strays": contents.strays,
+        **_depth_words(contents),
         "first": first,
         "data": rows.data_rows(first.data),
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
@@ -119,10 +133,32 @@ def _context(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _score_columns(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """The scores that the tables show, and those that the list of words explains."""
+    scores = merged(record.task for record in records).scores
+    chosen = {key for record in records for key in record.details["val"].thresholds}
+    return {
+        "by_trial": [score for score in scores if score.by_trial],
+        "by_part": [score for score in scores if score.by_part],
+        "chosen": chosen,
+        "least_gain": records[0].task.least_gain,
+        "explained": [score for score in scores if score.meaning],
+    }
+
+
+def _depth_words(contents: Contents) -> dict[str, Any]:
+    """What the page calls k, and whether some cells are no depth."""
+    table = contents.depths[0]
+    paper = table.numbering == "paper"
+    others = bool(table.plans) or any(line.variant for line in table.lines)
+    k = "k (paper)" if paper else "k"
+    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+
+
 def _marks(contents: Contents) -> dict[str, bool]:
     """Which marks the figures hold, so that their captions explain no other."""
     means = [value for line in contents.differences["cosine"].lines for value in line.mean]
-    points = (p for table in contents.depths for line in table.lines for p in line.points)
+    points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
         "zero": 0.0 in means,

@@ -1,12 +1,15 @@
 """The tables of the page: from records and the answer to the rows that the templates show."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from frostline.figures import DifferenceTable, Score, Stage, is_collapsed, score_of
+from frostline.cells import CellPlan, cell_plan, plan_of_key, shared_name
+from frostline.figures import DifferenceTable, Stage, is_collapsed
+from frostline.figures.stages import stages_of_rows
 from frostline.figures.values import mean_of
-from frostline.records import DataRecord, TrialRecord
+from frostline.records import DataRecord, PartRecord, SplitDetails, TrialRecord
 from frostline.reporting.answer import Answer, CellComparison
 from frostline.study import TrialState
 
@@ -72,63 +75,65 @@ def _rank(comparison: CellComparison) -> float:
 
 
 def trials(records: Iterable[TrialRecord], inits: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per trial, start by start, then by depth and seed."""
-    ordered = sorted(records, key=lambda r: (inits.index(r.key.init), r.key.depth, r.key.seed))
+    """One row per trial, start by start, then by plan and seed."""
+    ordered = sorted(
+        records, key=lambda r: (inits.index(r.key.init), cell_plan(r).order, r.key.seed)
+    )
     return [_trial(record) for record in ordered]
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
-    wheat = record.metrics["val"]["wheat"]["overall"]
-    names: tuple[Score, ...] = ("ap", "ap50", "ap75")
     return {
         "record": record,
         "key": record.key,
+        "frozen": cell_plan(record),
         "collapsed": is_collapsed(record),
-        **{name: score_of(record, name) for name in names},
-        "test_ap": score_of(record, "ap", "test"),
-        "wheat": wheat["score"],
-        "threshold": wheat["threshold"],
-        "at_half": wheat["score_at_half"],
+        "scores": record.scores["val"],
+        "test": record.score(split="test"),
+        "thresholds": record.details["val"].thresholds,
         "seconds": record.seconds.get("train", math.nan),
     }
 
 
-def waiting(states: Iterable[TrialState]) -> list[tuple[str, int, list[int]]]:
-    """Cells that have not been started, as (init, seed, depths)."""
-    groups: dict[tuple[str, int], list[int]] = {}
+def waiting(states: Iterable[TrialState]) -> list[tuple[str, int, str]]:
+    """Cells that have not been started, as (init, seed, plans)."""
+    groups: dict[tuple[str, int], list[CellPlan]] = {}
     for state in states:
         if state.state == "waiting":
-            groups.setdefault((state.key.init, state.key.seed), []).append(state.key.depth)
-    return [(init, seed, depths) for (init, seed), depths in groups.items()]
+            groups.setdefault((state.key.init, state.key.seed), []).append(plan_of_key(state.key))
+    return [(init, seed, shared_name(plans)) for (init, seed), plans in groups.items()]
 
 
-def parts(records: Sequence[TrialRecord], answer: Answer, kind: str) -> dict[str, Any]:
+def parts(
+    records: Sequence[TrialRecord], answer: Answer, kind: Literal["class", "group"]
+) -> dict[str, Any]:
     """Scores per class or group: the best cell of each init, means over its seeds."""
     columns = []
     for init in answer.within:
         cell = answer.best_of(init)
         if cell is not None:
             own = [
-                r.metrics["val"]
+                r.details["val"]
                 for r in records
-                if (r.key.init, r.key.depth) == (cell.init, cell.depth) and r.key.seed in cell.seeds
+                if (r.key.init, cell_plan(r)) == (cell.init, cell.frozen)
+                and r.key.seed in cell.seeds
             ]
             columns.append((cell, own))
-    names = dict.fromkeys(
-        name for _, own in columns for m in own for name in m["coco"][f"per_{kind}"]
-    )
-    rows = [(name, [_part_scores(own, kind, name) for _, own in columns]) for name in names]
+    tables = [[_part_tables(details)[kind] for details in own] for _, own in columns]
+    names = dict.fromkeys(name for own in tables for parts in own for name in parts)
+    rows = [(name, [_part_scores(own, name) for own in tables]) for name in names]
     return {"cells": [cell for cell, _ in columns], "rows": rows}
 
 
-def _part_scores(metrics: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, float]:
-    coco = [m["coco"][f"per_{kind}"].get(name, {}) for m in metrics]
-    wheat = [m["wheat"][f"per_{kind}"].get(name, {}) for m in metrics]
-    return {
-        "ap": mean_of(part.get("ap") for part in coco),
-        "ap50": mean_of(part.get("ap50") for part in coco),
-        "wheat": mean_of(part.get("score") for part in wheat),
-    }
+def _part_tables(details: SplitDetails) -> dict[str, dict[str, PartRecord]]:
+    return {"class": details.by_class, "group": details.by_group}
+
+
+def _part_scores(tables: Sequence[Mapping[str, PartRecord]], name: str) -> dict[str, float]:
+    """Mean of each score over the trials that have the part."""
+    found = [table[name].scores for table in tables if name in table]
+    keys = dict.fromkeys(key for scores in found for key in scores)
+    return {key: mean_of(scores.get(key) for scores in found) for key in keys}
 
 
 def data_rows(data: Mapping[str, DataRecord]) -> list[tuple[str, dict[str, Any]]]:
@@ -150,16 +155,17 @@ def _data(data: DataRecord) -> dict[str, Any]:
 def plans(
     records: Iterable[TrialRecord], stages: Sequence[Stage], deepest: int
 ) -> list[dict[str, Any]]:
-    """What each depth freezes, once per BatchNorm policy, with its strip and its audits."""
-    groups: dict[tuple[int, str], list[TrialRecord]] = {}
+    """What each plan freezes, once per BatchNorm policy, with its strip and its audits."""
+    groups: dict[tuple[CellPlan, str], list[TrialRecord]] = {}
     for record in records:
-        groups.setdefault((record.key.depth, record.plan.batch_norm), []).append(record)
+        plan = dataclasses.replace(cell_plan(record), variant=None)
+        groups.setdefault((plan, record.plan.batch_norm), []).append(record)
     return [
         {
             "plan": found[0].plan,
-            "depth": depth,
-            "reach": _reach(depth, stages, deepest),
-            "strip": [_strip_part(stage, depth) for stage in stages],
+            "frozen": plan,
+            "reach": _reach(plan, stages, deepest),
+            "strip": _strip(found[0], plan, stages),
             "share": found[0].plan.frozen_parameters
             / max(1, found[0].plan.frozen_parameters + found[0].plan.trainable_parameters),
             "tensors": len(found[0].plan.tensors),
@@ -168,11 +174,16 @@ def plans(
             "trials": len(found),
             "ranked": found[0].ranked,
         }
-        for (depth, _), found in sorted(groups.items())
+        for (plan, _), found in sorted(
+            groups.items(), key=lambda item: (item[0][0].order, item[0][1])
+        )
     ]
 
 
-def _reach(depth: int, stages: Sequence[Stage], deepest: int) -> str:
+def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
+    depth = plan.k
+    if depth is None:
+        return f"{plan.layers} {'convolution' if plan.layers == 1 else 'convolutions'}"
     if depth == 0:
         return "nothing"
     if depth == deepest:
@@ -183,6 +194,25 @@ def _reach(depth: int, stages: Sequence[Stage], deepest: int) -> str:
         if depth < stage.last:
             return f"{depth - stage.first + 1} of {stage.last - stage.first + 1} in {stage.name}"
     return f"{depth} convolutions"
+
+
+def _strip(record: TrialRecord, plan: CellPlan, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """The stages as blocks; of a plan that is no depth the share of layers that it names."""
+    if plan.k is not None:
+        return [_strip_part(stage, plan.k) for stage in stages]
+    held = set(record.plan.layers)
+    return [
+        {
+            "name": stage.name,
+            "layers": stage.last - stage.first + 1,
+            "share": _share(held & set(range(stage.first, stage.last + 1)), stage),
+        }
+        for stage in stages_of_rows(record.differences) or stages
+    ]
+
+
+def _share(held: set[int], stage: Stage) -> float:
+    return round(100 * len(held) / (stage.last - stage.first + 1), 2)
 
 
 def _strip_part(stage: Stage, depth: int) -> dict[str, Any]:

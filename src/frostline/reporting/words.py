@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from frostline.cells import CellPlan, shared_name
 from frostline.figures import DifferenceTable
 from frostline.figures.values import mean_of
-from frostline.reporting.answer import Answer, Cell
+from frostline.reporting.answer import Answer, Cell, CellComparison
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
 
-_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
 _FEW_SEEDS = 5
 _KNOWN_NOISE = 4  # degrees of freedom: below, Tukey's factor is twice what it ends at, or more
 _MOST_NAMED = 6
@@ -22,9 +22,9 @@ def headline(answer: Answer) -> str:
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
-        f"The highest mean {_NAMES[answer.score]} on {_images(answer)}, {best.mean:.3f} over "
+        f"The highest mean {answer.score.label} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
-        f"{_frozen(best.depth, answer.deepest)}"
+        f"{_frozen(best.frozen, answer.deepest)}"
     )
     return text + _reservation(answer) + "."
 
@@ -60,14 +60,15 @@ def findings(answer: Answer) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def cautions(answer: Answer, *, waiting: int) -> tuple[str, ...]:
+def cautions(answer: Answer, *, waiting: int, strays: int = 0) -> tuple[str, ...]:
     """What the numbers cannot carry.
 
     Args:
         answer: of the study.
         waiting: cells without a finished trial.
+        strays: trials in the folder that the study does not name.
     """
-    return tuple(_cautions(answer, waiting))
+    return tuple(_cautions(answer, waiting, strays))
 
 
 def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
@@ -89,7 +90,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
     return (
         f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
-        f"smaller differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
+        f"smaller differences would pick {pick}; the highest mean {answer.score.label} came from "
         f"{best.init}" + _test_of_rule(answer, best, pick)
     )
 
@@ -115,12 +116,29 @@ def signed_points(value: float) -> str:
     return sign + text
 
 
-def _frozen(depth: int, deepest: int) -> str:
-    if depth == 0:
-        return "nothing frozen (k=0)"
-    if depth == deepest:
-        return f"the whole backbone frozen (k={depth})"
-    return f"the first {depth} of {deepest} convolutions frozen (k={depth})"
+def _frozen(plan: CellPlan, deepest: int) -> str:
+    k = plan.k
+    if k is None:
+        text = f"plan {plan.label}, {_layers(plan.layers)} of the backbone frozen"
+    elif k == 0:
+        text = "nothing frozen (k=0)"
+    elif k == deepest:
+        text = f"the whole backbone frozen (k={k}{_paper_note(plan)})"
+    else:
+        kind = "main-path convolutions" if plan.numbering == "paper" else "convolutions"
+        text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
+    return text if plan.variant is None else f"{text}, variant {plan.variant}"
+
+
+def _paper_note(plan: CellPlan) -> str:
+    """What a depth of the paper's numbering freezes: stem and projections are not counted there."""
+    if plan.numbering != "paper":
+        return ""
+    return f" in the paper's numbering, {_layers(plan.layers)} in all"
+
+
+def _layers(count: int) -> str:
+    return "1 convolution" if count == 1 else f"{count} convolutions"
 
 
 def _seeds(count: int) -> str:
@@ -158,7 +176,7 @@ def _named(cells: Sequence[Cell]) -> str:
     shown = cells[:_MOST_NAMED]
     inits = dict.fromkeys(cell.init for cell in shown)
     parts = [
-        f"{init} at k=" + ", ".join(str(cell.depth) for cell in shown if cell.init == init)
+        f"{init} at " + shared_name(cell.frozen for cell in shown if cell.init == init)
         for init in inits
     ]
     more = len(cells) - len(shown)
@@ -176,11 +194,13 @@ def _freezing(answer: Answer, init: str) -> str:
     known = [c for c in cells if c.verdict in ("tie", "lower")]
     if best is None or tie is None or not known:
         return ""
-    text = f"{init}: the deepest freeze that cannot be told apart from its best (k={best.depth})"
-    text += " is that one itself" if tie is best else f" is k={tie.depth}"
-    text += _time_saved(cells[0].cell, tie)
-    last = cells[-1]
-    if last.verdict == "lower" and last.cell.depth == answer.deepest:
+    text = (
+        f"{init}: the deepest freeze that cannot be told apart from its best ({best.frozen.name})"
+    )
+    text += " is that one itself" if tie is best else f" is {tie.frozen.name}"
+    text += _time_saved(cells, tie)
+    last = next((c for c in reversed(cells) if c.cell.frozen.k == answer.deepest), None)
+    if last is not None and last.verdict == "lower":
         text += (
             f"; freezing the whole backbone costs {points(last.difference)} points "
             f"({points(last.high)} to {points(last.low)})"
@@ -188,8 +208,11 @@ def _freezing(answer: Answer, init: str) -> str:
     return text + "."
 
 
-def _time_saved(full: Cell, tie: Cell) -> str:
-    if full.depth != 0 or tie.depth == 0 or not full.train_seconds > 0:
+def _time_saved(cells: Sequence[CellComparison], tie: Cell) -> str:
+    """Against nothing frozen on the same schedule."""
+    same = (c.cell for c in cells if c.cell.frozen.variant == tie.frozen.variant)
+    full = next((cell for cell in same if cell.frozen.nothing_frozen), None)
+    if full is None or tie.frozen.nothing_frozen or not full.train_seconds > 0:
         return ""
     share = 1 - tie.train_seconds / full.train_seconds
     if abs(share) < _SAME_TIME:
@@ -204,8 +227,8 @@ def _starts(answer: Answer) -> Iterator[str]:
         top = answer.best_of(start.init)
         if best is None or top is None:
             continue
-        text = f"{start.init} reaches {top.mean:.3f} at its best (k={top.depth})"
-        over = "at the depth" if len(start.depths) == 1 else f"over the {len(start.depths)} depths"
+        text = f"{start.init} reaches {top.mean:.3f} at its best ({top.frozen.name})"
+        over = _over(start.plans)
         if start.verdict == "tie":
             text += f"; {over} that both ran it cannot be told apart from {best.init}"
         elif start.verdict != "unknown":
@@ -218,6 +241,11 @@ def _starts(answer: Answer) -> Iterator[str]:
         yield text + "."
 
 
+def _over(plans: Sequence[CellPlan]) -> str:
+    noun = "depth" if all(plan.is_depth for plan in plans) else "plan"
+    return f"at the {noun}" if len(plans) == 1 else f"over the {len(plans)} {noun}s"
+
+
 def _references(answer: Answer) -> Iterator[str]:
     for cell in answer.references:
         if cell.values:
@@ -227,7 +255,7 @@ def _references(answer: Answer) -> Iterator[str]:
             )
 
 
-def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
+def _cautions(answer: Answer, waiting: int, strays: int) -> Iterator[str]:
     seeds = max((len(c.cell.values) for c in answer.comparisons), default=0)
     if 0 < seeds < _FEW_SEEDS:
         yield (
@@ -253,6 +281,11 @@ def _cautions(answer: Answer, waiting: int) -> Iterator[str]:
         yield (
             f"{_count(waiting, 'trial')} not finished: the answer may change, and means over "
             "different seeds are not quite comparable (the differences allow for that)."
+        )
+    if strays:
+        yield (
+            f"{'1 trial' if strays == 1 else f'{strays} trials'} in the folder that the study no "
+            "longer names: listed below, in no table and no mean."
         )
     yield "Times are wall clock, with whatever else the machine was doing."
     yield (

@@ -15,8 +15,8 @@ from frostline.datasets import (
     suggest_image_size,
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
-from frostline.datasets.findings import shown
-from frostline.datasets.kaggle import UNLISTED
+from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
+from frostline.datasets.reading import unused_images
 from frostline.errors import DatasetError
 
 __all__ = ["FRACTION", "Material", "choose_size", "read_material"]
@@ -175,15 +175,42 @@ def _require_boxes(material: Material) -> None:
             )
 
 
+_PER_FILE = "label-without-image"
+_TOLD = (
+    *(UNLISTED, PATH_FOUND, "split-missing", "labels-unused", "class-merged", "class-above"),
+    *("class-unnamed", "outline-boxed", "points-unread"),
+)
+"""Codes of findings that say at once what was taken for granted."""
+
+
 def _with_findings(material: Material) -> Material:
     """With the number of entries that are left out, and the notes, each told once."""
     found = [f for index in material.splits.values() for f in index.findings]
     problems = {str(finding) for finding in found if finding.severity == "error"}
-    notes = list(dict.fromkeys(f.message for f in found if f.code == UNLISTED))
+    notes = list(dict.fromkeys(f.message for f in found if f.code in _TOLD))
+    orphans = {finding.file for finding in found if finding.code == _PER_FILE}
+    if orphans:
+        notes.append(f"{len(orphans)} label files have no image, such as {shown(min(orphans))}")
+    unlisted = any(f.code == UNLISTED for f in found)
+    notes += [] if unlisted or problems else _unused(material)
     total = material.total()
-    if notes and total.empty_images > total.images / 2:
+    if unlisted and total.empty_images > total.images / 2:
         notes.append("more than half of the images have no row: do the images belong to this file?")
     return replace(material, problems=len(problems), notes=tuple(notes))
+
+
+def _unused(material: Material) -> list[str]:
+    """What is said of images that would make a split larger."""
+    divided = material.fraction is not None or material.val_groups is not None
+    whole = tuple(image for index in material.splits.values() for image in index)
+    first = next(iter(material.splits.values()))
+    splits = {"all": replace(first, images=whole)} if divided else material.splits
+    return [
+        f"{split}: {finding.message}" if split else finding.message
+        for split, findings in unused_images(splits).items()
+        for finding in findings
+        if finding.severity == "warning"
+    ]
 
 
 def choose_size(material: Material, preset: str) -> BoxSizes:

@@ -8,39 +8,28 @@ import contextlib
 import dataclasses
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.config import Normalisation
+from frostline.backbones.known import KnownBackbone, Tap
+from frostline.config import ModelConfig, Normalisation
 from frostline.depth import TIMM_PREFIX, LayerTable
 from frostline.errors import ConfigError, PlanError
 from frostline.extras import load_extra
 from frostline.hubs import timm_config
 from frostline.observing import observe_table
+from frostline.seeds import derived_seed
 
-__all__ = ["Tap", "TimmBackbone", "build_timm_body", "timm_backbone"]
+__all__ = ["TimmBackbone", "build_timm_body", "known_in_timm", "timm_backbone"]
 
 _STRIDES = (8, 16, 32)  # what every preset joins; stock adds stride 4
 _EXAMPLE = (1, 3, 256, 320)  # not square, so that a network of one fixed size shows itself
 _WRAPPERS = ("body", "model")  # timm's extractors that keep the whole network in one child
 _MAPS = 4  # dimensions of a feature map: images, channels, rows, columns
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tap:
-    """A feature map that the FPN reads.
-
-    Attributes:
-        index: its number among the network's feature maps, from 0.
-        channels: of the map.
-    """
-
-    index: int
-    channels: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +42,7 @@ class TimmBackbone:
             network. Tensors that belong to neither a convolution nor a BatchNorm (linear layers,
             layer norms, scales) go with the convolution after which they are used, so that depth
             k freezes everything up to the next convolution.
-        taps: by stride in px.
+        taps: by stride in px; the name of one is its number among timm's feature maps.
         eps: of its BatchNorms; None where there are none or several values.
         normalisation: of the pixels that timm's default weights want.
         paths: module names in timm's extractor -> names in the whole network, which are ours.
@@ -93,6 +82,30 @@ class _TimmBody(nn.Module):
         return super().train(mode)
 
 
+def known_in_timm(config: ModelConfig) -> KnownBackbone:
+    """What is known of a network of timm, as a configuration asks for it.
+
+    Raises:
+        ConfigError: timm does not have it, or not with the feature maps it must have.
+        DependencyError: timm is not installed.
+    """
+    found = timm_backbone(config.backbone.removeprefix(TIMM_PREFIX))
+
+    def build(taps: Sequence[Tap], seed: int) -> nn.Module:
+        own_seed = derived_seed(seed, found.model)
+        return build_timm_body(found, taps, eps=config.norm_eps, seed=own_seed)
+
+    return KnownBackbone(
+        table=found.table,
+        eps=found.eps if config.norm_eps is None else config.norm_eps,
+        pixels=found.normalisation,
+        taps=tuple(found.taps[stride] for stride in sorted(found.taps)),
+        build=build,
+        drawn=True,
+        rewritten=False,
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def timm_backbone(model: str) -> TimmBackbone:
     """Look at a network of timm without building it.
@@ -107,9 +120,9 @@ def timm_backbone(model: str) -> TimmBackbone:
     """
     config = timm_config(model)
     taps = _taps(model)
-    indices = [taps[stride].index for stride in _STRIDES]
+    indices = _indices(taps[stride] for stride in _STRIDES)
     with torch.device("meta"):
-        extractor = _create(model, features_only=True, out_indices=tuple(indices))
+        extractor = _create(model, features_only=True, out_indices=indices)
         paths = _paths(model, extractor, _create(model))
     body = _TimmBody(extractor, paths)
     table = _observe(model, body, [taps[stride].channels for stride in _STRIDES])
@@ -126,13 +139,13 @@ def timm_backbone(model: str) -> TimmBackbone:
 
 
 def build_timm_body(
-    backbone: TimmBackbone, strides: Sequence[int], *, eps: float | None, seed: int
+    backbone: TimmBackbone, taps: Sequence[Tap], *, eps: float | None, seed: int
 ) -> nn.Module:
     """Build a network with timm's own random values, drawn from one seeded generator.
 
     Args:
         backbone: what ``timm_backbone`` says of it.
-        strides: of the feature maps to give, px, ascending.
+        taps: the feature maps to give, by ascending stride.
         eps: of every BatchNorm; None keeps timm's.
         seed: of the random values, >= 0; torch's global generator is left as it was.
 
@@ -141,7 +154,7 @@ def build_timm_body(
         Its tensors have timm's names, and BatchNorm stays timm's own: what a freeze plan fixes is
         the function of the pretrained network in eval mode.
     """
-    indices = tuple(backbone.taps[stride].index for stride in strides)
+    indices = _indices(taps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         extractor = _create(backbone.model, features_only=True, out_indices=indices)
@@ -173,10 +186,18 @@ def _taps(model: str) -> dict[int, Tap]:
     """The last feature map of each stride."""
     with torch.device("meta"):
         info = _create(model, features_only=True).feature_info.info
-    taps = {row["reduction"]: Tap(i, row["num_chs"]) for i, row in enumerate(info)}
+    taps = {
+        row["reduction"]: Tap(row["reduction"], str(i), row["num_chs"])
+        for i, row in enumerate(info)
+    }
     if not set(_STRIDES) <= set(taps):
         raise _unusable(model, f"has feature maps of strides {', '.join(map(str, sorted(taps)))}")
     return taps
+
+
+def _indices(taps: Iterable[Tap]) -> tuple[int, ...]:
+    """Numbers of timm's feature maps."""
+    return tuple(int(tap.name) for tap in taps)
 
 
 def _paths(model: str, extractor: nn.Module, whole: nn.Module) -> dict[str, str]:
@@ -224,7 +245,7 @@ def _observe(model: str, body: nn.Module, channels: Sequence[int]) -> LayerTable
     """The table of one forward pass, and whether the maps are what the FPN expects."""
     example = torch.zeros(_EXAMPLE, device="meta")
     try:
-        table = observe_table(body, example, architecture=f"{TIMM_PREFIX}{model}")
+        table = observe_table(body, example, architecture=f"{TIMM_PREFIX}{model}", backbone=True)
     except PlanError as error:
         raise _unusable(
             model, f"does not run on images of {_EXAMPLE[3]}x{_EXAMPLE[2]} px", error.__cause__

@@ -10,9 +10,12 @@ from torchvision.models import ResNet50_Weights
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
+from frostline.architectures.faster_rcnn_network import anchor_sizes
+from frostline.backbones import known_backbone
 from frostline.config import IMAGENET, ModelConfig
+from frostline.depth import BACKBONES
 from frostline.errors import FrostlineError
-from frostline.models import anchor_sizes, build_detector, norm_eps
+from tests.helpers import build_detector
 
 STOCK = ModelConfig(backbone="resnet50", preset="stock", image_size=128, max_detections=100)
 
@@ -107,7 +110,7 @@ def test_mobilenet_v3_stock_has_torchvisions_keys() -> None:
     ours = build_detector(config, 3)
     shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
     assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == shapes
-    assert norm_eps(config) == 1e-3
+    assert known_backbone(config).eps == 1e-3
 
 
 def test_heads_are_the_same_for_every_policy_and_differ_by_seed() -> None:
@@ -175,3 +178,25 @@ def test_images_are_not_resized_in_training_nor_in_evaluation(side: int) -> None
         assert batch.tensors.shape == (1, 3, 128, 96)
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET.mean, IMAGENET.std))
         assert torch.equal(batch.tensors[0], (image - mean) / std)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_frozen_norm_is_folded_into_the_convolution_before_it(backbone: str) -> None:
+    """The pairs come from the layer table; these are torchvision's names for them."""
+    config = ModelConfig(backbone=backbone, preset="slim")
+    body = build_detector(config, 1).get_submodule("backbone.body")
+    named = dict(body.named_modules())
+    pairs = {
+        norm: name
+        for name, module in named.items()
+        for norm, other in named.items()
+        if module.__dict__.get("folded_norm") is other
+    }
+    norms = [name for name, module in named.items() if isinstance(module, FrozenBatchNorm2d)]
+    assert sorted(pairs) == sorted(norms)
+    for norm, conv in pairs.items():
+        if "downsample" in norm or backbone.startswith("mobilenet"):
+            place, _, number = norm.rpartition(".")
+            assert conv == f"{place}.{int(number) - 1}"
+        else:
+            assert conv == norm.replace("bn", "conv")

@@ -10,14 +10,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from frostline import models
+from frostline.backbones import known_backbone, timm_networks
+from frostline.backbones.timm_networks import build_timm_body, timm_backbone
 from frostline.config import IMAGENET, ModelConfig, Normalisation
 from frostline.depth import layer_table
 from frostline.errors import ConfigError
 from frostline.freezing import apply_plan, set_train_mode
-from frostline.models import build_detector, model_layers, norm_eps, normalisation
 from frostline.plans import BatchNormPolicy, FreezePlan
-from frostline.timm_backbones import build_timm_body, timm_backbone
+from tests.helpers import build_detector
 
 # Flattened and whole extractors; BatchNorm with and without activation, layer norms, none at all.
 NETWORKS = ("test_resnet", "test_efficientnet", "test_convnext", "test_byobnet", "test_nfnet")
@@ -38,11 +38,16 @@ def _scramble(module: nn.Module, keep: frozenset[str] = frozenset(), seed: int =
                 tensor.mul_(noise).add_(0.01 * noise)
 
 
+def _body(model: str, seed: int = 0) -> nn.Module:
+    known = timm_backbone(model)
+    return build_timm_body(known, [known.taps[x] for x in STRIDES], eps=None, seed=seed)
+
+
 def _whole_and_body(model: str) -> tuple[Any, nn.Module]:
     """timm's whole network and our body with its weights."""
     whole = timm.create_model(model, pretrained=False).eval()
     _scramble(whole)
-    body = build_timm_body(timm_backbone(model), STRIDES, eps=None, seed=0).eval()
+    body = _body(model).eval()
     state = whole.state_dict()
     body.load_state_dict({name: state[name] for name in body.state_dict()}, strict=True)
     return whole, body
@@ -50,7 +55,7 @@ def _whole_and_body(model: str) -> tuple[Any, nn.Module]:
 
 @torch.no_grad()
 def _expected(whole: Any, model: str) -> list[Tensor]:
-    indices = [timm_backbone(model).taps[stride].index for stride in STRIDES]
+    indices = [int(timm_backbone(model).taps[stride].name) for stride in STRIDES]
     maps: list[Tensor] = whole.forward_intermediates(
         _images(), indices=indices, intermediates_only=True
     )
@@ -111,7 +116,7 @@ def test_what_is_no_convolution_goes_with_the_one_before_it() -> None:
 def test_the_deepest_plan_freezes_the_whole_body(model: str, policy: BatchNormPolicy) -> None:
     config = ModelConfig(backbone=f"timm:{model}", preset="slim", batch_norm=policy, image_size=64)
     state = build_detector(config, 1).state_dict()
-    table = model_layers(config)
+    table = known_backbone(config).table
     plan = FreezePlan.at_depth(table, len(table), batch_norm=policy)
     norms = {f"backbone.body.{n}" for x in table.layers for n in x.norm_tensors or ()}
     body = {name for name in state if name.startswith("backbone.body.")}
@@ -141,9 +146,7 @@ def test_a_frozen_prefix_keeps_the_function_of_the_pretrained_network(model: str
 
 def test_the_seed_decides_and_the_global_generator_does_not_move() -> None:
     def body(seed: int) -> dict[str, Tensor]:
-        return build_timm_body(
-            timm_backbone("test_resnet"), STRIDES, eps=None, seed=seed
-        ).state_dict()
+        return _body("test_resnet", seed).state_dict()
 
     state = torch.get_rng_state()
     first, again, other = body(0), body(0), body(1)
@@ -155,7 +158,7 @@ def test_the_seed_decides_and_the_global_generator_does_not_move() -> None:
 @pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet", "legacy_xception"])
 def test_a_copy_and_a_conversion_take_all_of_the_body_along(model: str) -> None:
     """The extractor is no submodule, and must not keep tensors of its own behind."""
-    body = build_timm_body(timm_backbone(model), STRIDES, eps=None, seed=0).eval()
+    body = _body(model).eval()
     twin = copy.deepcopy(body)
     with torch.no_grad():
         expected = body(_images())
@@ -177,10 +180,10 @@ def test_heads_do_not_depend_on_the_backbones_library() -> None:
 
 def test_eps_and_normalisation() -> None:
     lite = ModelConfig(backbone="timm:tf_efficientnet_lite0", preset="slim")
-    assert norm_eps(lite) == 1e-3
-    assert normalisation(lite) == Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    assert norm_eps(ModelConfig(backbone="timm:test_convnext")) is None
-    assert normalisation(ModelConfig()) == IMAGENET
+    assert known_backbone(lite).eps == 1e-3
+    assert known_backbone(lite).pixels == Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert known_backbone(ModelConfig(backbone="timm:test_convnext")).eps is None
+    assert known_backbone(ModelConfig()).pixels == IMAGENET
     model = build_detector(lite.model_copy(update={"norm_eps": 0.01}), 1)
     assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {0.01}
     assert model.transform.image_mean == model.transform.image_std == [0.5, 0.5, 0.5]
@@ -221,7 +224,7 @@ class _StemOnly(nn.Module):
 
 
 def test_a_network_with_no_convolution_behind_its_stem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frostline.timm_backbones._create", lambda *_, **__: _StemOnly())
+    monkeypatch.setattr("frostline.backbones.timm_networks._create", lambda *_, **__: _StemOnly())
     with pytest.raises(ConfigError, match="no convolution behind its stem"):
         timm_backbone("test_vit2")
 
@@ -229,7 +232,9 @@ def test_a_network_with_no_convolution_behind_its_stem(monkeypatch: pytest.Monke
 def test_stock_needs_stride_4(monkeypatch: pytest.MonkeyPatch) -> None:
     known = timm_backbone("test_resnet")
     taps = {stride: known.taps[stride] for stride in STRIDES}
-    monkeypatch.setattr(models, "timm_backbone", lambda _: dataclasses.replace(known, taps=taps))
+    monkeypatch.setattr(
+        timm_networks, "timm_backbone", lambda _: dataclasses.replace(known, taps=taps)
+    )
     with pytest.raises(ConfigError, match="use preset: slim"):
         build_detector(ModelConfig(backbone="timm:test_resnet", preset="stock"), 1)
     build_detector(ModelConfig(backbone="timm:test_resnet", preset="slim"), 1)

@@ -1,0 +1,104 @@
+"""What a cell of a study is called and where it stands: its plan, beside the name of its start."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from frostline.depth import depth_label, depth_of_label
+
+if TYPE_CHECKING:
+    from frostline.records import TrialKey, TrialRecord
+
+__all__ = ["CellPlan", "cell_plan", "key_columns", "plan_of_key", "shared_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """The plan and variant of a cell, as tables and sentences name them.
+
+    Attributes:
+        label: of the plan, as in the trial's key.
+        variant: what differs from the start's own schedule; None for nothing.
+        depth: k, where the plan is a prefix of the backbone; else None.
+        numbering: how ``depth`` counts: ``all`` or ``paper``.
+        layers: how many of the backbone's layers are frozen.
+    """
+
+    label: str
+    variant: str | None
+    depth: int | None
+    numbering: str
+    layers: int
+
+    @property
+    def k(self) -> int | None:
+        """The depth of a plan that was given as one; None for all others."""
+        return self.depth if self.depth is not None and self.is_depth else None
+
+    @property
+    def is_depth(self) -> bool:
+        """Whether the plan was given as a depth, and so lies on a curve over k."""
+        return self.depth is not None and self.label == depth_label(self.depth)
+
+    @property
+    def nothing_frozen(self) -> bool:
+        """Whether all layers are updated."""
+        return not self.layers
+
+    @property
+    def plan(self) -> str:
+        """``k=9``, ``paper k=9``, or the plan's label."""
+        if not self.is_depth:
+            return self.label
+        return f"{'paper ' if self.numbering == 'paper' else ''}k={self.depth}"
+
+    @property
+    def name(self) -> str:
+        """The plan, and the variant where there is one: ``k=9``, ``layer2, lr3e-4``."""
+        return self.plan if self.variant is None else f"{self.plan}, {self.variant}"
+
+    @property
+    def order(self) -> tuple[bool, int, str, str]:
+        """Where its cell stands among those of its start: depths, then by what is frozen."""
+        by = self.layers if self.k is None else self.k
+        return (self.k is None, by, self.label, self.variant or "")
+
+
+def cell_plan(record: "TrialRecord") -> CellPlan:
+    """The plan of a trial's cell."""
+    plan, key = record.plan, record.key
+    return CellPlan(key.plan, key.variant, plan.depth, plan.numbering, len(plan.layers))
+
+
+def plan_of_key(key: "TrialKey") -> CellPlan:
+    """The plan of a trial that has no record: what its label says."""
+    depth = depth_of_label(key.plan)
+    return CellPlan(key.plan, key.variant, depth, "all", depth or 0)
+
+
+def key_columns(key: "TrialKey", depth: int | None = None) -> dict[str, Any]:
+    """The columns of every table that say which trial a row is of.
+
+    Args:
+        key: of the trial.
+        depth: k of its plan; None takes it from the label, where that is one of a depth.
+    """
+    return {
+        "init": key.init,
+        "plan": key.plan,
+        "variant": key.variant,
+        "depth": depth_of_label(key.plan) if depth is None else depth,
+        "seed": key.seed,
+    }
+
+
+def shared_name(plans: Iterable[CellPlan]) -> str:
+    """Several plans of one start in one phrase: ``k=0, 9, layer2``."""
+    text, counted = "", False
+    for plan in plans:
+        name = plan.name
+        if counted and plan.is_depth:
+            name = name.partition("=")[2]
+        counted = counted or plan.is_depth
+        text += f", {name}" if text else name
+    return text
