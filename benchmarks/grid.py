@@ -92,7 +92,7 @@ def layer_rows(moment: Moment) -> list[Row]:
     known = known_backbone(config)
     table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=known.eps)
+    changes = profile(start.before, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -121,7 +121,7 @@ def layer_rows(moment: Moment) -> list[Row]:
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
     table = known_backbone(moment.spec.model).table
-    model, backbone = moment.start.model, moment.start.backbone
+    model, backbone = moment.start.model, moment.start.before
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]
 
@@ -164,6 +164,7 @@ def spec_of(name: str, arm: Arm, out: Path) -> TrialSpec:
             train=str(folder / train),
             val=str(folder / "select.json"),
             test=str(folder / "score.json"),
+            metrics=("wheat",),
         ),
         base=out,
         plan=PlanConfig(depth=arm.depth),
@@ -261,7 +262,7 @@ def _key(name: str, arm: Arm) -> Row:
 
 
 def _trial(key: Row, record: TrialRecord, rate: float | None) -> Row:
-    select, score = (record.metrics[split] for split in ("val", "test"))
+    select, score = (record.scores[split] for split in ("val", "test"))
     last, first = record.history[-1], record.history[0]
     return {
         **key,
@@ -274,14 +275,9 @@ def _trial(key: Row, record: TrialRecord, rate: float | None) -> Row:
         "audit": "passed" if record.audit.passed else "failed",
         "first_loss": _short(sum(first.losses.values())),
         **{name: _short(value) for name, value in last.losses.items()},
-        "select_ap": select["coco"]["overall"]["ap"],
-        "select_ap50": select["coco"]["overall"]["ap50"],
-        "select_wheat": select["wheat"]["overall"]["score"],
-        "ap": score["coco"]["overall"]["ap"],
-        "ap50": score["coco"]["overall"]["ap50"],
-        "ap75": score["coco"]["overall"]["ap75"],
-        "wheat": score["wheat"]["overall"]["score"],
-        "wheat_threshold": score["wheat"]["overall"]["threshold"],
+        **{f"select_{name}": select[name] for name in ("ap", "ap50", "wheat")},
+        **{name: score[name] for name in ("ap", "ap50", "ap75", "wheat")},
+        "wheat_threshold": record.details["test"].thresholds["wheat"],
         "images": record.data["train"].images * last.epoch,
         "images_per_second": rate,
         "train_seconds": round(record.seconds["train"], 1),

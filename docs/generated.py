@@ -20,6 +20,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import typer.main
 from pydantic import BaseModel
+from rooms import draw
 
 import frostline
 from frostline import config, records
@@ -403,9 +404,16 @@ def _escape_bars(*arguments: Any) -> None:
 
 # --- Sphinx ---------------------------------------------------------------------------------------
 
+
+def rooms() -> str:
+    """The picture of the rooms."""
+    return draw()
+
+
 GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
+        rooms,
         cli,
         study,
         record,

@@ -9,6 +9,7 @@ import numpy as np
 
 from frostline.config import DataConfig, SplitConfig, StudyConfig
 from frostline.depth import Numbering, depth_label, layer_table
+from frostline.detection_scores import DETECTION_SCORES, scores_and_details
 from frostline.evaluation import Detections, to_coco_results
 from frostline.plans import BatchNormPolicy, FreezePlan
 from frostline.records import (
@@ -17,6 +18,7 @@ from frostline.records import (
     EpochRecord,
     InitRecord,
     PlanRecord,
+    SplitDetails,
     TrialKey,
     TrialRecord,
     write_json,
@@ -64,6 +66,7 @@ def make_record(
     train = seconds if seconds is not None else 100.0 * (1 - 0.3 * share)
     splits = ("val", "test") if with_test else ("val",)
     digests = digests or DATA_DIGESTS
+    measured = scores_and_details(_metrics(ap, classes, groups))
     return TrialRecord(
         key=TrialKey(init=init, plan=plan_label or depth_label(depth), variant=variant, seed=seed),
         ranked=ranked,
@@ -128,7 +131,9 @@ def make_record(
             for split, images in (("train", 80), ("val", 24))
         },
         history=tuple(_epoch(n, epochs, seed) for n in range(1, epochs + 1)),
-        metrics={split: _metrics(ap, classes, groups) for split in splits},
+        task=DETECTION_SCORES,
+        scores=dict.fromkeys(splits, measured[0]),
+        details={split: SplitDetails.model_validate(measured[1]) for split in splits},
         differences=tuple(
             make_difference(layer.index, layer.name, layer.stage, layer.shape, moved)
             for layer in table.layers

@@ -93,7 +93,7 @@ def test_a_study_shows_itself(finished: frostline.Study) -> None:
     assert html.count("<td>waiting</td><td></td><td></td>") == 1
     trials = json.loads(json.dumps(finished.to_dict()))["trials"]
     first = finished.records()[0]
-    assert trials[0]["ap"] == first.metrics["val"]["coco"]["overall"]["ap"]
+    assert trials[0]["ap"] == first.scores["val"]["ap"]
     assert [trial["state"] for trial in trials].count("done") == 3
     ax = _axes()
     finished.plot(ax)

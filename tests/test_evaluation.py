@@ -41,6 +41,7 @@ from frostline.evaluation import (
     wheat_curve,
     wheat_metric,
 )
+from frostline.evaluation.wheat import WheatTables
 
 SIZE = 400
 Boxes = npt.NDArray[np.float64]
@@ -227,22 +228,38 @@ def test_a_class_without_boxes_is_nan_and_not_averaged_in() -> None:
     assert math.isnan(coco.per_class["absent"].ap)
 
 
+def wheat(result: Evaluation) -> WheatTables:
+    assert result.wheat is not None
+    return result.wheat
+
+
+def test_the_wheat_metric_is_left_out_where_it_is_not_wanted() -> None:
+    index, detections = random_case(3, images=12)
+    without = evaluate(index, detections, wheat=False)
+    assert without.wheat is None
+    assert math.isnan(without.wheat_score)
+    assert without.to_dict() == evaluate(index, detections).to_dict() | {"wheat": None}
+    assert Evaluation.from_dict(without.to_dict()) == without
+    assert "wheat" not in without._repr_html_()
+    assert "wheat" in evaluate(index, detections)._repr_html_()
+
+
 def test_each_class_and_group_is_what_it_scores_alone() -> None:
     index, detections = random_case(3, images=12)
     result = evaluate(index, detections, wheat_threshold=0.3)
-    assert list(result.coco.per_group) == list(result.wheat.per_group) == ["field", "greenhouse"]
+    assert list(result.coco.per_group) == list(wheat(result).per_group) == ["field", "greenhouse"]
     for group in result.coco.per_group:
         members = [n for n, image in enumerate(index.images) if image.group == group]
         part = index_of(*(index.images[n] for n in members), classes=index.classes)
         alone = evaluate(part, [detections[n] for n in members], wheat_threshold=0.3)
         assert_same_scores(result.coco.per_group[group], alone.coco.overall)
-        assert result.wheat.per_group[group] == alone.wheat.overall
+        assert wheat(result).per_group[group] == wheat(alone).overall
     for label, name in enumerate(index.classes, start=1):
         part = index_of(*(only(image, label) for image in index.images), classes=index.classes)
         kept = [d.keep(d.labels == label) for d in detections]
         alone = evaluate(part, kept, wheat_threshold=0.3)
         assert_same_scores(result.coco.per_class[name], alone.coco.overall)
-        assert result.wheat.per_class[name] == alone.wheat.overall
+        assert wheat(result).per_class[name] == wheat(alone).overall
 
 
 def only(image: ImageRecord, label: int) -> ImageRecord:

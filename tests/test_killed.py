@@ -54,7 +54,7 @@ def _kill_while_training(folder: Path, workers: int, moment: random.Random) -> b
 
 def _results(folder: Path) -> list[tuple[Any, ...]]:
     _, records = read_records(folder / "runs" / "study")
-    return [(r.key, r.metrics, r.differences, [e.losses for e in r.history]) for r in records]
+    return [(r.key, r.scores, r.differences, [e.losses for e in r.history]) for r in records]
 
 
 def _resumed(study: Path) -> int:

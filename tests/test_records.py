@@ -1,5 +1,7 @@
 import errno
+import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from frostline.records import (
     read_lines,
     write_json,
 )
+from tests.factories import make_record
 
 
 def test_slug() -> None:
@@ -87,3 +90,24 @@ def test_environment_names_versions_only() -> None:
 def test_records_from_before_the_normalisation_are_read() -> None:
     before = {"source": "w.pth", "parts": ["backbone"], "matched": 3}
     assert InitRecord.model_validate(before).normalisation is None
+
+
+def test_scores_of_a_record() -> None:
+    record = make_record(ap=0.5)
+    assert record.score() == record.score("ap") == 0.5
+    assert record.score("wheat") == 0.5
+    assert record.score("ap50") == pytest.approx(0.8)
+    assert math.isnan(record.score("ap", "test"))
+    assert math.isnan(make_record(ap=None).score())
+
+
+def test_a_loss_that_did_not_fall_excludes_no_trial_that_learned() -> None:
+    """Version 1 called it collapsed at any score."""
+    path = next((Path(__file__).parents[1] / "benchmarks/results/grid").glob("*/records.jsonl.gz"))
+    with gzip.open(path, "rt") as file:
+        raw = json.loads(next(file))["record"]
+    raw["flags"] = ["collapsed: loss did not fall"]
+    overall = raw["metrics"]["val"]["coco"]["overall"]
+    for ap, flag in ((0.9, "loss did not fall"), (0.01, "collapsed: loss did not fall")):
+        overall["ap"] = ap
+        assert TrialRecord.from_dict(raw).flags == (flag,)

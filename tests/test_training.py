@@ -19,8 +19,9 @@ from frostline.events import Progress
 from frostline.freezing import Frozen
 from frostline.identity import Identity
 from frostline.plans import FreezePlan
-from frostline.tasks import DETECTION, Canvas, PlacedImages, Sample, Task
-from frostline.training import TrainingResult, make_fabric, train
+from frostline.tasks import Canvas, Task, task_named
+from frostline.tasks.boxes import PlacedImages, Sample
+from frostline.training import TrainingResult, choose_device, train
 
 X = Identity({"name": "x"}, {})
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
@@ -50,7 +51,7 @@ def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> 
     return {"square": ((model(images) - target) ** 2).mean()}
 
 
-TASK = dataclasses.replace(DETECTION, name="toy", build=lambda *_: _Net(), loss=_loss)
+TASK = dataclasses.replace(task_named("detection"), build=lambda *_: _Net(), loss=_loss)
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def _train(
         task=task,
         schedule=schedule,
         seed=0,
-        fabric=make_fabric("cpu"),
+        device=choose_device("cpu"),
         checkpoint=checkpoint,
         identity=identity,
         score=score,
@@ -206,7 +207,7 @@ def test_no_gpu_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="expected a CUDA device"):
-        make_fabric("cuda")
+        choose_device("cuda")
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(

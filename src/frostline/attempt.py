@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from filelock import FileLock, Timeout
 from frostline.errors import BusyError, FrostlineError, RecordError, TrainingError, one_line
 from frostline.events import Ended, Event, Outcome, Paused, Progress, Started, Stepped
 from frostline.identity import Identity, changes
+from frostline.judging import judge
 from frostline.records import FILES, EpochRecord, TrialRecord, append_line, write_json
-from frostline.tasks import DETECTION, Task
+from frostline.tasks import Task
 from frostline.trainers import Trainer, trainer
 from frostline.training import torch_as_before
-from frostline.trial import TrialSpec, begin, judge
+from frostline.trial import TrialSpec, begin
 
 __all__ = ["ask_to_pause", "attempt", "run_trial"]
 
@@ -67,7 +69,7 @@ def run_trial(
     spec: TrialSpec,
     folder: Path,
     *,
-    task: Task = DETECTION,
+    task: Task | None = None,
     train: Trainer | None = None,
     until: int | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -77,7 +79,7 @@ def run_trial(
     Args:
         spec: the cell.
         folder: the trial's own folder; made if it does not exist.
-        task: the task's functions.
+        task: the task's functions; None takes the task that the cell names.
         train: who trains; None takes the one that the cell names.
         until: epochs after which to pause; None trains to the end.
         on_step: called after each training step.
@@ -148,9 +150,11 @@ def _paused(folder: Path, spec: TrialSpec) -> Outcome:
 
 def _done(record: TrialRecord) -> Outcome:
     """The headline of a result."""
-    ap = record.metrics["val"]["coco"]["overall"]["ap"]
+    value, label = record.score(), record.task.ranking.label
     flags = "".join(f" [{flag}]" for flag in record.flags)
-    return Outcome(record.key, True, f"AP {'n/a' if ap is None else f'{ap:.3f}'}{flags}")
+    return Outcome(
+        record.key, True, f"{label} {'n/a' if math.isnan(value) else f'{value:.3f}'}{flags}"
+    )
 
 
 def _finish(

@@ -32,7 +32,7 @@ __all__ = ["app", "main"]
 
 _TENTHS = {"minutes", "disk_mb"}
 #: Columns that a narrow terminal can miss, the first first.
-_SPARE = ("batch norm", "weight", "role", "wheat")
+_SPARE = ("batch norm", "weight", "role")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -277,13 +277,10 @@ def _duration(minutes: float) -> str:
 
 
 def _summary(record: "TrialRecord") -> dict[str, Any]:
-    overall = record.metrics["val"]["coco"]["overall"]
-    wheat = record.metrics["val"]["wheat"]["overall"]
+    shown = [score for score in record.task.scores if score.headline]
     return {
         **key_columns(record.key, record.plan.depth),
-        "AP": overall["ap"],
-        "AP50": overall["ap50"],
-        "wheat": wheat["score"],
+        **{score.label: record.scores["val"].get(score.key) for score in shown},
         "minutes": sum(record.seconds.values()) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
     }

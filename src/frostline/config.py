@@ -21,7 +21,7 @@ from pydantic import (
 from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
 from frostline.layouts import LAYOUTS
-from frostline.members import ARCHITECTURES, TRAINERS, nearest
+from frostline.members import ARCHITECTURES, TASKS, TRAINERS, nearest
 
 __all__ = [
     "IMAGENET",
@@ -84,6 +84,14 @@ def _known_architecture(name: str) -> str:
         raise ValueError(f"expected one of {known}{nearest(name, ARCHITECTURES)}")
     return name
 
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"expected one of {', '.join(TASKS)}{nearest(name, TASKS)}")
+    return name
+
+
+_Task = Annotated[str, AfterValidator(_known_task), WithJsonSchema({"enum": list(TASKS)})]
 
 _Architecture = Annotated[
     str, AfterValidator(_known_architecture), WithJsonSchema({"enum": list(ARCHITECTURES)})
@@ -166,11 +174,13 @@ class DataConfig(_Model):
         layout: annotation layout; ``auto`` recognises it.
         images: folder of images, the data root: nothing outside it is read.
         train: annotation file of the training images.
-        val: annotation file of the validation images, on which AP is measured.
+        val: annotation file of the validation images, on which scores are measured.
         test: optional annotation file, scored with what was chosen on ``val``.
         annotations: one annotation file for both, with ``split``.
         split: how ``annotations`` is divided.
         on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
+        metrics: scores to measure besides the task's usual ones; of detection: ``wheat``, which is
+            measured unasked for layouts ``kaggle`` and ``gwhd2021``.
     """
 
     layout: _LayoutName = "auto"
@@ -181,6 +191,7 @@ class DataConfig(_Model):
     annotations: str | None = None
     split: SplitConfig | None = None
     on_problem: Literal["raise", "drop"] = "raise"
+    metrics: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -338,6 +349,7 @@ class StudyConfig(_Model):
 
     Attributes:
         version: of this format.
+        task: what is trained for, and so which scores are measured.
         data: images and boxes.
         model: the detector that every arm shares.
         inits: starting weights by name; names become parts of folder names.
@@ -348,9 +360,12 @@ class StudyConfig(_Model):
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
         trainer: who trains; ``frostline`` is the loop of its own.
+        differences: whose weights are compared before and after: of the layers that depth counts
+            (``counted``), or of all layers.
     """
 
     version: Literal[1] = 1
+    task: _Task = "detection"
     data: DataConfig
     model: ModelConfig = ModelConfig()
     inits: dict[str, InitConfig] = Field(min_length=1)
@@ -360,6 +375,7 @@ class StudyConfig(_Model):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: _TrainerName = "frostline"
+    differences: Literal["counted", "all"] = "counted"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -16,8 +16,8 @@ from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
 from frostline.identity import Identity
 from frostline.loading import load_data
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import make_fabric, torch_as_before, train
+from frostline.tasks import common_canvas, task_named
+from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import TrialSpec, prepare
 
 __all__ = ["Estimate", "estimate"]
@@ -96,7 +96,7 @@ def _images(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> float:
     )
 
 
-def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DETECTION) -> _Cost:
+def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
     """A few steps; several short epochs of them where there are few images."""
     torch.set_num_threads(spec.threads)
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
@@ -104,16 +104,17 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex], task: Task = DET
     few = train_set.select([x.file for x in train_set.images[: _STEPS * spec.schedule.batch_size]])
     steps = math.ceil(len(few) / spec.schedule.batch_size)
     epochs = math.ceil(_STEPS / steps)
-    start = prepare(spec, data, task=task)
+    task = task_named(spec.task)
+    start = prepare(spec, data)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         train(
             start.frozen,
-            PlacedImages(few, canvas),
+            task.place(few, canvas),
             task=task,
             schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
-            fabric=make_fabric(spec.device),
+            device=choose_device(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
             identity=Identity({}, {}),
             backbone=architecture_of(spec.model).prefix,

@@ -13,12 +13,13 @@ is brought into the present form before it is compared.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from frostline.config import IMAGENET, ModelConfig, Normalisation, ScheduleConfig
 
 __all__ = [
+    "FIRST_TASK",
     "FORM",
     "INTRODUCED",
     "NOT_TRAINING",
@@ -39,13 +40,16 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
     "schedule": {"backbone_lr_scale": 1.0},
 }
 
+#: The task of all trials from before there was a choice.
+FIRST_TASK = "detection"
+
 #: Fields of the configuration that change neither training nor scores.
 NOT_TRAINING: Mapping[str, frozenset[str]] = {
     "model": frozenset(),
     "schedule": frozenset({"checkpoint_seconds", "eval_every"}),
 }
 
-#: Fields of the model's configuration that change scores alone.
+#: Fields of the model's configuration that change scores alone; ``data.metrics`` does so too.
 SCORING = frozenset({"max_detections"})
 
 
@@ -106,6 +110,8 @@ def identify(
     data: Mapping[str, str],
     trainer: str = "frostline",
     cell: tuple[str, int, str] | None = None,
+    task: str = FIRST_TASK,
+    metrics: Collection[str] = (),
 ) -> Identity:
     """The identity of one trial.
 
@@ -123,6 +129,8 @@ def identify(
         data: digest of each split.
         trainer: who trains.
         cell: name of the start, depth and numbering of a cell that version 1 could express.
+        task: its name.
+        metrics: what is measured besides the task's usual scores.
     """
     shapes = model.model_dump(mode="json")
     training: Json = {
@@ -136,19 +144,26 @@ def identify(
         "plan": plan,
         "data": dict(data),
         **({} if trainer == "frostline" else {"trainer": trainer}),
+        **({} if task == FIRST_TASK else {"task": task}),
         **_other_pixels(normalisation),
     }
     scoring = {name: shapes[name] for name in sorted(SCORING)}
+    if metrics:
+        scoring["metrics"] = sorted(metrics)
     older = _first_form(training, scoring, cell, schedule.eval_every) if cell else None
     return Identity(training, scoring, frozenset({_digest(older)} if older else ()))
 
 
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
-    """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``)."""
+    """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``).
+
+    To have measured more than is asked for now is no difference.
+    """
+    scoring = dict(before.scoring)
+    if set(now.scoring.get("metrics", ())) <= set(scoring.pop("metrics", ())):
+        scoring |= {name: now.scoring[name] for name in ("metrics",) if name in now.scoring}
     return tuple(
-        _changes(
-            before.training | {"scoring": before.scoring}, now.training | {"scoring": now.scoring}
-        )
+        _changes(before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring})
     )
 
 
@@ -187,13 +202,13 @@ def _first_form(
 ) -> Json | None:
     """The same trial as version 1 wrote it; None if it has a field that version 1 did not."""
     later = any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED)
-    if later or "trainer" in training:
+    if later or {"trainer", "task"} & training.keys():
         return None
     init, depth, numbering = cell
     rest = {k: v for k, v in training.items() if k not in ("form", "seed")}
     return rest | {
         "key": {"init": init, "depth": depth, "seed": training["seed"]},
-        "model": training["model"] | scoring,
+        "model": training["model"] | {name: scoring[name] for name in sorted(SCORING)},
         "schedule": training["schedule"] | {"eval_every": eval_every},
         "numbering": numbering,
     }
@@ -204,7 +219,7 @@ def _of_first_form(stored: Json) -> Identity:
     training = {"form": FORM, "seed": stored["key"]["seed"]}
     training |= {k: v for k, v in stored.items() if k not in ("key", "numbering")}
     model, schedule = dict(stored["model"]), dict(stored["schedule"])
-    scoring = {name: model.pop(name) for name in sorted(SCORING)}
+    scoring = {name: model.pop(name) for name in sorted(SCORING)} | {"metrics": ["wheat"]}
     schedule.pop("eval_every", None)
     training |= {"model": model, "schedule": schedule}
     return Identity(training, scoring, frozenset({_digest(stored)}))

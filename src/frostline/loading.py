@@ -9,8 +9,9 @@ from frostline.datasets import (
     read_splits,
     train_and_val,
 )
+from frostline.datasets.locations import open_source, recognise
 
-__all__ = ["load_data"]
+__all__ = ["layout_of", "load_data"]
 
 
 def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
@@ -35,3 +36,15 @@ def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
     return read_splits(images, files, layout=config.layout, on_problem=config.on_problem)
+
+
+def layout_of(config: DataConfig, base: Path) -> str:
+    """The annotation layout of a study's data: as named, or as it is recognised.
+
+    Raises:
+        DatasetError: it cannot be recognised.
+    """
+    file = config.annotations or config.train
+    if config.layout != "auto" or file is None:
+        return config.layout
+    return recognise(open_source(base / config.images, base / file))

@@ -12,11 +12,16 @@ from typing import Any
 
 from frostline.errors import ConfigError
 
-__all__ = ["ARCHITECTURES", "ENGINES", "TRAINERS", "known_member", "member", "nearest"]
+__all__ = ["ARCHITECTURES", "ENGINES", "TASKS", "TRAINERS", "known_member", "member", "nearest"]
 
 #: An ``Architecture``; importing one imports no torch.
 ARCHITECTURES: dict[str, str] = {
     "faster_rcnn": "frostline.architectures.faster_rcnn:ARCHITECTURE",
+}
+
+#: A ``Task``; importing one imports no torch.
+TASKS: dict[str, str] = {
+    "detection": "frostline.tasks.detection:TASK",
 }
 
 #: A ``Trainer``: start, folder -> what was trained.

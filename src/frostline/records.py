@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import platform
 import tempfile
@@ -19,6 +20,7 @@ from frostline.config import Normalisation
 from frostline.errors import RecordError
 from frostline.notebook import facts_html
 from frostline.record_versions import of_first_version
+from frostline.scores import Declaration
 
 __all__ = [
     "FILES",
@@ -27,7 +29,9 @@ __all__ = [
     "DataRecord",
     "EpochRecord",
     "InitRecord",
+    "PartRecord",
     "PlanRecord",
+    "SplitDetails",
     "TrialKey",
     "TrialRecord",
     "append_line",
@@ -217,6 +221,36 @@ class DataRecord(_Record):
     findings: dict[str, int] = Field(default_factory=dict)
 
 
+class PartRecord(_Record):
+    """The scores of one class or group on one split.
+
+    Attributes:
+        scores: by key; None for a quantity that is absent.
+        counts: what the scores are over, by name.
+    """
+
+    scores: dict[str, float | None]
+    counts: dict[str, int | str | None] = Field(default_factory=dict)
+
+
+class SplitDetails(_Record):
+    """A task's own part of what was measured on one split.
+
+    Attributes:
+        floor: the ranking score of a constant prediction.
+        thresholds: score thresholds by the score that they were chosen for, in [0, 1].
+        counts: what the scores are over, by name.
+        by_class: by name of the class.
+        by_group: by name of the group; empty where there are none.
+    """
+
+    floor: float
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    counts: dict[str, int | str | None] = Field(default_factory=dict)
+    by_class: dict[str, PartRecord] = Field(default_factory=dict)
+    by_group: dict[str, PartRecord] = Field(default_factory=dict)
+
+
 class EpochRecord(_Record):
     """Means over one epoch.
 
@@ -227,7 +261,7 @@ class EpochRecord(_Record):
         losses: mean over its images, by torchvision's names.
         seconds: wall-clock time of training, without evaluation.
         images_per_second: training images.
-        metrics: headline scores on ``val``; None where it was not evaluated after this epoch.
+        metrics: headline scores on ``val`` by key; None where there was no evaluation.
     """
 
     epoch: int = Field(ge=1)
@@ -254,8 +288,12 @@ class TrialRecord(_Record):
         audit: whether it stayed.
         data: by split: counts and a hash.
         history: one entry per epoch.
-        metrics: by split (``val``, ``test``): ``Evaluation.to_dict()``.
+        task: what was trained for, and the scores that it declares.
+        scores: by split (``val``, ``test``) and by the score's key; None for an absent quantity.
+        details: by split, the task's own part: classes, groups, thresholds, counts.
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
+        other_differences: the same for the layers of the other sections, with the ``section`` of
+            each, where the study asks for ``differences: all``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
         conditions: device, threads, torch and vector instructions of the training, again where a
@@ -276,14 +314,27 @@ class TrialRecord(_Record):
     audit: AuditRecord
     data: dict[str, DataRecord]
     history: tuple[EpochRecord, ...]
-    metrics: dict[str, dict[str, Any]]
+    task: Declaration
+    scores: dict[str, dict[str, float | None]]
+    details: dict[str, SplitDetails]
     differences: tuple[dict[str, Any], ...]
+    other_differences: tuple[dict[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     environment: dict[str, str]
     conditions: tuple[str, ...] = ()
     seconds: dict[str, float]
     resumed_at_steps: tuple[int, ...] = ()
     finished_at: str
+
+    def score(self, key: str | None = None, split: str = "val") -> float:
+        """One score over all of a split; NaN where it is absent.
+
+        Args:
+            key: of the score; None takes the one that ranks.
+            split: ``val`` or ``test``.
+        """
+        value = self.scores.get(split, {}).get(key or self.task.ranking.key)
+        return math.nan if value is None else float(value)
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all.

@@ -20,15 +20,16 @@ from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.policy import Observation, Observed, Policy, grid
 from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
+from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
+from frostline.tasks import require_task, task_named
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
 
     from frostline.engines import Engine
     from frostline.estimate import Estimate
-    from frostline.figures import Score
     from frostline.trial import TrialSpec
 
 __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
@@ -133,7 +134,9 @@ class Study:
             data=self.config.data,
             base=self.base,
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            task=self.config.task,
             trainer=self.config.trainer,
+            differences=self.config.differences,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
@@ -173,6 +176,7 @@ class Study:
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
         require_fitting(self.config)
+        require_task(self.config)
         cells = self.cells()
         data = load_data(self.config.data, self.base)
         require_torch()
@@ -250,7 +254,8 @@ class Study:
 
     def observed(self) -> Observed:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
-        found = (_observations(key, self.trial_folder(key)) for key in self.cells())
+        rank = task_named(self.config.task).declares.ranking.key
+        found = (_observations(key, self.trial_folder(key), rank) for key in self.cells())
         return frozenset(itertools.chain.from_iterable(found))
 
     def estimate(
@@ -289,11 +294,16 @@ class Study:
             "trials": list(self._rows()),
         }
 
-    def plot(self, ax: "Axes", score: "Score" = "ap") -> None:
+    def plot(self, ax: "Axes", score: str | None = None) -> None:
         """Draw a score of the finished trials against the number of frozen convolutions on ``ax``.
+
+        Args:
+            ax: where to draw.
+            score: its key; None takes the one that ranks the cells.
 
         Raises:
             RecordError: no trial has finished.
+            ConfigError: the task does not measure the score.
         """
         from frostline.figures import depth_table
 
@@ -303,7 +313,8 @@ class Study:
         depth_table(records, score).plot(ax)
 
     def _repr_html_(self) -> str:
-        head = ("init", "plan", "variant", "seed", "state", "AP", "AP50", "note")
+        labels = [score.label for score in self._headline()]
+        head = ("init", "plan", "variant", "seed", "state", *labels, "note")
         rows = list(self._rows())
         done = sum(row["state"] == "done" for row in rows)
         return table_html(
@@ -312,16 +323,27 @@ class Study:
             ([_cell(value) for value in row.values()] for row in rows),
         )
 
+    def _headline(self) -> list[Score]:
+        """What is told of a trial in a line: of the scores that its records or its task declare."""
+        records = self.records()
+        found = merged(record.task for record in records) if records else self._declares()
+        return [score for score in found.scores if score.headline]
+
+    def _declares(self) -> Declaration:
+        declares = task_named(self.config.task).declares
+        asked = declares.asked(self.config.data.metrics, self.config.data.layout)
+        kept = [score.key for score in declares.scores if not score.asked or score.asked in asked]
+        return declares.measured(kept)
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         records = {record.key: record for record in self.records()}
         for state in self.status():
             record = records.get(state.key)
-            scores = record.metrics["val"]["coco"]["overall"] if record else {}
+            scores = record.scores["val"] if record else {}
             yield {
                 **state.key.model_dump(mode="json"),
                 "state": state.state,
-                "ap": scores.get("ap"),
-                "ap50": scores.get("ap50"),
+                **{score.key: scores.get(score.key) for score in self._headline()},
                 "note": "; ".join(record.flags) if record else state.detail,
             }
 
@@ -416,7 +438,7 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
     return max(1, usable_cores() // workers)
 
 
-def _observations(key: TrialKey, folder: Path) -> Iterator[Observation]:
+def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observation]:
     """A trial's epochs so far, from its record or, where it is paused, from its history."""
     if (folder / FILES.record).exists():
         history, last = TrialRecord.read(folder / FILES.record).history, True
@@ -428,7 +450,7 @@ def _observations(key: TrialKey, folder: Path) -> Iterator[Observation]:
     seconds = 0.0
     for epoch in history:
         seconds += epoch.seconds
-        score = (epoch.metrics or {}).get("ap")
+        score = (epoch.metrics or {}).get(rank)
         yield Observation(key, epoch.epoch, score, seconds, last and epoch is history[-1])
 
 

@@ -1,17 +1,13 @@
 """One cell: begin it, let somebody train it, judge what came of it.
 
 ``begin`` reads data and weights and applies the plan; a trainer (``trainers``) makes a file of
-weights of it; ``judge`` audits, scores and compares that file and makes the record.
+weights of it; ``judging`` audits, scores and compares that file and makes the record.
 """
 
 import dataclasses
-import datetime
-import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,32 +18,31 @@ from torch import nn
 from frostline.architectures import architecture_of
 from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
-from frostline.backbones import Backbone
+from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex
 from frostline.depth import ConvLayer, LayerTable, Numbering
-from frostline.difference import profile
-from frostline.errors import InitError, RecordError, one_line
-from frostline.evaluation import Evaluation, to_coco_results
-from frostline.freezing import Frozen, require_passed
+from frostline.errors import InitError
+from frostline.freezing import Frozen
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
-from frostline.loading import load_data
+from frostline.loading import layout_of, load_data
 from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
-    DataRecord,
     EpochRecord,
     InitRecord,
     PlanRecord,
     TrialKey,
-    TrialRecord,
     atomic_write,
-    environment,
-    write_json,
 )
-from frostline.tasks import DETECTION, PlacedImages, Task, common_canvas
-from frostline.training import choose_device
+from frostline.tasks import (
+    Placed,
+    Task,
+    common_canvas,
+    require_model,
+    task_named,
+)
 
 __all__ = [
     "FILES",
@@ -56,8 +51,8 @@ __all__ = [
     "Trained",
     "TrialSpec",
     "begin",
+    "counted_tensors",
     "headline_scores",
-    "judge",
     "load_data",
     "plan_of",
     "prepare",
@@ -65,8 +60,6 @@ __all__ = [
     "save_weights",
     "trial_identity",
 ]
-
-_AP50_NEAR_ZERO = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +79,9 @@ class TrialSpec:
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
         device: ``auto``, ``cpu`` or ``cuda``.
         trainer: who trains; a name of ``members.TRAINERS``.
+        task: what is trained for; a name of ``members.TASKS``.
+        differences: of which layers: those that depth ``counted``, or ``all``; no part of what
+            defines the trial.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -103,6 +99,8 @@ class TrialSpec:
     threads: int = 1
     device: str = "auto"
     trainer: str = "frostline"
+    task: str = "detection"
+    differences: Literal["counted", "all"] = "counted"
     observer: "Callable[[Moment], None] | None" = None
 
 
@@ -118,17 +116,18 @@ class Start:
         frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
         plan_record: the plan as the record keeps it.
-        backbone: copies of the backbone's tensors, by state-dict name.
+        before: copies of the tensors that will be compared, by state-dict name: those of the part
+            that depth counts, or all.
     """
 
     spec: TrialSpec
     task: Task
     data: Mapping[str, DatasetIndex]
-    placed: Mapping[str, PlacedImages]
+    placed: Mapping[str, Placed]
     frozen: Frozen
     init: InitRecord
     plan_record: PlanRecord
-    backbone: dict[str, npt.NDArray[Any]]
+    before: dict[str, npt.NDArray[Any]]
 
     @property
     def model(self) -> nn.Module:
@@ -139,6 +138,11 @@ class Start:
     def plan(self) -> FreezePlan:
         """What is frozen."""
         return self.frozen.plan
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What is measured besides the task's usual scores."""
+        return _asked(self.spec, self.task)
 
     @property
     def identity(self) -> Identity:
@@ -195,7 +199,7 @@ class Moment:
         return headline_scores(self.start, model, self.device)
 
 
-def begin(spec: TrialSpec, *, task: Task = DETECTION) -> Start:
+def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
     """Read a cell's data and build its model with its starting weights and its plan applied.
 
     Raises:
@@ -205,59 +209,15 @@ def begin(spec: TrialSpec, *, task: Task = DETECTION) -> Start:
     return prepare(spec, load_data(spec.data, spec.base), task=task)
 
 
-def judge(
-    start: Start, trained: Trained, folder: Path, *, seconds: Mapping[str, float]
-) -> TrialRecord:
-    """Audit, score and compare what a trainer left: all of it read from its file of weights.
-
-    Args:
-        start: what was begun.
-        trained: what came of it; not paused.
-        folder: the trial's own folder, where the detections are written.
-        seconds: wall-clock time by phase until now.
-
-    Raises:
-        AuditError: a frozen tensor changed.
-        RecordError: the weights are not the model's, or nothing can be written.
-    """
-    clock = _Clock(dict(seconds))
-    device = torch.device(choose_device(start.spec.device))
-    _load_trained(start.model.to(device), trained.weights)
-    audited = start.frozen.audit()
-    require_passed(audited)
-    with clock.measure("evaluate"):
-        metrics = _evaluate(start, device, folder)
-    with clock.measure("difference"):
-        differences = _differences(start)
-    identity = start.identity
-    return TrialRecord(
-        key=start.spec.key,
-        ranked=not start.spec.init.is_random,
-        spec=identity.training,
-        scoring=identity.scoring,
-        init=start.init,
-        plan=start.plan_record,
-        audit=audited,
-        data={split: _data_record(images) for split, images in start.placed.items()},
-        history=trained.history,
-        metrics=metrics,
-        differences=differences,
-        flags=_flags(trained, metrics["val"]),
-        environment=environment() | _hardware(device),
-        conditions=trained.conditions,
-        seconds=clock.seconds,
-        resumed_at_steps=trained.resumed_at,
-        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
 def headline_scores(
     start: Start, model: nn.Module, device: torch.device
 ) -> dict[str, float | None]:
     """Headline scores of a model on ``val``; None for one that the split cannot give."""
     images = start.placed["val"]
     found = start.task.predict(model, images, device, start.spec.schedule.batch_size)
-    return _headline(start.task.evaluate(images.dataset, found))
+    scores = start.task.evaluate(images.dataset, found, None, start.asked).scores
+    shown = (score.key for score in start.task.declares.scores if score.headline)
+    return {key: scores[key] for key in shown if key in scores}
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -293,16 +253,20 @@ def trial_identity(
         data={split: index.digest() for split, index in data.items()},
         trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
+        task=spec.task,
+        metrics=_asked(spec, task_named(spec.task)),
     )
 
 
-def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = DETECTION) -> Start:
+def prepare(
+    spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task | None = None
+) -> Start:
     """Build a cell's model with its starting weights and apply its plan.
 
     Args:
         spec: the cell.
         data: its splits, as ``load_data`` reads them.
-        task: the task's functions.
+        task: the task's functions; None takes the task that the cell names.
 
     Raises:
         CheckpointError: the weights cannot be opened.
@@ -310,8 +274,10 @@ def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = D
         PlanError: the depth is beyond the model.
     """
     canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-    placed = {split: PlacedImages(index, canvas) for split, index in data.items()}
+    task = task or task_named(spec.task)
+    placed = {split: task.place(index, canvas) for split, index in data.items()}
     classes = len(data["train"].classes)
+    require_model(spec.task, spec.model)
     model = task.build(spec.model, classes, spec.key.seed)
     source = open_source(spec.init.source, spec.base, section=spec.init.section)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -325,8 +291,8 @@ def prepare(spec: TrialSpec, data: Mapping[str, DatasetIndex], *, task: Task = D
     require_filled(plan, init)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
-    counted = _counted(model, architecture.prefix)
-    return Start(spec, task, data, placed, frozen, init, record, counted)
+    before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
+    return Start(spec, task, data, placed, frozen, init, record, before)
 
 
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
@@ -403,110 +369,18 @@ def require_filled(plan: FreezePlan, init: InitRecord) -> None:
         )
 
 
-def _known(model: ModelConfig) -> Backbone:
+def _asked(spec: TrialSpec, task: Task) -> frozenset[str]:
+    return task.declares.asked(spec.data.metrics, layout_of(spec.data, spec.base))
+
+
+def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
 
-def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
+def counted_tensors(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the tensors whose names begin so as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
         if name.startswith(prefix)
     }
-
-
-def _load_trained(model: nn.Module, weights: Path | None) -> None:
-    """Fill the model from a file of weights, which must be exactly the model's tensors."""
-    assert weights is not None, "a paused training is not judged"
-    try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
-
-
-def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, dict[str, Any]]:
-    """Scores on ``val``, and on ``test`` with the threshold that ``val`` chose."""
-    task, metrics, threshold = start.task, {}, None
-    detections: dict[str, Any] = {}
-    names: dict[str, list[str]] = {}
-    for split in ("val", "test"):
-        if split not in start.placed:
-            continue
-        images = start.placed[split]
-        found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
-        result = task.evaluate(images.dataset, found, wheat_threshold=threshold)
-        threshold = result.wheat.overall.threshold if threshold is None else threshold
-        metrics[split] = result.to_dict()
-        detections[split] = to_coco_results(images.dataset, found)
-        names[split] = [image.file for image in images.dataset.images]  # image_id counts them
-    classes = start.placed["val"].dataset.classes
-    write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return metrics
-
-
-def _headline(result: Evaluation) -> dict[str, float | None]:
-    scores = {"ap": result.ap, "ap50": result.ap50, "wheat": result.wheat_score}
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
-
-
-def _differences(start: Start) -> tuple[dict[str, Any], ...]:
-    known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
-    now = _counted(start.model, prefix)
-    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
-    return tuple(row.to_dict() for row in rows)
-
-
-def _flags(training: Trained, val: Mapping[str, Any]) -> tuple[str, ...]:
-    """``collapsed``: the loss did not fall or AP50 is near 0; or resumed under other conditions."""
-    flags = []
-    ap50 = val["coco"]["overall"]["ap50"]
-    if _total(training.history[-1]) >= _total(training.history[0]) and len(training.history) > 1:
-        flags.append("collapsed: loss did not fall")
-    if ap50 is not None and ap50 < _AP50_NEAR_ZERO:
-        flags.append("collapsed: AP50 near 0")
-    if len(training.conditions) > 1:
-        flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
-    return tuple(flags)
-
-
-def _total(epoch: EpochRecord) -> float:
-    return sum(epoch.losses.values())
-
-
-def _data_record(images: PlacedImages) -> DataRecord:
-    index = images.dataset
-    counts = index.counts()
-    findings: dict[str, int] = {}
-    for finding in index.findings:
-        findings[finding.code] = findings.get(finding.code, 0) + 1
-    if tiny := images.tiny_boxes():
-        findings["box-under-2-px-on-canvas"] = tiny
-    return DataRecord(
-        digest=index.digest(),
-        images=counts.images,
-        empty_images=counts.empty_images,
-        boxes=counts.boxes,
-        classes=index.classes,
-        groups=dict(counts.images_per_group),
-        findings=findings,
-    )
-
-
-def _hardware(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"device": name, "cpu_capability": capability, "threads": str(torch.get_num_threads())}
-
-
-class _Clock:
-    """Wall-clock seconds by phase."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[phase] = time.monotonic() - started

@@ -12,7 +12,8 @@ import pytest
 
 from frostline.checkpoints import open_checkpoint
 from frostline.checkpoints.blobs import MemoryBlob
-from frostline.checkpoints.known_calls import KnownCalls, Storage
+from frostline.checkpoints.known_calls import KnownCalls
+from frostline.checkpoints.leaves import Storage
 from frostline.checkpoints.pickles import Global, StandIn, load_pickle
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 

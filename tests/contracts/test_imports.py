@@ -9,6 +9,8 @@ SOURCE = Path(frostline.__file__).parent
 
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
+    ("scores",),
+    ("detection_scores",),
     ("passage", "attention"),
     ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),
@@ -24,7 +26,7 @@ LEVELS = (
     ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
-    ("trainers",),
+    ("judging", "trainers"),
     ("attempt",),
     ("engines", "estimate", "figures"),
     ("study", "pages"),

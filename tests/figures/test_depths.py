@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from frostline.figures import DepthPoint, depth_table, difference_table, draw_depths, score_of
+from frostline.figures import DepthPoint, depth_table, difference_table, draw_depths
 from frostline.records import TrialRecord
 from tests.factories import make_grid, make_record
 from tests.figures.samples import COLLAPSED, axes, texts
@@ -59,15 +59,6 @@ def test_a_backbone_without_differences_has_no_stages() -> None:
     bare = {"spec": {"model": {"backbone": "other"}}, "differences": ()}
     table = depth_table([record.model_copy(update=bare)])
     assert (table.deepest, table.stages) == (9, ())
-
-
-def test_scores_of_a_record() -> None:
-    record = make_record(ap=0.5)
-    assert score_of(record, "ap") == 0.5
-    assert score_of(record, "wheat") == 0.5
-    assert score_of(record, "ap50") == pytest.approx(0.8)
-    assert math.isnan(score_of(record, "ap", "test"))
-    assert math.isnan(score_of(make_record(ap=None), "ap"))
 
 
 def grid_with_a_collapse() -> list[TrialRecord]:

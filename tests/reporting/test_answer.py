@@ -217,8 +217,7 @@ def test_equal_cells_are_rarely_told_apart() -> None:
 
 
 def _with_ap(record: TrialRecord, ap: float) -> TrialRecord:
-    metrics = {"val": {"coco": {"overall": {"ap": ap}}}}
-    return record.model_copy(update={"metrics": metrics})
+    return record.model_copy(update={"scores": {"val": {"ap": ap}}})
 
 
 def test_the_answer_is_plain_json() -> None:

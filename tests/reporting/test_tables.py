@@ -45,7 +45,7 @@ def test_scores_are_one_row_per_part() -> None:
         ("group", "g"),
     ]
     assert rows[1]["ap"] == 0.5
-    assert rows[1]["wheat_score_at_half"] == 0.49
+    assert rows[1]["wheat_at_half"] == 0.49
 
 
 def test_files_hold_the_same_rows(tmp_path: Path) -> None:

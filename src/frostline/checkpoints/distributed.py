@@ -128,12 +128,12 @@ class _Folder:
         file, offset, length = place.get("relative_path"), place.get("offset"), place.get("length")
         if type(file) is not str or file in {"", ".", ".."} or set(file) & set("/\\:\0"):
             raise self._damaged(f"a piece lies in {quoted(file)}, which is no file beside it")
-        if not (type(offset) is type(length) is int and offset >= 0 and length > 0):  # type: ignore[operator]
+        if not (type(offset) is type(length) is int and offset >= 0 and length > 0):
             raise self._damaged(f"a piece of tensor {quoted(name)} has no place")
         opened = self._open(file)
-        if offset + length > opened.size:  # type: ignore[operator]
+        if offset + length > opened.size:
             raise self._damaged(f"{file} ends before a piece of tensor {quoted(name)}")
-        return self._unpack(name, InnerFile(opened.path, FileBlob(opened, offset, length)))  # type: ignore[arg-type]
+        return self._unpack(name, InnerFile(opened.path, FileBlob(opened, offset, length)))
 
     def _open(self, name: str) -> OpenFile:
         if name not in self.files:

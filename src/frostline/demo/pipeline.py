@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -192,8 +191,7 @@ def _cells(records: Sequence[TrialRecord]) -> _Cells:
 
 def _scores(records: Sequence[TrialRecord], metric: str) -> list[float]:
     """A COCO score on the held-out fields, per seed; NaN where there is none."""
-    values = [record.metrics["val"]["coco"]["overall"][metric] for record in records]
-    return [math.nan if value is None else float(value) for value in values]
+    return [record.score(metric) for record in records]
 
 
 def _spread(values: Sequence[float]) -> str:

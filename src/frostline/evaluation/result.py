@@ -23,14 +23,14 @@ class Evaluation:
 
     Attributes:
         coco: COCO's twelve numbers, overall, per class and per group.
-        wheat: The wheat metric, overall, per class and per group.
+        wheat: The wheat metric, overall, per class and per group; None where it was not measured.
         images: Images evaluated.
         boxes: Boxes to find, crowd regions not counted.
         detections: Detections given, before any threshold or limit.
     """
 
     coco: CocoTables
-    wheat: WheatTables
+    wheat: WheatTables | None
     images: int
     boxes: int
     detections: int
@@ -52,8 +52,8 @@ class Evaluation:
 
     @property
     def wheat_score(self) -> float:
-        """The wheat metric over all images, at ``wheat.overall.threshold``."""
-        return self.wheat.overall.score
+        """The wheat metric over all images, at its threshold; NaN where it was not measured."""
+        return math.nan if self.wheat is None else self.wheat.overall.score
 
     @property
     def max_dets(self) -> int:
@@ -72,7 +72,7 @@ class Evaluation:
                 "beyond_max_dets": coco.beyond_max_dets,
                 **_parts_to_dict(coco),
             },
-            "wheat": _parts_to_dict(wheat),
+            "wheat": None if wheat is None else _parts_to_dict(wheat),
         }
 
     def plot(self, ax: "Axes") -> None:
@@ -88,15 +88,15 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         caption = f"{self.images} images, {self.boxes} boxes, {self.detections} detections"
-        head = ("", "AP", "AP50", "AP75", "wheat")
-        parts = [
-            ("all", self.coco.overall, self.wheat.overall),
-            *((n, self.coco.per_class[n], self.wheat.per_class[n]) for n in self.coco.per_class),
-            *((n, self.coco.per_group[n], self.wheat.per_group[n]) for n in self.coco.per_group),
-        ]
+        head = ("", "AP", "AP50", "AP75", *(() if self.wheat is None else ("wheat",)))
+        wheat = _scores_of(self.wheat)
         rows = (
-            (name, *map(_shown, (coco.ap, coco.ap50, coco.ap75, wheat.score)))
-            for name, coco, wheat in parts
+            (
+                kind[-1],
+                *map(_shown, (coco.ap, coco.ap50, coco.ap75)),
+                *((_shown(wheat[kind].score),) if wheat else ()),
+            )
+            for kind, coco in _scores_of(self.coco).items()
         )
         return table_html(caption, head, rows)
 
@@ -110,7 +110,7 @@ class Evaluation:
                 max_dets=coco["max_dets"],
                 beyond_max_dets=coco["beyond_max_dets"],
             ),
-            wheat=WheatTables(**_parts_from_dict(wheat, WheatScore)),
+            wheat=None if wheat is None else WheatTables(**_parts_from_dict(wheat, WheatScore)),
             images=data["images"],
             boxes=data["boxes"],
             detections=data["detections"],
@@ -122,6 +122,7 @@ def evaluate(
     detections: Sequence[Detections],
     *,
     wheat_threshold: float | None = None,
+    wheat: bool = True,
 ) -> Evaluation:
     """Measure detections against ground truth.
 
@@ -131,6 +132,7 @@ def evaluate(
             threshold of about 0.05 in the detector is usual and harmless for AP).
         wheat_threshold: Score threshold of the wheat metric in [0, 1], chosen on validation data
             (``best_threshold``). None: the best on these images, and the result says so.
+        wheat: Whether to measure the wheat metric too.
 
     Raises:
         DatasetError: The index has no images, entries and images differ in number, a label has no
@@ -138,11 +140,22 @@ def evaluate(
     """
     return Evaluation(
         coco=coco_tables(index, detections),
-        wheat=wheat_tables(index, detections, wheat_threshold),
+        wheat=wheat_tables(index, detections, wheat_threshold) if wheat else None,
         images=len(index.images),
         boxes=sum(int((~record.crowd).sum()) for record in index.images),
         detections=sum(len(found) for found in detections),
     )
+
+
+def _scores_of(tables: CocoTables | WheatTables | None) -> dict[tuple[str, ...], Any]:
+    """Scores by part: all, then each class, then each group."""
+    if tables is None:
+        return {}
+    return {
+        ("all",): tables.overall,
+        **{("class", name): part for name, part in tables.per_class.items()},
+        **{("group", name): part for name, part in tables.per_group.items()},
+    }
 
 
 def _shown(value: float) -> str:

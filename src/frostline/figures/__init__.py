@@ -9,15 +9,12 @@ training curves. Below them ``values`` and ``stages`` read records, ``theme`` ho
 
 from frostline.figures.axes import Names
 from frostline.figures.depths import (
-    SCORES,
     DepthLine,
     DepthPoint,
     DepthTable,
-    Score,
     depth_table,
     depths_figure,
     draw_depths,
-    score_of,
 )
 from frostline.figures.differences import (
     QUANTITIES,
@@ -40,7 +37,6 @@ __all__ = [
     "DARK",
     "LIGHT",
     "QUANTITIES",
-    "SCORES",
     "DepthLine",
     "DepthPoint",
     "DepthTable",
@@ -50,7 +46,6 @@ __all__ = [
     "LossTable",
     "Names",
     "Quantity",
-    "Score",
     "Shape",
     "Stage",
     "Theme",
@@ -65,7 +60,6 @@ __all__ = [
     "loss_table",
     "losses_figure",
     "profiles_table",
-    "score_of",
     "svg_text",
     "write_png",
 ]

@@ -2,9 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from frostline.cells import CellPlan, cell_plan
 from frostline.figures.axes import (
@@ -18,7 +18,8 @@ from frostline.figures.axes import (
 from frostline.figures.panels import Shape, naming, panels
 from frostline.figures.stages import Stage, backbone_of
 from frostline.figures.theme import LIGHT, SMALL, Theme, label_of, look
-from frostline.figures.values import inits_of, is_collapsed, number_of, plain_values
+from frostline.figures.values import inits_of, is_collapsed, plain_values
+from frostline.scores import merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,29 +28,16 @@ if TYPE_CHECKING:
     from frostline.records import TrialRecord
 
 __all__ = [
-    "SCORES",
     "DepthLine",
     "DepthPoint",
     "DepthTable",
-    "Score",
     "depth_table",
     "depths_figure",
     "draw_depths",
-    "score_of",
 ]
 
-Score = Literal["ap", "ap50", "ap75", "wheat"]
-
-#: What the vertical axis of Figure 3 says.
-SCORES: Mapping[Score, str] = {
-    "ap": "AP (IoU .50:.95)",
-    "ap50": "AP50 (IoU .50)",
-    "ap75": "AP75 (IoU .75)",
-    "wheat": "wheat metric",
-}
-
 _NARROWEST_TICK = 20.0  # px
-_SHORTEST_PANEL = 0.04  # AP: less than this is not blown up to a full axis
+_SHORTEST_PANEL = 0.04  # of the score: less than this is not blown up to a full axis
 _LONGEST_LABEL = 18  # characters of a plan's label below the axis
 _UPRIGHT = 5.2  # px of each, upright
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
@@ -114,7 +102,8 @@ class DepthTable:
     """Figure 3: score against the number of frozen convolutions, a line per init and variant.
 
     Attributes:
-        score: which score.
+        score: key of the score.
+        axis: what the vertical axis says.
         split: ``val`` or ``test``.
         inits: every init of the study in its order; the position decides the colour.
         numbering: how depths count.
@@ -124,7 +113,8 @@ class DepthTable:
         plans: labels of the plans that were not given as a depth, by what they freeze.
     """
 
-    score: Score
+    score: str
+    axis: str
     split: str
     inits: tuple[str, ...]
     numbering: str
@@ -142,41 +132,44 @@ class DepthTable:
         return plain_values(asdict(self))  # type: ignore[no-any-return]
 
 
-def score_of(record: "TrialRecord", score: Score, split: str = "val") -> float:
-    """One overall score of a trial, in [0, 1]; NaN if the split or the quantity is absent."""
-    tables = record.metrics.get(split)
-    if tables is None:
-        return math.nan
-    overall = tables["wheat" if score == "wheat" else "coco"]["overall"]
-    return number_of(overall["score" if score == "wheat" else score])
-
-
 def depth_table(
-    records: Iterable["TrialRecord"], score: Score = "ap", split: str = "val"
+    records: Iterable["TrialRecord"], score: str | None = None, split: str = "val"
 ) -> DepthTable:
     """The table of Figure 3: every seed of every cell, collapsed trials apart.
 
     Args:
-        records: finished trials of one study.
-        score: which score.
+        records: finished trials of one study, at least one.
+        score: key of the score; None takes the one that ranks the cells.
         split: ``val`` or ``test``; trials without it are passed over.
+
+    Raises:
+        ConfigError: no trial declares the score.
     """
     every = list(records)
-    found = [record for record in every if not math.isnan(score_of(record, score, split))]
+    shown = merged(record.task for record in every).score(score)
+    found = [record for record in every if not math.isnan(record.score(shown.key, split))]
     lines = []
     for init in inits_of(every):
         own = [record for record in found if record.key.init == init]
         for variant in sorted({record.key.variant for record in own}, key=lambda v: v or ""):
             same = [record for record in own if record.key.variant == variant]
             cells = sorted({cell_plan(record) for record in same}, key=lambda plan: plan.order)
-            points = [_depth_point(same, plan, score, split) for plan in cells]
+            points = [_depth_point(same, plan, shown.key, split) for plan in cells]
             lines.append(_depth_line(init, own[0].ranked, variant, points))
     numbering, deepest, stages = backbone_of(every)
     plans = sorted({cell_plan(record) for record in found}, key=lambda plan: plan.order)
     tried = max((plan.k for plan in map(cell_plan, every) if plan.k is not None), default=0)
     others = tuple(dict.fromkeys(plan.label for plan in plans if plan.k is None))
     return DepthTable(
-        score, split, inits_of(every), numbering, max(deepest, tried), stages, tuple(lines), others
+        score=shown.key,
+        axis=shown.axis,
+        split=split,
+        inits=inits_of(every),
+        numbering=numbering,
+        deepest=max(deepest, tried),
+        stages=stages,
+        lines=tuple(lines),
+        plans=others,
     )
 
 
@@ -189,15 +182,15 @@ def _depth_line(
 
 
 def _depth_point(
-    records: Sequence["TrialRecord"], plan: CellPlan, score: Score, split: str
+    records: Sequence["TrialRecord"], plan: CellPlan, score: str, split: str
 ) -> DepthPoint:
     here = sorted((r for r in records if cell_plan(r) == plan), key=lambda r: r.key.seed)
     good = [record for record in here if not is_collapsed(record)]
     return DepthPoint(
         plan.k,
         tuple(record.key.seed for record in good),
-        tuple(score_of(record, score, split) for record in good),
-        tuple((r.key.seed, score_of(r, score, split)) for r in here if is_collapsed(r)),
+        tuple(record.score(score, split) for record in good),
+        tuple((r.key.seed, r.score(score, split)) for r in here if is_collapsed(r)),
         "" if plan.is_depth else plan.label,
     )
 
@@ -234,7 +227,7 @@ def draw_depths(
     _draw_collapsed(ax, table, theme)
     _name_ticks(ax, table)
     ax.set_xlabel(_depth_words(table), color=theme.ink)
-    ax.set_ylabel(SCORES[table.score], color=theme.ink)
+    ax.set_ylabel(table.axis, color=theme.ink)
     finish(ax, theme)
     mark_stages(ax, table.stages, theme, edge=0.0)
     _mark_zone(ax, table, theme)

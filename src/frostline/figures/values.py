@@ -11,7 +11,7 @@ __all__ = ["inits_of", "is_collapsed", "mean_of", "number_of", "plain_values"]
 
 
 def is_collapsed(record: "TrialRecord") -> bool:
-    """Whether a trial is flagged as collapsed: its loss did not fall, or its AP50 is near 0."""
+    """Whether a trial is flagged as collapsed: nothing was learned that scores."""
     return any(flag.startswith("collapsed") for flag in record.flags)
 
 

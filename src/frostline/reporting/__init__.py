@@ -44,6 +44,7 @@ from frostline.reporting.examples import Example, example_images
 from frostline.reporting.page import Contents, render
 from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
 from frostline.reporting.words import findings, headline
+from frostline.scores import merged
 from frostline.study import Study, open_study
 
 __all__ = [
@@ -120,7 +121,9 @@ def report(
         raise RecordError(
             f"expected a finished trial in {folder}, found none; `frostline status` shows the rest"
         )
-    depths = tuple(depth_table(records, score) for score in ("ap", "ap50"))
+    declared = merged(record.task for record in records)
+    charts = [score.key for score in declared.scores if score.ranks or score.chart]
+    depths = tuple(depth_table(records, key) for key in charts)
     found = answer(records, deepest=depths[0].deepest)
     differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
     losses = loss_table(records)
@@ -208,6 +211,8 @@ def _examples(
     if count < 1:
         return (), "No example images were asked for."
     trials = _shown_trials(records, found)
+    if any(record.task.examples != "boxes" for record in records):
+        return (), "This task has no example images."
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
     try:

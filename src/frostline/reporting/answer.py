@@ -24,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.cells import CellPlan, cell_plan
-from frostline.figures import Score, is_collapsed, score_of
+from frostline.figures import is_collapsed
 from frostline.figures.values import plain_values
 from frostline.records import TrialRecord
 from frostline.reporting.tukey import tukey_quantile
+from frostline.scores import Score, merged
 
 __all__ = [
     "Answer",
@@ -44,6 +45,7 @@ Verdict = Literal["best", "tie", "lower", "unknown"]
 _Floats = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
+_NO_SCORE = Score(key="score", label="score", axis="score", ranks=True)  # of no records at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite is None."""
         return {
-            "score": self.score,
+            "score": self.score.key,
             "split": self.split,
             "best": None if self.best is None else [self.best.init, self.best.frozen.label],
             "noise_sd": plain_values(self.noise.sd),
@@ -207,28 +209,32 @@ class Answer:
 
 
 def answer(
-    records: Iterable[TrialRecord], *, deepest: int, score: Score = "ap", split: str = "val"
+    records: Iterable[TrialRecord], *, deepest: int, score: str | None = None, split: str = "val"
 ) -> Answer:
     """Rank the cells of a study and say which cannot be told apart.
 
     Args:
         records: finished trials of one study.
         deepest: the depth that freezes the whole backbone.
-        score: the score that decides.
+        score: key of the score that decides; None takes the one that ranks the task's cells.
         split: the split it is measured on.
+
+    Raises:
+        ConfigError: no trial declares the score.
     """
     every = list(records)
+    by = merged(record.task for record in every).score(score) if every else _NO_SCORE
     ranked = [record for record in every if record.ranked]
-    cells = _cells(ranked, score, split)
+    cells = _cells(ranked, by.key, split)
     fit = _fit([cell for cell in cells if cell.values])
     within = {
         init: _compare([cell for cell in cells if cell.init == init], fit)
         for init in dict.fromkeys(cell.init for cell in cells)
     }
-    references = _cells([record for record in every if not record.ranked], score, split)
+    references = _cells([record for record in every if not record.ranked], by.key, split)
     compared = _compare(cells, fit)
     starts = _compare_starts(compared)
-    return Answer(score, split, deepest, compared, within, starts, fit.noise, tuple(references))
+    return Answer(by, split, deepest, compared, within, starts, fit.noise, tuple(references))
 
 
 def comparison_row(comparison: CellComparison) -> dict[str, Any]:
@@ -257,7 +263,7 @@ def _start_row(start: StartComparison) -> dict[str, Any]:
     return {**plain_values(asdict(start)), "plans": plans}
 
 
-def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cell]:
+def _cells(records: Sequence[TrialRecord], score: str, split: str) -> list[Cell]:
     keys = dict.fromkeys((r.key.init, cell_plan(r)) for r in records)
     inits = list(dict.fromkeys(init for init, _ in keys))
     ordered = sorted(keys, key=lambda key: (inits.index(key[0]), key[1].order))
@@ -265,17 +271,17 @@ def _cells(records: Sequence[TrialRecord], score: Score, split: str) -> list[Cel
 
 
 def _cell(
-    records: Sequence[TrialRecord], init: str, plan: CellPlan, score: Score, split: str
+    records: Sequence[TrialRecord], init: str, plan: CellPlan, score: str, split: str
 ) -> Cell:
     here = [r for r in records if r.key.init == init and cell_plan(r) == plan]
     here.sort(key=lambda record: record.key.seed)
-    good = [r for r in here if not is_collapsed(r) and not math.isnan(score_of(r, score, split))]
+    good = [r for r in here if not is_collapsed(r) and not math.isnan(r.score(score, split))]
     seconds = [r.seconds["train"] for r in here if "train" in r.seconds]
     return Cell(
         init,
         plan,
         tuple(r.key.seed for r in good),
-        tuple(score_of(r, score, split) for r in good),
+        tuple(r.score(score, split) for r in good),
         tuple(r.key.seed for r in here if is_collapsed(r)),
         median(seconds) if seconds else math.nan,
     )

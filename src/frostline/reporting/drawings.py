@@ -7,7 +7,6 @@ from typing import Any
 from markupsafe import Markup
 
 from frostline.figures import (
-    SCORES,
     DepthTable,
     DifferenceTable,
     LossTable,
@@ -30,7 +29,7 @@ def _both_shapes(draw: Any, name: str, title: str) -> dict[str, Markup]:
 
 def figure3(tables: Sequence[DepthTable]) -> dict[str, Markup]:
     """Score against depth, a panel per table."""
-    names = " and ".join(SCORES[table.score] for table in tables)
+    names = " and ".join(table.axis for table in tables)
     return _both_shapes(
         lambda shape: depths_figure(tables, shape=shape, theme=PAGE),
         "f3",

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 Kind = Literal["truth", "hit", "false", "missed"]
 
 _IOU = 0.5
+_USUAL_THRESHOLD = 0.5
 _LONGEST_SIDE = 480  # px of a thumbnail
 _QUALITY = 78
 _MOST_BOXES = 400  # a panel with more says nothing to the eye and much to the file size
@@ -135,9 +136,8 @@ def read_detections(path: Path, index: DatasetIndex, split: str = "val") -> tupl
 
 
 def _threshold(record: TrialRecord) -> float:
-    """Score from which boxes are drawn: the one that the wheat metric chose on these images."""
-    value = record.metrics["val"]["wheat"]["overall"]["threshold"]
-    return 0.5 if value is None else float(value)
+    """Score from which boxes are drawn: the one that a metric chose on these images, else 0.5."""
+    return next(iter(record.details["val"].thresholds.values()), _USUAL_THRESHOLD)
 
 
 def _truth_panel(index: DatasetIndex, record: ImageRecord) -> Panel:

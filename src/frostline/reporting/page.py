@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from frostline.reporting.words import (
     points,
     signed_points,
 )
+from frostline.scores import merged
 from frostline.study import TrialState
 
 __all__ = ["Contents", "render"]
@@ -106,8 +107,12 @@ def _context(contents: Contents) -> dict[str, Any]:
         "trials": rows.trials(records, contents.depths[0].inits),
         "flagged": [record for record in records if record.flags],
         "any_flag": any(record.flags or record.resumed_at_steps for record in records),
-        "has_test": any("test" in record.metrics for record in records),
-        "parts": {kind: rows.parts(records, contents.answer, kind) for kind in ("class", "group")},
+        "has_test": any("test" in record.scores for record in records),
+        **_score_columns(records),
+        "parts": {
+            "class": rows.parts(records, contents.answer, "class"),
+            "group": rows.parts(records, contents.answer, "group"),
+        },
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
         "strays": contents.strays,
@@ -125,6 +130,19 @@ def _context(contents: Contents) -> dict[str, Any]:
         "phases": rows.phases(records),
         "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
+    }
+
+
+def _score_columns(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """The scores that the tables show, and those that the list of words explains."""
+    scores = merged(record.task for record in records).scores
+    chosen = {key for record in records for key in record.details["val"].thresholds}
+    return {
+        "by_trial": [score for score in scores if score.by_trial],
+        "by_part": [score for score in scores if score.by_part],
+        "chosen": chosen,
+        "least_gain": records[0].task.least_gain,
+        "explained": [score for score in scores if score.meaning],
     }
 
 

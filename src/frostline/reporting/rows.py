@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from frostline.cells import CellPlan, cell_plan, plan_of_key, shared_name
-from frostline.figures import DifferenceTable, Score, Stage, is_collapsed, score_of
+from frostline.figures import DifferenceTable, Stage, is_collapsed
 from frostline.figures.stages import stages_of_rows
 from frostline.figures.values import mean_of
-from frostline.records import DataRecord, TrialRecord
+from frostline.records import DataRecord, PartRecord, SplitDetails, TrialRecord
 from frostline.reporting.answer import Answer, CellComparison
 from frostline.study import TrialState
 
@@ -83,18 +83,14 @@ def trials(records: Iterable[TrialRecord], inits: Sequence[str]) -> list[dict[st
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
-    wheat = record.metrics["val"]["wheat"]["overall"]
-    names: tuple[Score, ...] = ("ap", "ap50", "ap75")
     return {
         "record": record,
         "key": record.key,
         "frozen": cell_plan(record),
         "collapsed": is_collapsed(record),
-        **{name: score_of(record, name) for name in names},
-        "test_ap": score_of(record, "ap", "test"),
-        "wheat": wheat["score"],
-        "threshold": wheat["threshold"],
-        "at_half": wheat["score_at_half"],
+        "scores": record.scores["val"],
+        "test": record.score(split="test"),
+        "thresholds": record.details["val"].thresholds,
         "seconds": record.seconds.get("train", math.nan),
     }
 
@@ -108,34 +104,36 @@ def waiting(states: Iterable[TrialState]) -> list[tuple[str, int, str]]:
     return [(init, seed, shared_name(plans)) for (init, seed), plans in groups.items()]
 
 
-def parts(records: Sequence[TrialRecord], answer: Answer, kind: str) -> dict[str, Any]:
+def parts(
+    records: Sequence[TrialRecord], answer: Answer, kind: Literal["class", "group"]
+) -> dict[str, Any]:
     """Scores per class or group: the best cell of each init, means over its seeds."""
     columns = []
     for init in answer.within:
         cell = answer.best_of(init)
         if cell is not None:
             own = [
-                r.metrics["val"]
+                r.details["val"]
                 for r in records
                 if (r.key.init, cell_plan(r)) == (cell.init, cell.frozen)
                 and r.key.seed in cell.seeds
             ]
             columns.append((cell, own))
-    names = dict.fromkeys(
-        name for _, own in columns for m in own for name in m["coco"][f"per_{kind}"]
-    )
-    rows = [(name, [_part_scores(own, kind, name) for _, own in columns]) for name in names]
+    tables = [[_part_tables(details)[kind] for details in own] for _, own in columns]
+    names = dict.fromkeys(name for own in tables for parts in own for name in parts)
+    rows = [(name, [_part_scores(own, name) for own in tables]) for name in names]
     return {"cells": [cell for cell, _ in columns], "rows": rows}
 
 
-def _part_scores(metrics: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, float]:
-    coco = [m["coco"][f"per_{kind}"].get(name, {}) for m in metrics]
-    wheat = [m["wheat"][f"per_{kind}"].get(name, {}) for m in metrics]
-    return {
-        "ap": mean_of(part.get("ap") for part in coco),
-        "ap50": mean_of(part.get("ap50") for part in coco),
-        "wheat": mean_of(part.get("score") for part in wheat),
-    }
+def _part_tables(details: SplitDetails) -> dict[str, dict[str, PartRecord]]:
+    return {"class": details.by_class, "group": details.by_group}
+
+
+def _part_scores(tables: Sequence[Mapping[str, PartRecord]], name: str) -> dict[str, float]:
+    """Mean of each score over the trials that have the part."""
+    found = [table[name].scores for table in tables if name in table]
+    keys = dict.fromkeys(key for scores in found for key in scores)
+    return {key: mean_of(scores.get(key) for scores in found) for key in keys}
 
 
 def data_rows(data: Mapping[str, DataRecord]) -> list[tuple[str, dict[str, Any]]]:

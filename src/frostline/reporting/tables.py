@@ -6,7 +6,7 @@ from typing import Any
 
 from frostline.cells import key_columns
 from frostline.csv_text import rows_to_csv
-from frostline.records import TrialRecord, atomic_write, write_json
+from frostline.records import PartRecord, TrialRecord, atomic_write, write_json
 
 __all__ = ["difference_rows", "score_rows", "trial_rows", "write_table"]
 
@@ -56,14 +56,13 @@ def _trial_row(record: TrialRecord) -> Row:
         "ranked": record.ranked,
         "flags": "; ".join(record.flags),
     }
-    for split, tables in record.metrics.items():
-        coco, wheat = tables["coco"]["overall"], tables["wheat"]["overall"]
-        row |= {f"{split}_{name}": coco[name] for name in ("ap", "ap50", "ap75")}
-        row |= {
-            f"{split}_wheat": wheat["score"],
-            f"{split}_wheat_threshold": wheat["threshold"],
-            f"{split}_wheat_at_half": wheat["score_at_half"],
-        }
+    shown = [score.key for score in record.task.scores if score.by_trial]
+    for split, scores in record.scores.items():
+        thresholds = record.details[split].thresholds
+        for key in shown:
+            row[f"{split}_{key}"] = scores.get(key)
+            if key in thresholds:
+                row[f"{split}_{key}_threshold"] = thresholds[key]
     return row | {
         "audit": "passed" if record.audit.passed else "failed",
         "frozen_tensors": record.audit.frozen,
@@ -94,13 +93,13 @@ def _flat(layer: Mapping[str, Any]) -> Row:
 def _score_rows(record: TrialRecord) -> Iterator[Row]:
     start: Row = {**key_columns(record.key, record.plan.depth), "ranked": record.ranked}
     start["flags"] = "; ".join(record.flags)
-    for split, tables in record.metrics.items():
-        coco, wheat = tables["coco"], tables["wheat"]
-        parts = [("overall", "", coco["overall"], wheat["overall"])]
-        for kind in ("class", "group"):
-            names = coco[f"per_{kind}"]
-            both = ((name, names[name], wheat[f"per_{kind}"].get(name, {})) for name in names)
-            parts += [(kind, name, one, two) for name, one, two in both]
-        for kind, name, scores, metric in parts:
-            of_wheat = {f"wheat_{column}": value for column, value in metric.items()}
-            yield start | {"split": split, "part": kind, "name": name} | scores | of_wheat
+    for split, scores in record.scores.items():
+        details = record.details[split]
+        whole = PartRecord(scores=scores, counts=details.counts)
+        thresholds = {f"{key}_threshold": value for key, value in details.thresholds.items()}
+        parts = [("overall", "", whole)]
+        parts += [("class", name, part) for name, part in details.by_class.items()]
+        parts += [("group", name, part) for name, part in details.by_group.items()]
+        for kind, name, part in parts:
+            row = start | {"split": split, "part": kind, "name": name}
+            yield row | part.scores | thresholds | part.counts

@@ -10,7 +10,6 @@ from frostline.reporting.answer import Answer, Cell, CellComparison
 
 __all__ = ["cautions", "compare_with_rule", "findings", "headline", "points", "signed_points"]
 
-_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "wheat": "wheat metric"}
 _FEW_SEEDS = 5
 _KNOWN_NOISE = 4  # degrees of freedom: below, Tukey's factor is twice what it ends at, or more
 _MOST_NAMED = 6
@@ -23,7 +22,7 @@ def headline(answer: Answer) -> str:
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
-        f"The highest mean {_NAMES[answer.score]} on {_images(answer)}, {best.mean:.3f} over "
+        f"The highest mean {answer.score.label} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
         f"{_frozen(best.frozen, answer.deepest)}"
     )
@@ -91,7 +90,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
     return (
         f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
-        f"smaller differences would pick {pick}; the highest mean {_NAMES[answer.score]} came from "
+        f"smaller differences would pick {pick}; the highest mean {answer.score.label} came from "
         f"{best.init}" + _test_of_rule(answer, best, pick)
     )
 

@@ -1,11 +1,7 @@
-"""What a trial needs to know about its task, as a dataclass of functions; detection comes first.
-
-A task answers six questions (build, place, augment, loss, predict, evaluate), so that the training
-loop, the trial and everything above them never mention boxes.
-"""
+"""Images with boxes on the canvas, and what a detector does with them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,33 +9,16 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from frostline.architectures import architecture_of
-from frostline.architectures.building import build_model
-from frostline.config import AugmentConfig, ModelConfig
-from frostline.datasets import DatasetIndex, ImageRecord, load_image
-from frostline.errors import ConfigError
-from frostline.evaluation import Detections, Evaluation, evaluate
+from frostline.config import AugmentConfig
+from frostline.datasets import DatasetIndex, load_image
+from frostline.evaluation import Detections
+from frostline.tasks.canvas import Canvas
 
-__all__ = ["DETECTION", "Canvas", "PlacedImages", "Sample", "Task", "common_canvas"]
+__all__ = ["PlacedImages", "Sample", "augment", "loss", "predict"]
 
-_DIVISOR = 32
 _FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
 _CACHE_BYTES = 2**30
 _SMALLEST_BOX = 2.0  # px on the canvas; what a crop leaves of a box below this is dropped
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Canvas:
-    """The size in px, multiples of 32, that every image of a study is placed on."""
-
-    height: int
-    width: int
-    image_size: int
-
-    def placed_size(self, image: ImageRecord) -> tuple[int, int]:
-        """Height and width of an image after resizing its longest side to ``image_size``."""
-        scale = self.image_size / max(image.height, image.width)
-        return max(1, round(image.height * scale)), max(1, round(image.width * scale))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,35 +36,6 @@ class Sample:
     boxes: Tensor
     labels: Tensor
     name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Task:
-    """Functions of one task.
-
-    Attributes:
-        name: as it stands in records.
-        build: model configuration, number of classes, seed -> model.
-        augment: sample, switches -> sample, drawing from torch's global generator.
-        loss: model in train mode, samples, device -> named losses.
-        predict: model, images, device, batch size -> one detection set per image.
-        evaluate: index and detections -> scores.
-    """
-
-    name: str
-    build: Callable[[ModelConfig, int, int], nn.Module]
-    augment: Callable[[Sample, AugmentConfig], Sample]
-    loss: Callable[[nn.Module, Sequence[Sample], torch.device], dict[str, Tensor]]
-    predict: Callable[[nn.Module, "PlacedImages", torch.device, int], list[Detections]]
-    evaluate: Callable[..., Evaluation]
-
-
-def common_canvas(indexes: Sequence[DatasetIndex], image_size: int) -> Canvas:
-    """The smallest canvas that holds every image of a study once resized."""
-    square = Canvas(image_size, image_size, image_size)
-    sizes = [square.placed_size(image) for index in indexes for image in index.images]
-    height, width = (max(side) for side in zip(*sizes, strict=True))
-    return Canvas(_up(height), _up(width), image_size)
 
 
 class PlacedImages:
@@ -141,21 +91,7 @@ class PlacedImages:
         return placed
 
 
-def _up(side: int) -> int:
-    return -(-side // _DIVISOR) * _DIVISOR
-
-
-def _build(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
-    architecture = architecture_of(config)
-    if architecture.task != "detection":
-        raise ConfigError(
-            f"model.architecture: expected a detector, got {architecture.name}, which is built for "
-            f"{architecture.task}"
-        )
-    return build_model(config, num_classes, seed=seed)
-
-
-def _augment(sample: Sample, switches: AugmentConfig) -> Sample:
+def augment(sample: Sample, switches: AugmentConfig) -> Sample:
     """Flip, colour and scale jitter, in that order; boxes follow the image."""
     if not (switches.flip or switches.colour or switches.scale_jitter):
         return sample
@@ -182,7 +118,8 @@ def _transforms(switches: AugmentConfig, size: tuple[int, int]) -> Iterator[nn.M
         yield v2.SanitizeBoundingBoxes(min_size=_SMALLEST_BOX)
 
 
-def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+def loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+    """The model's own losses by name, in training mode."""
     images = [_float_image(sample.image, device) for sample in samples]
     targets = [
         {"boxes": sample.boxes.to(device), "labels": sample.labels.to(device)} for sample in samples
@@ -192,7 +129,7 @@ def _loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> 
 
 
 @torch.no_grad()
-def _predict(
+def predict(
     model: nn.Module, images: PlacedImages, device: torch.device, batch_size: int
 ) -> list[Detections]:
     """Detections in pixels of the original images, in float32 whatever training used."""
@@ -220,6 +157,3 @@ def _on_original(output: dict[str, Tensor], images: PlacedImages, i: int) -> Det
 
 def _float_image(image: Tensor, device: torch.device) -> Tensor:
     return image.to(device, non_blocking=True).float().div_(255)
-
-
-DETECTION = Task("detection", _build, _augment, _loss, _predict, evaluate)

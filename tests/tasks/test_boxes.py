@@ -7,7 +7,8 @@ from PIL import Image
 
 from frostline.config import AugmentConfig
 from frostline.datasets import Boxes, DatasetIndex, ImageRecord
-from frostline.tasks import DETECTION, Canvas, PlacedImages, common_canvas
+from frostline.tasks import Canvas, common_canvas
+from frostline.tasks.boxes import PlacedImages, augment, predict
 
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
 
@@ -50,7 +51,7 @@ def test_boxes_follow_the_resize_and_padding_is_bottom_right(index: DatasetIndex
 
 def test_switched_off_augmentation_changes_nothing(index: DatasetIndex) -> None:
     sample = PlacedImages(index, Canvas(128, 128, 100))[0]
-    same = DETECTION.augment(sample, OFF)
+    same = augment(sample, OFF)
     assert torch.equal(same.image, sample.image)
     assert torch.equal(same.boxes, sample.boxes)
 
@@ -61,7 +62,7 @@ def test_flip_by_hand(index: DatasetIndex) -> None:
     seen = set()
     for seed in range(8):
         torch.manual_seed(seed)
-        seen.add(tuple(DETECTION.augment(sample, switches).boxes[0].tolist()))
+        seen.add(tuple(augment(sample, switches).boxes[0].tolist()))
     assert seen == {(10.0, 5.0, 60.0, 30.0), (68.0, 5.0, 118.0, 30.0)}
 
 
@@ -69,7 +70,7 @@ def test_augmented_images_keep_the_canvas_and_valid_boxes(index: DatasetIndex) -
     placed = PlacedImages(index, Canvas(128, 128, 100))
     for seed in range(20):
         torch.manual_seed(seed)
-        sample = DETECTION.augment(placed[seed % 2], AugmentConfig())
+        sample = augment(placed[seed % 2], AugmentConfig())
         assert sample.image.shape == (3, 128, 128)
         assert sample.image.dtype == torch.uint8
         assert len(sample.boxes) == len(sample.labels)
@@ -98,6 +99,6 @@ class _Fixed(torch.nn.Module):
 
 def test_detections_return_to_original_pixels(index: DatasetIndex) -> None:
     placed = PlacedImages(index, Canvas(128, 128, 100))
-    wide, tall = DETECTION.predict(_Fixed(), placed, torch.device("cpu"), 2)
+    wide, tall = predict(_Fixed(), placed, torch.device("cpu"), 2)
     assert wide.boxes.tolist() == [[100.0, 0.0, 200.0, 100.0]]
     assert len(tall.boxes) == 0  # x beyond 50 px is padding for the tall image
