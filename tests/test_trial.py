@@ -21,7 +21,7 @@ from frostline.freezing import Frozen
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
 from frostline.tasks import task_named
-from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
+from frostline.trial import FILES, TrialSpec, load_data, prepare
 from tests.helpers import SIZE, TINY_MODEL, run_trial, write_study, write_yaml
 
 
@@ -229,14 +229,13 @@ def test_the_normalisation_of_an_init(tmp_path: Path) -> None:
         "own": {"source": "a.safetensors", "normalisation": own},
     }
     study = Study.from_yaml(write_yaml(path, inits=inits))
-    data = load_data(study.config.data, study.base)
     usual, other = (study.spec(key) for key in study.cells()[:: len(study.config.depths)])
     start = prepare(usual, load_data(study.config.data, study.base))
     assert start.init.normalisation == IMAGENET
-    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data).training
+    assert "normalisation" not in start.identity.training
     start = prepare(other, load_data(study.config.data, study.base))
     assert start.model.transform.image_std == own["std"]  # type: ignore[union-attr]
-    assert trial_identity(other, start.init, start.plan, data).training["normalisation"] == own
+    assert start.identity.training["normalisation"] == own
 
 
 def test_differences_of_every_section(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def run_trial(
     if trained.weights is None:
         _write_history(folder, trained.history)
         return None
-    record = judge(start, trained, folder, seconds={**loaded, **trained.seconds})
+    record = judge(start, trained, folder, identity=identity, seconds={**loaded, **trained.seconds})
     record.write(folder / FILES.record)
     for name in (FILES.checkpoint, FILES.failure, FILES.history):
         (folder / name).unlink(missing_ok=True)
@@ -164,8 +164,9 @@ def _finish(
     for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
         leftover.unlink()
     if (folder / FILES.record).exists():
+        record = TrialRecord.read(folder / FILES.record)
         (folder / FILES.checkpoint).unlink(missing_ok=True)
-        return TrialRecord.read(folder / FILES.record)
+        return record
     for name in (FILES.failure, _PAUSE):  # of an earlier attempt
         (folder / name).unlink(missing_ok=True)
     append_line(folder / FILES.log, {"event": "started"})

@@ -20,6 +20,7 @@ from frostline.depth import LayerTable, Section
 from frostline.difference import profile
 from frostline.errors import RecordError, one_line
 from frostline.freezing import require_passed
+from frostline.identity import Identity
 from frostline.observing import observe_sections
 from frostline.records import (
     FILES,
@@ -37,7 +38,12 @@ __all__ = ["judge"]
 
 
 def judge(
-    start: Start, trained: Trained, folder: Path, *, seconds: Mapping[str, float]
+    start: Start,
+    trained: Trained,
+    folder: Path,
+    *,
+    identity: Identity,
+    seconds: Mapping[str, float],
 ) -> TrialRecord:
     """Audit, score and compare what a trainer left: all of it read from its file of weights.
 
@@ -45,6 +51,7 @@ def judge(
         start: what was begun.
         trained: what came of it; not paused.
         folder: the trial's own folder, where the detections are written.
+        identity: what defined the trial when it began.
         seconds: wall-clock time by phase until now.
 
     Raises:
@@ -61,7 +68,6 @@ def judge(
     with clock.measure("difference"):
         differences = _differences(start)
         others = _other_differences(start, device)
-    identity = start.identity
     return TrialRecord(
         key=start.spec.key,
         ranked=not start.spec.init.is_random,

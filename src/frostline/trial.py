@@ -20,7 +20,7 @@ from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, FileHashes
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.errors import InitError
 from frostline.freezing import Frozen
@@ -82,6 +82,7 @@ class TrialSpec:
         task: what is trained for; a name of ``members.TASKS``.
         differences: of which layers: those that depth ``counted``, or ``all``; no part of what
             defines the trial.
+        hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -101,6 +102,7 @@ class TrialSpec:
     trainer: str = "frostline"
     task: str = "detection"
     differences: Literal["counted", "all"] = "counted"
+    hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
 
 
@@ -116,6 +118,7 @@ class Start:
         frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
         plan_record: the plan as the record keeps it.
+        hashes: of the image files.
         before: copies of the tensors that will be compared, by state-dict name: those of the part
             that depth counts, or all.
     """
@@ -127,6 +130,7 @@ class Start:
     frozen: Frozen
     init: InitRecord
     plan_record: PlanRecord
+    hashes: FileHashes
     before: dict[str, npt.NDArray[Any]]
 
     @property
@@ -147,7 +151,7 @@ class Start:
     @property
     def identity(self) -> Identity:
         """What defines the trial."""
-        return trial_identity(self.spec, self.init, self.plan, self.data)
+        return trial_identity(self.spec, self.init, self.plan, self.data, self.hashes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,12 +236,18 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def trial_identity(
-    spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
+    spec: TrialSpec,
+    init: InitRecord,
+    plan: FreezePlan,
+    data: Mapping[str, DatasetIndex],
+    hashes: FileHashes,
 ) -> Identity:
     """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
-    and size are not noticed.
+    Data stand as the digest of names, sizes and boxes, and as that of the image files' bytes.
+
+    Raises:
+        DatasetError: an image cannot be read.
     """
     depth = spec.plan.depth
     return identify(
@@ -251,6 +261,7 @@ def trial_identity(
         normalisation=init.normalisation,
         plan=plan.digest(),
         data={split: index.digest() for split, index in data.items()},
+        pixels={split: hashes.digest(index) for split, index in data.items()},
         trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
         task=spec.task,
@@ -292,7 +303,8 @@ def prepare(
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
     before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
-    return Start(spec, task, data, placed, frozen, init, record, before)
+    hashes = FileHashes.read(spec.hashes) if spec.hashes else FileHashes()
+    return Start(spec, task, data, placed, frozen, init, record, hashes, before)
 
 
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:

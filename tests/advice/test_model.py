@@ -61,7 +61,7 @@ def test_what_all_trials_still_gain_is_learnt_from_the_finished_one() -> None:
 def test_conditioning_is_what_simulation_gives() -> None:
     """Draw level, starts, trials and gaps; keep the draws that fit what was seen."""
     random = np.random.default_rng(3)
-    n = 400_000
+    n = 150_000
     constants = dataclasses.replace(PLAIN, rest=0.0, seed=0.15)
     level, start = random.normal(0, LEVEL_SD, n), random.normal(0, 0.3, (2, n))
     f = level + start
@@ -75,13 +75,13 @@ def test_conditioning_is_what_simulation_gives() -> None:
     y = end - gap
     target = np.array([-0.5, -0.2])
     near = (np.abs(y - target[:, None]) < 0.08).all(0)
-    assert near.sum() > 500
+    assert near.sum() > 200
     scores = [1 / (1 + math.exp(-v)) for v in target]
     post = condition(problem((A, B)), [seen(A, 1, scores[0]), seen(B, 1, scores[1])], constants)
-    assert post.selection_mean == pytest.approx(f[:, near].mean(1), abs=0.06)
-    assert post.selection_covariance == pytest.approx(np.cov(f[:, near]), abs=0.04)
+    assert post.selection_mean == pytest.approx(f[:, near].mean(1), abs=0.08)
+    assert post.selection_covariance == pytest.approx(np.cov(f[:, near]), abs=0.06)
     chance = float((f[0, near] > f[1, near]).mean())
-    assert post.chances((A, B))[A] == pytest.approx(chance, abs=0.06)
+    assert post.chances((A, B))[A] == pytest.approx(chance, abs=0.1)
 
 
 def test_order_of_observations_changes_nothing() -> None:
