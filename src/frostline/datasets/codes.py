@@ -93,6 +93,10 @@ CODES: dict[str, tuple[str, str]] = {
         "two label files fit one image, or two images one label file",
         "write names in one spelling",
     ),
+    "label-shared": (
+        "images that differ in their ending alone have one label file, and all its boxes",
+        "see that each is a picture, and no mask",
+    ),
     "label-without-image": ("a label file has no image", "copy the image, or remove the file"),
     "labels-unused": (
         "a folder of images has no labels, and there are label files that belong to no image",
