@@ -327,3 +327,20 @@ def test_the_rate_of_the_backbone_by_hand(images: PlacedImages, tmp_path: Path) 
     assert torch.allclose(moved[0.1]["conv.weight"], 0.1 * moved[1.0]["conv.weight"], rtol=1e-3)
     assert torch.equal(moved[0.1]["head.weight"], moved[1.0]["head.weight"])
     assert moved[1.0]["conv.weight"].abs().max() > 1e-5
+
+
+def test_gradients_are_clipped_in_the_optimisers_order(
+    images: PlacedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights before biases: another order of the sum is another last bit of every step."""
+    seen: list[list[int]] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def note(parameters: list[nn.Parameter], limit: float) -> Tensor:
+        seen.append([parameter.ndim for parameter in parameters])
+        return clip(parameters, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", note)
+    _train(images, tmp_path / "a.pt")
+    assert len(seen) == 9
+    assert seen[0] == [4, 2, 1, 1, 1, 1]

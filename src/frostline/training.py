@@ -176,7 +176,7 @@ def train(
             losses = task.loss(model, batch, device)
         loss = torch.stack(list(losses.values())).sum()
         _require_finite(loss, losses, epoch, state.step, batch)
-        norm = _differentiate(model, optimizer, loss, schedule.clip_norm)
+        norm = _differentiate(optimizer, loss, schedule.clip_norm)
         _require_finite(norm, {"gradient": norm}, epoch, state.step, batch)
         optimizer.step()
 
@@ -194,13 +194,17 @@ def train(
 
 
 def _differentiate(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
+    optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
 ) -> Tensor:
-    """Gradients of the loss, clipped; returns their L2 norm before that."""
+    """Gradients of the loss, clipped; returns their L2 norm before that.
+
+    The optimiser's order of parameters decides the last bits of the norm.
+    """
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     limit = math.inf if clip_norm is None else clip_norm
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def _result(state: _State, total: int) -> TrainingResult:
