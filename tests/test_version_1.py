@@ -56,7 +56,7 @@ def test_its_record_is_read_in_todays_form(folder: Path) -> None:
     assert record.spec["model"] == {
         name: value for name, value in raw["spec"]["model"].items() if name != "max_detections"
     }
-    assert record.scoring == {"max_detections": 300}
+    assert record.scoring == {"max_detections": 300, "metrics": ["wheat"]}
     assert [row["cosine"] for row in record.differences] == [0.0] * 52
     assert TrialRecord.from_dict(record.model_dump(mode="json")) == record
 
