@@ -176,6 +176,12 @@ def short(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
             yield from (More(init, 0, seed, "adamw", lr, share=share) for lr in RATES)
 
 
+def brief(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    """Short schedules at each start's rate."""
+    for arm in best(name, done, seed):
+        yield from (dataclasses.replace(arm, share=share) for share in SHARES)
+
+
 def high(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     """A rate above those that were searched: on wheat both starts chose the highest."""
     yield from (More(init, k, seed, "adamw", HIGH_RATE) for k in (0, 52) for init in THREE)
@@ -198,6 +204,7 @@ BOARDS, PEARS, TREES = "microcontrollers", "pear640", "treecrowns_tiles"
 NEW = (BOARDS, TREES, PEARS)
 STAGES = (
     *((name, common, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
+    *((name, brief, 0) for name in (BOARDS, CELLS, CARDS)),
     *((name, ends, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
     *((name, likely, 0) for name in (BOARDS, TREES)),
     *((name, best, 1) for name in (BOARDS, TREES)),

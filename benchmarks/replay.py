@@ -9,13 +9,19 @@ Whatever is fitted is fitted on the other families. Intervals are 95 %, by a boo
 families.
 """
 
+import argparse
 import functools
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import frostline.advice
 from frostline.advice.cells import Cell, Policy
+from frostline.advice.constants import FILE, to_dict
 from frostline.advice.fitting import fit
 from frostline.advice.model import Constants, log_odds
 from frostline.advice.policies import (
@@ -24,6 +30,7 @@ from frostline.advice.policies import (
     at_depth,
     even,
     everything,
+    forerunners,
     halving,
     hyperband,
     ladder,
@@ -35,8 +42,8 @@ from frostline.advice.policies import (
 )
 from frostline.advice.racing import race
 from frostline.advice.replay import Outcome, replay
-from frostline.advice.scoring import family_interval, family_mean, regret
-from grid_more_plan import More, rate
+from frostline.advice.scoring import family_interval, family_mean, reference, regret
+from grid_more_plan import SHARES, More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
@@ -44,6 +51,7 @@ from replay_intervals import interval_lines
 from replay_rows import Rows, Task, given, history, names, open_rates, read
 
 FOLDER = RESULTS / "advice"
+CONSTANTS = Path(frostline.advice.__file__).parent / FILE
 GRID = "exhaustive grid, one seed"
 ALL_STARTS = "every start at k=0 to the end"
 
@@ -105,6 +113,8 @@ def entries() -> list[Entry]:
         Entry("rewind curve at the end, within 1 point", fixed(rewound(1, 0.01))),
         Entry("two starts recalled from other sets, to 50%", lambda c: recall(c.means, 2, 0.5)),
         Entry("one start recalled from other sets", lambda c: recall(c.means, 1, 0.01)),
+        *(Entry(f"short schedules of {s:.0%}, then the best anew", fixed(forerunners(s)),
+                needs=Cell("imagenet", "k00", f"e{s:g}")) for s in SHARES),
         Entry("race by the model, to 34%", lambda c: race(c.constants, (0.1, 0.2, 0.34), 0.1)),
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
@@ -167,8 +177,10 @@ def play(entry: Entry, context: Context) -> list[Result]:
         return []
     for seed in task.seeds:
         policy, problem = entry.make(context), task.problem(seed)
+        if entry.needs is not None and (entry.needs, seed) not in task.recorded.curves:
+            continue
         outcome = replay(policy, problem, task.recorded, entry.budget)
-        lost = 100 * regret(outcome.pick, seed, task.facts, task.scores)
+        lost = 100 * regret(outcome.pick, seed, everything(problem), task.scores)
         found.append(Result(context, seed, lost, outcome.spent, outcome))
     return found
 
@@ -219,7 +231,7 @@ def policy_lines(
 def _random(task: Task) -> list[float]:
     return [
         100 * regret(cell, seed, task.facts, task.scores)
-        for cell in task.facts
+        for cell in everything(task.problem(0))
         for seed in task.seeds
     ]
 
@@ -231,21 +243,30 @@ def _cell(values: Sequence[float], *, worst: bool = True) -> str:
     return f"{statistics.fmean(found):.2f}" + (f" ({max(found):.1f})" if worst else "")
 
 
-def unresolved(tasks: Iterable[Task]) -> list[str]:
-    """Tasks whose candidates with nothing frozen differ by less than twice the standard error."""
-    close = [task.name for task in tasks if _spread(task) < 0]
-    return [f"Starts that cannot be told apart (twice the standard error): "
-            f"{', '.join(close) or 'none'}.", ""]  # fmt: skip
+def remarks(tasks: Sequence[Task]) -> list[str]:
+    """Tasks to read with care: close starts; selection images that point elsewhere than test."""
+    close, astray = [], []
+    for task in tasks:
+        whole = task.problem(0).unfrozen
+        means = {c: statistics.fmean(task.scores.test[c, s] for s in task.seeds) for c in whole}
+        order = sorted(whole, key=means.__getitem__)
+        if not _apart(task, order[-1], order[0]):
+            close.append(task.name)
+        if _apart(task, order[-1], reference(whole, -1, task.scores)):
+            astray.append(task.name)
+    return [
+        "Starts that cannot be told apart (twice the standard error): "
+        f"{', '.join(close) or 'none'}. Tasks whose selection images name another start than the "
+        f"test images do, where regret may be negative: {', '.join(astray) or 'none'}.",
+        "",
+    ]
 
 
-def _spread(task: Task) -> float:
-    """Best minus worst start at k=0, minus twice the standard error of that, in score units."""
-    whole = task.problem(0).unfrozen
-    means = {c: statistics.fmean(task.scores.test[c, s] for s in task.seeds) for c in whole}
-    top, low = max(whole, key=means.__getitem__), min(whole, key=means.__getitem__)
-    paired = [task.scores.test[top, s] - task.scores.test[low, s] for s in task.seeds]
+def _apart(task: Task, high: Cell, low: Cell) -> bool:
+    """Whether test scores over seeds differ by more than twice the paired standard error."""
+    paired = [task.scores.test[high, s] - task.scores.test[low, s] for s in task.seeds]
     error = statistics.stdev(paired) / math.sqrt(len(paired)) if len(paired) > 1 else math.inf
-    return means[top] - means[low] - 2 * error
+    return statistics.fmean(paired) > 2 * error
 
 
 def simplest(played: Mapping[str, Sequence[Result]]) -> list[str]:
@@ -293,7 +314,7 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
-    lines += [*simplest(played), *above_grid(played, tasks), *unresolved(tasks)]
+    lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
     if len({task.family for task in opened}) > 1:
         wide = contexts(opened, sets)
         free = {e.name: [r for c in wide for r in play(e, c)] for e in open_entries()}
@@ -305,13 +326,34 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     return "\n".join(lines).rstrip() + "\n", points
 
 
+def shipped_constants(without: str = "") -> dict[str, Any]:
+    """What the package comes with: constants of every family but one, and where they are from."""
+    sets = {name: read(name) for name in names()}
+    tasks = [task for rows in sets.values() if (task := given(rows, DEPTHS))]
+    kept = [task for task in tasks if task.family != without]
+    found = fit([history(sets[task.name]) for task in kept], [task.family for task in kept])
+    return {
+        "made_by": "make replay",
+        "families": sorted({task.family for task in kept}),
+        "trials": {task.name: len(sets[task.name].selection) for task in kept},
+        "constants": to_dict(found),
+    }
+
+
 def main() -> None:
-    """Print the page, and write it and the figure."""
+    """Print the page, and write it, the figure and the package's constants."""
+    parser = argparse.ArgumentParser(description="Policies, replayed on the committed rows.")
+    parser.add_argument("--constants-without", metavar="FAMILY",
+                        help="only print the constants of the other families")  # fmt: skip
+    if without := parser.parse_args().constants_without:
+        print(json.dumps(shipped_constants(without), indent=1))
+        return
     page, points = text()
     print(page)
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "tables.md").write_text(page)
     (FOLDER / "regret.svg").write_text(regret_figure(points, list(BUDGETED)))
+    CONSTANTS.write_text(json.dumps(shipped_constants(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

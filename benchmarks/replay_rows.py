@@ -12,7 +12,7 @@ from frostline.advice.cells import Cell, Facts, Problem
 from frostline.advice.fitting import History
 from frostline.advice.replay import Recorded
 from frostline.advice.scoring import Scores
-from grid_more_plan import LIKELY, MORE, More, pair_of, rate, rows_of_more
+from grid_more_plan import LIKELY, MORE, SHARES, More, pair_of, rate, rows_of_more
 from grid_plan import DATASETS, DEEPEST, RESULTS, THREE, Arm, rows_of
 from grid_rows import layer_rows
 
@@ -74,6 +74,7 @@ class Rows:
         return {depth: seconds / medians[0] for depth, seconds in medians.items()}
 
 
+@functools.cache
 def read(name: str) -> Rows:
     """Rows of one data set; controls, references and SGD are left out."""
     trials = list(_arms(rows_of(name), rows_of_more(name)))
@@ -143,14 +144,16 @@ def _signals(name: str, trials: Mapping[More, Row]) -> Signals:
 
 
 def cell_of(arm: More, rates_open: bool) -> Cell:
-    return Cell(arm.init, f"k{arm.depth:02d}", f"lr{arm.lr:g}" if rates_open else "")
+    rate_ = f"lr{arm.lr:g}" if rates_open else ""
+    share = f"e{arm.share:g}" if arm.share != 1 else ""
+    return Cell(arm.init, f"k{arm.depth:02d}", "-".join(filter(None, (rate_, share))))
 
 
 def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) -> Task | None:
     """A choice among cells, all seeds of which ``rows`` may have; None without two seeds."""
     cells = {cell_of(arm, rates_open): arm for arm in arms}
     facts = {
-        cell: Facts(arm.depth / DEEPEST, rows.prices[arm.depth], arm.lr)
+        cell: Facts(arm.depth / DEEPEST, rows.prices[arm.depth], arm.lr, arm.share)
         for cell, arm in cells.items()
     }
     trials = {
@@ -159,7 +162,8 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
         for seed in range(5)
         if (found := dataclasses.replace(arm, seed=seed)) in rows.selection
     }
-    whole = [s for s in range(5) if all((cell, s) in trials for cell in cells)]
+    complete = [cell for cell, arm in cells.items() if arm.share == 1]
+    whole = [s for s in range(5) if all((cell, s) in trials for cell in complete)]
     seeds = tuple(s for s in whole if len(whole) > 1)
     if not seeds:
         return None
@@ -179,8 +183,8 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
             },
         ),
         scores=Scores(
-            {key: rows.selection[arm] for key, arm in trials.items()},
-            {key: rows.test[arm] for key, arm in trials.items()},
+            {key: rows.selection[arm] for key, arm in trials.items() if arm.share == 1},
+            {key: rows.test[arm] for key, arm in trials.items() if arm.share == 1},
         ),
         boxes=rows.boxes,
     )
@@ -195,7 +199,13 @@ def given(rows: Rows, depths: Iterable[int]) -> Task | None:
         for depth in depths
     ]
     complete = [arm for arm in arms if _seeds(rows, arm) > 1]
-    return task(rows, complete, rows.name) if complete else None
+    short = [
+        found
+        for arm in complete
+        for share in SHARES
+        if (found := dataclasses.replace(arm, share=share)) in rows.selection
+    ]
+    return task(rows, [*complete, *short], rows.name) if complete else None
 
 
 def open_rates(rows: Rows) -> Task | None:

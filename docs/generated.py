@@ -358,12 +358,12 @@ def starts(name: str) -> str:
 
 def _records(name: str) -> list[records.TrialRecord]:
     with gzip.open(RESULTS / name / "records.jsonl.gz", "rt", encoding="utf-8") as file:
-        return [records.TrialRecord.model_validate_json(line) for line in file]
+        return [records.TrialRecord.from_dict(json.loads(line)) for line in file]
 
 
 def _early_differences(trials: Iterable[records.TrialRecord], init: str) -> Iterator[float]:
     for trial in trials:
-        if (trial.key.init, trial.key.depth) == (init, 0):
+        if (trial.key.init, trial.key.plan) == (init, "k00"):
             yield from (
                 row["cosine"] for row in trial.differences[: len(trial.differences) * 2 // 3]
             )

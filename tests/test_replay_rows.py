@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import re
 import statistics
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from frostline.advice.cells import Policy
+from frostline.advice.constants import shipped, to_dict
 from frostline.advice.policies import everything, probe
 from frostline.advice.replay import replay
 from frostline.advice.scoring import regret
@@ -20,11 +23,12 @@ from frostline.advice.scoring import regret
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """``replay_rows``, and with it everything that it imports."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("replay_rows")
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[ModuleType]:
+    """``replay_rows``, and with it everything that it imports; rows are read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("replay_rows")
     for name in [name for name in sys.modules if name.split("_")[0] in ("grid", "replay")]:
         sys.modules.pop(name)
 
@@ -92,6 +96,16 @@ def test_the_committed_pages_are_what_the_rows_give(scripts: ModuleType) -> None
     assert numbers[0] == pytest.approx(numbers[1], abs=0.11)  # eigenvectors differ by processor
     more = importlib.import_module("grid_more_table").text()
     assert (folder / "more" / "tables.md").read_text() == more
+
+
+def test_the_packages_constants_are_what_the_rows_give(scripts: ModuleType) -> None:
+    module = importlib.import_module("replay")
+    committed, made = json.loads(module.CONSTANTS.read_text()), module.shipped_constants()
+    assert {**committed, "constants": {}} == {**made, "constants": {}}
+    for name, value in made["constants"].items():
+        assert np.array(committed["constants"][name]) == pytest.approx(np.array(value), rel=2e-3)
+    assert to_dict(shipped()) == committed["constants"]
+    assert "bccd" not in module.shipped_constants("bccd")["families"]
 
 
 # What runs

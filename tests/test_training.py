@@ -21,7 +21,7 @@ from frostline.identity import Identity
 from frostline.plans import FreezePlan
 from frostline.tasks import Canvas, Task, task_named
 from frostline.tasks.boxes import PlacedImages, Sample
-from frostline.training import TrainingResult, make_fabric, train
+from frostline.training import TrainingResult, choose_device, train
 
 X = Identity({"name": "x"}, {})
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
@@ -100,7 +100,7 @@ def _train(
         task=task,
         schedule=schedule,
         seed=0,
-        fabric=make_fabric("cpu"),
+        device=choose_device("cpu"),
         checkpoint=checkpoint,
         identity=identity,
         score=score,
@@ -207,7 +207,7 @@ def test_no_gpu_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="expected a CUDA device"):
-        make_fabric("cuda")
+        choose_device("cuda")
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(

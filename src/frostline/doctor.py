@@ -17,7 +17,7 @@ from frostline.starter.machine import this_machine, torch_cache, usable_cores
 
 __all__ = ["Fact", "examine", "import_problem", "require_torch", "unmet_requirements"]
 
-_CHECKED = ("frostline", "torchvision", "lightning-fabric")  # whose requirements are looked at
+_CHECKED = ("frostline", "torchvision")  # whose requirements are looked at
 _LEAST_FREE_GB = 1.0  # the largest published start has 0.2 GB
 
 

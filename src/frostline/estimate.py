@@ -17,7 +17,7 @@ from frostline.datasets import DatasetIndex
 from frostline.identity import Identity
 from frostline.loading import load_data
 from frostline.tasks import common_canvas, task_named
-from frostline.training import make_fabric, torch_as_before, train
+from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import TrialSpec, prepare
 
 __all__ = ["Estimate", "estimate"]
@@ -114,7 +114,7 @@ def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
             task=task,
             schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
             seed=spec.key.seed,
-            fabric=make_fabric(spec.device),
+            device=choose_device(spec.device),
             checkpoint=Path(folder) / "checkpoint.pt",
             identity=Identity({}, {}),
             backbone=architecture_of(spec.model).prefix,

@@ -1,4 +1,4 @@
-"""Fine-tuning: one plain loop that reads from top to bottom, on Lightning Fabric.
+"""Fine-tuning: one plain loop that reads from top to bottom.
 
 Everything random is drawn from a generator seeded by (seed, step) or (seed, epoch), so what a step
 does depends on nothing but the state before it: a resumed run is bit-equal to an uninterrupted one.
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from frostline.config import ScheduleConfig
@@ -33,7 +32,6 @@ __all__ = [
     "TrainingResult",
     "batch_at",
     "choose_device",
-    "make_fabric",
     "torch_as_before",
     "train",
 ]
@@ -81,12 +79,7 @@ class _State:
     threads: int = 0  # that its first part ran with; 0 in checkpoints of before
 
 
-def make_fabric(device: str = "auto") -> Fabric:
-    """A Fabric on one device, see ``choose_device``."""
-    return Fabric(accelerator=choose_device(device), devices=1)
-
-
-def choose_device(device: str) -> str:
+def choose_device(device: str) -> torch.device:
     """The device to train on: for ``auto``, ``cuda`` if there is a GPU, else ``cpu``.
 
     Raises:
@@ -95,7 +88,7 @@ def choose_device(device: str) -> str:
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
         raise ConfigError("expected a CUDA device, found none; use --device cpu")
-    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+    return torch.device(("cuda" if has_gpu else "cpu") if device == "auto" else device)
 
 
 @contextlib.contextmanager
@@ -116,7 +109,7 @@ def train(
     task: Task,
     schedule: ScheduleConfig,
     seed: int,
-    fabric: Fabric,
+    device: torch.device,
     checkpoint: Path,
     identity: Identity,
     score: Callable[[nn.Module], dict[str, float | None]],
@@ -136,7 +129,7 @@ def train(
         task: the task's functions.
         schedule: epochs, optimiser, learning rate, precision, augmentation.
         seed: of order, augmentation and sampling inside the model.
-        fabric: device and precision.
+        device: where to train.
         checkpoint: file of the running checkpoint; removed by the caller once a record exists.
         identity: what defines this training; a checkpoint of another one is refused.
         score: model -> metrics, called every ``schedule.eval_every`` epochs.
@@ -154,12 +147,13 @@ def train(
         RecordError: a checkpoint cannot be written, or belongs to another training.
     """
     model = frozen.model
-    model.to(memory_format=torch.channels_last)  # 13 to 24 % of a CPU step (bench_step.py)
-    wrapped, optimizer = fabric.setup(model, _optimizer(model, schedule, backbone))
-    state = _resume(checkpoint, identity, model, optimizer)
+    model.to(device).to(
+        memory_format=torch.channels_last
+    )  # 13 to 24 % of a CPU step (bench_step.py)
+    optimizer = _optimizer(model, schedule, backbone)
+    state = _resume(checkpoint, identity, model, optimizer, device)
     if state.resumed_at:
         on_resume(state.step)
-    _note_condition(state, fabric.device)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -178,11 +172,11 @@ def train(
         torch.manual_seed(derived_seed(seed, "step", state.step))
         batch = batch_at(images, task, schedule, seed, epoch, position)
         frozen.train()
-        with _autocast(fabric, schedule):
-            losses = task.loss(wrapped, batch, fabric.device)
+        with _autocast(device, schedule):
+            losses = task.loss(model, batch, device)
         loss = torch.stack(list(losses.values())).sum()
         _require_finite(loss, losses, epoch, state.step, batch)
-        norm = _differentiate(fabric, wrapped, optimizer, loss, schedule.clip_norm)
+        norm = _differentiate(model, optimizer, loss, schedule.clip_norm)
         _require_finite(norm, {"gradient": norm}, epoch, state.step, batch)
         optimizer.step()
 
@@ -200,16 +194,13 @@ def train(
 
 
 def _differentiate(
-    fabric: Fabric, model: Any, optimizer: Any, loss: Tensor, clip_norm: float | None
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
 ) -> Tensor:
     """Gradients of the loss, clipped; returns their L2 norm before that."""
     optimizer.zero_grad()
-    fabric.backward(loss)
+    loss.backward()  # type: ignore[no-untyped-call]
     limit = math.inf if clip_norm is None else clip_norm
-    norm: Tensor = fabric.clip_gradients(  # type: ignore[assignment]
-        model, optimizer, max_norm=limit, error_if_nonfinite=False
-    )
-    return norm
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
 
 
 def _result(state: _State, total: int) -> TrainingResult:
@@ -260,9 +251,9 @@ def _groups(
             yield {"params": parameters, "weight_decay": decay, "scale": scale}
 
 
-def _autocast(fabric: Fabric, schedule: ScheduleConfig) -> torch.autocast:
-    """bfloat16 for what autocast lists; unlike Fabric's own, it leaves the target boxes alone."""
-    return torch.autocast(fabric.device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
+def _autocast(device: torch.device, schedule: ScheduleConfig) -> torch.autocast:
+    """bfloat16 for what autocast lists; the target boxes it leaves alone."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
 
 
 def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConfig) -> float:
@@ -369,14 +360,18 @@ def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _S
             raise OSError(errno.EIO, str(error).splitlines()[0]) from None
 
 
-def _resume(path: Path, identity: Identity, model: nn.Module, optimizer: Any) -> _State:
+def _resume(
+    path: Path, identity: Identity, model: nn.Module, optimizer: Any, device: torch.device
+) -> _State:
     """State of the checkpoint, with model, optimiser and generator set to it; else a fresh one.
 
     The training goes on with as many threads as it began with: other numbers, other bits.
     """
     payload = _read_checkpoint(path, model, optimizer) if path.exists() else None
     if payload is None:
-        return _State(threads=torch.get_num_threads())
+        state = _State(threads=torch.get_num_threads())
+        _note_condition(state, device)
+        return state
     if not identity.knows(payload["identity"]):
         raise RecordError(
             f"{path} belongs to another trial; delete it or use --out for a new folder"
@@ -388,6 +383,7 @@ def _resume(path: Path, identity: Identity, model: nn.Module, optimizer: Any) ->
     state.resumed_at.append(state.step)
     state.threads = state.threads or _threads_of(state.conditions) or torch.get_num_threads()
     torch.set_num_threads(state.threads)
+    _note_condition(state, device)
     return state
 
 

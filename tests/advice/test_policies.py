@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
-from frostline.advice.cells import Cell
+from frostline.advice.cells import Cell, Facts
 from frostline.advice.policies import (
     asha,
     at_depth,
     even,
     everything,
+    forerunners,
     halving,
     hyperband,
     ladder,
@@ -98,6 +99,22 @@ def test_hyperband_and_asha_end_with_a_finished_candidate() -> None:
         assert reached_by(outcome)[outcome.pick] == EPOCHS
         assert outcome.spent <= budget
     assert replay(hyperband(), problem(), recorded()).pick == B
+
+
+def test_a_short_schedule_is_paid_beside_the_whole_training() -> None:
+    """Two of 2 of 10 epochs each, and 10: the picks cost 1.4."""
+    short = {Cell(c.init, "k00", "e0.2"): end for c, end in ((A, 0.1), (B, 0.2))}
+    whole = problem((A, B))
+    facts = {**whole.cells, **{c: Facts(0.0, 1.0, 3e-4, share=0.2) for c in short}}
+    rows = Recorded(
+        {**recorded().curves, **{(c, 0): (0.0, end) for c, end in short.items()}},
+    )
+    choice = dataclasses.replace(whole, cells=facts)
+    outcome = replay(forerunners(0.2), choice, rows)
+    assert outcome.pick == B
+    assert outcome.spent == pytest.approx(1.4)
+    assert choice.unfrozen == (A, B)
+    assert replay(probe(1, everything), choice, rows).spent == pytest.approx(2.0)
 
 
 def test_recalled_starts_are_looked_at_alone() -> None:

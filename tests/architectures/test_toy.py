@@ -18,6 +18,7 @@ from frostline.errors import ConfigError
 from frostline.members import ARCHITECTURES
 from frostline.plans import FreezePlan
 from frostline.study import Study
+from frostline.tasks import require_model
 from tests.helpers import SIZE, write_study
 
 TOY = {"architecture": "toy", "preset": "stock", "image_size": SIZE}
@@ -27,6 +28,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 @pytest.fixture(autouse=True)
 def _listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "toy", "tests.architectures.toy:ARCHITECTURE")
+    monkeypatch.setitem(ARCHITECTURES, "toy_masks", "tests.architectures.toy:FOR_MASKS")
 
 
 def _study(folder: Path, **changes: object) -> Study:
@@ -95,6 +97,12 @@ def test_other_policies_are_left_as_they_are() -> None:
     for policy in ("follow", "live"):
         plan = FreezePlan("none", (), policy)
         assert with_filled_norms(plan, names, architecture, ("all",)) == plan
+
+
+def test_a_task_refuses_a_model_that_is_built_for_another() -> None:
+    masks = ModelConfig.model_validate(TOY | {"architecture": "toy_masks"})
+    with pytest.raises(ConfigError, match="expected one for detection, got toy_masks, which is"):
+        require_model("detection", masks)
 
 
 @pytest.mark.parametrize(

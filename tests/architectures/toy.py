@@ -4,6 +4,7 @@ The body marks each eighth pixel; the head says for every mark how far the sides
 and how likely each class is there.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from frostline.architectures import Architecture
 from frostline.architectures.draws import he_normal, small_normal
-from frostline.backbones import Backbone, Tap
+from frostline.backbones import KnownBackbone, Tap
 from frostline.config import IMAGENET, ModelConfig, Normalisation
 from frostline.depth import ConvLayer, LayerTable
 
@@ -62,9 +63,9 @@ class Detector(nn.Module):
         return {"boxes": boxes, "scores": scores[best], "labels": labels[best] + 1}
 
 
-def _backbone(config: ModelConfig) -> Backbone:
+def _backbone(config: ModelConfig) -> KnownBackbone:
     layer = ConvLayer(1, "far", "norm", "far", "main", (CHANNELS, 3, STRIDE, STRIDE))
-    return Backbone(
+    return KnownBackbone(
         table=LayerTable("toy", (layer,)),
         eps=config.norm_eps or 1e-5,
         pixels=Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
@@ -75,7 +76,7 @@ def _backbone(config: ModelConfig) -> Backbone:
     )
 
 
-def _build(config: ModelConfig, backbone: Backbone, num_classes: int, seed: int) -> nn.Module:
+def _build(config: ModelConfig, backbone: KnownBackbone, num_classes: int, seed: int) -> nn.Module:
     return Detector(backbone.build(backbone.taps, seed), num_classes)
 
 
@@ -95,3 +96,5 @@ ARCHITECTURE = Architecture(
     build=_build,
     set_pixels=_set_pixels,
 )
+
+FOR_MASKS = dataclasses.replace(ARCHITECTURE, task="masks")  # to be refused

@@ -31,11 +31,14 @@ class Facts:
         depth: frozen share of the backbone's convolutions, in [0, 1].
         price: cost of one complete trial, in complete nothing-frozen trials (``1x``), > 0.
         rate: peak learning rate, > 0.
+        share: of a complete trial's epochs; what is shorter has a complete schedule of its own, is
+            never a pick, and costs its share of ``price``.
     """
 
     depth: float
     price: float
     rate: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,18 @@ class Problem:
     @property
     def unfrozen(self) -> tuple[Cell, ...]:
         """Candidates that freeze nothing."""
-        return tuple(cell for cell, facts in self.cells.items() if facts.depth == 0)
+        return tuple(
+            cell for cell, facts in self.cells.items() if facts.depth == 0 and facts.share == 1
+        )
+
+    def short(self, share: float) -> dict[Cell, Cell]:
+        """Short schedules of a share, and the candidate that each is the forerunner of."""
+        whole = {(cell.init, self.cells[cell].rate): cell for cell in self.unfrozen}
+        return {
+            cell: whole[cell.init, facts.rate]
+            for cell, facts in self.cells.items()
+            if facts.share == share and (cell.init, facts.rate) in whole
+        }
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ __all__ = [
     "always",
     "asha",
     "even",
+    "forerunners",
     "halving",
     "hyperband",
     "ladder",
@@ -39,12 +40,12 @@ def unfrozen(problem: Problem) -> tuple[Cell, ...]:
 
 def everything(problem: Problem) -> tuple[Cell, ...]:
     """The whole grid."""
-    return tuple(problem.cells)
+    return tuple(cell for cell, facts in problem.cells.items() if facts.share == 1)
 
 
 def at_depth(label: str) -> Which:
     """Every start at one depth."""
-    return lambda problem: tuple(cell for cell in problem.cells if cell.label == label)
+    return lambda problem: tuple(cell for cell in everything(problem) if cell.label == label)
 
 
 def always(cell: Cell) -> Policy:
@@ -60,6 +61,23 @@ def probe(share: float, which: Which = unfrozen) -> Policy:
         if todo := _not_at(reached(observed), cells, epoch):
             return Decision(todo, why=f"{len(todo)} candidates to epoch {epoch}")
         return Decision(pick=best_at(observed, cells, epoch), why=f"highest after epoch {epoch}")
+
+    return policy
+
+
+def forerunners(share: float) -> Policy:
+    """Each candidate's short but complete schedule; the pick then trains from the beginning.
+
+    What is left for trainers that cannot pause. The rate falls to zero in both, so that the order
+    of short runs may say more than the order at a share of long ones; but nothing is reused.
+    """
+
+    def policy(problem: Problem, observed: Observed, left: float) -> Decision:
+        pairs = problem.short(share)
+        epoch = min(problem.epochs, max(2, math.ceil(share * problem.epochs)))
+        if todo := _not_at(reached(observed), pairs, epoch):
+            return Decision(todo, why=f"{len(todo)} short schedules of {epoch} epochs")
+        return Decision(pick=pairs[best_at(observed, tuple(pairs), epoch)], why="best short run")
 
     return policy
 
@@ -124,7 +142,7 @@ def priced(policy: Policy, share: float) -> Policy:
 
 def deepest(problem: Problem, cell: Cell) -> Cell:
     """The candidate of a cell's start and rate that freezes most."""
-    same = [c for c in problem.cells if (c.init, c.variant) == (cell.init, cell.variant)]
+    same = [c for c in everything(problem) if (c.init, c.variant) == (cell.init, cell.variant)]
     return max(same, key=lambda c: problem.cells[c].depth)
 
 
@@ -208,7 +226,7 @@ def rewound(share: float, loss: float) -> Policy:
         start = best_at(observed, cells, epoch)
         whole = signal_of(observed, start, f"rewind {start.label}", epoch)
         deep = [
-            cell for cell in problem.cells
+            cell for cell in everything(problem)
             if (cell.init, cell.variant) == (start.init, start.variant)
             and signal_of(observed, start, f"rewind {cell.label}", epoch) >= whole - loss
         ]  # fmt: skip

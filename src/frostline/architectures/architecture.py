@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.backbones import Backbone
+from frostline.backbones import KnownBackbone
 from frostline.config import ModelConfig, Normalisation
 from frostline.errors import ConfigError
 from frostline.members import nearest
@@ -27,7 +27,7 @@ class Architecture:
             they hold every tensor.
         counted: the part whose convolutions depth counts, and that a start must fill. Its layer
             table has names without the part's prefix.
-        draws: by part, what gives a new weight its random values. BatchNorm, linear layers and
+        draws: by part, what gives a new weight its random values. Normalisation, linear layers and
             biases start as torch's own do.
         replaced: beginnings of names of tensors that depend on the number of classes: those of
             another number are left out of a start, and may stay random.
@@ -46,8 +46,8 @@ class Architecture:
     counted: str
     draws: "Mapping[str, Callable[[Tensor, Generator], object]]"
     replaced: tuple[str, ...]
-    backbone: Callable[[ModelConfig], Backbone]
-    build: "Callable[[ModelConfig, Backbone, int, int], nn.Module]"
+    backbone: Callable[[ModelConfig], KnownBackbone]
+    build: "Callable[[ModelConfig, KnownBackbone, int, int], nn.Module]"
     set_pixels: "Callable[[nn.Module, Normalisation], None]"
 
     def __post_init__(self) -> None:

@@ -81,7 +81,7 @@ def _draw(
     generator: Generator,
 ) -> None:
     """The distributions that torch's and torchvision's modules use, tensor by tensor."""
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm):
         parameter.fill_(1.0 if name.endswith("weight") else 0.0)
     elif isinstance(module, nn.Linear):
         bound = 1 / math.sqrt(module.in_features)

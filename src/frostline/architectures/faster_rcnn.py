@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from frostline.architectures.architecture import Architecture
 from frostline.architectures.draws import he_normal, lecun_uniform, small_normal
-from frostline.backbones import Backbone, known_backbone
+from frostline.backbones import KnownBackbone, known_backbone
 from frostline.config import ModelConfig, Normalisation
 from frostline.plans import BACKBONE_PREFIX
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["ARCHITECTURE"]
 
 
-def _build(config: ModelConfig, backbone: Backbone, num_classes: int, seed: int) -> "nn.Module":
+def _build(
+    config: ModelConfig, backbone: KnownBackbone, num_classes: int, seed: int
+) -> "nn.Module":
     from frostline.architectures.faster_rcnn_network import build_network
 
     network: nn.Module = build_network(config, backbone, num_classes, seed)

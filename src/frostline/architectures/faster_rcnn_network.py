@@ -11,7 +11,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from frostline.backbones import Backbone, Tap
+from frostline.backbones import KnownBackbone, Tap
 from frostline.config import ModelConfig
 from frostline.depth import LayerTable
 from frostline.errors import ConfigError
@@ -31,7 +31,7 @@ _RATIOS = (0.5, 1.0, 2.0)
 
 
 def build_network(
-    config: ModelConfig, backbone: Backbone, num_classes: int, seed: int
+    config: ModelConfig, backbone: KnownBackbone, num_classes: int, seed: int
 ) -> FasterRCNN:
     """The detector, with random weights of no matter.
 
@@ -71,7 +71,7 @@ def anchor_sizes(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     return _STOCK_ANCHORS
 
 
-def _taps(config: ModelConfig, backbone: Backbone) -> tuple[Tap, ...]:
+def _taps(config: ModelConfig, backbone: KnownBackbone) -> tuple[Tap, ...]:
     """The feature maps that the pyramid joins; ``stock`` joins those that torchvision does."""
     if config.preset == "slim":
         return backbone.at(8, 16, 32)

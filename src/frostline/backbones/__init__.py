@@ -7,7 +7,7 @@ they are built; one of timm's has to be looked at.
 import importlib
 from typing import TYPE_CHECKING
 
-from frostline.backbones.known import Backbone, Tap
+from frostline.backbones.known import KnownBackbone, Tap
 from frostline.depth import TIMM_PREFIX, LayerTable, layer_table
 
 if TYPE_CHECKING:  # printing a table loads neither configuration nor framework
@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # printing a table loads neither configuration nor framework
 
     from frostline.config import ModelConfig
 
-__all__ = ["Backbone", "Tap", "backbone_table", "known_backbone"]
+__all__ = ["KnownBackbone", "Tap", "backbone_table", "known_backbone"]
 
 
-def known_backbone(config: "ModelConfig") -> Backbone:
+def known_backbone(config: "ModelConfig") -> KnownBackbone:
     """What is known of the configured network.
 
     Raises:
@@ -28,8 +28,8 @@ def known_backbone(config: "ModelConfig") -> Backbone:
     if not config.backbone.startswith(TIMM_PREFIX):
         from frostline.backbones import torchvision_networks
 
-        return torchvision_networks.known_backbone(config)
-    found: Backbone = _timm_networks().known_backbone(config)
+        return torchvision_networks.known_in_torchvision(config)
+    found: KnownBackbone = _timm_networks().known_in_timm(config)
     return found
 
 

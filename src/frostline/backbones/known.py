@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from frostline.config import Normalisation
 
-__all__ = ["Backbone", "Tap"]
+__all__ = ["KnownBackbone", "Tap"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Tap:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Backbone:
+class KnownBackbone:
     """A network as a model's configuration asks for it; nothing is built yet.
 
     Attributes:

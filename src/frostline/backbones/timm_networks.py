@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.backbones.known import Backbone, Tap
+from frostline.backbones.known import KnownBackbone, Tap
 from frostline.config import ModelConfig, Normalisation
 from frostline.depth import TIMM_PREFIX, LayerTable
 from frostline.errors import ConfigError, PlanError
@@ -24,7 +24,7 @@ from frostline.hubs import timm_config
 from frostline.observing import observe_table
 from frostline.seeds import derived_seed
 
-__all__ = ["TimmBackbone", "build_timm_body", "known_backbone", "timm_backbone"]
+__all__ = ["TimmBackbone", "build_timm_body", "known_in_timm", "timm_backbone"]
 
 _STRIDES = (8, 16, 32)  # what every preset joins; stock adds stride 4
 _EXAMPLE = (1, 3, 256, 320)  # not square, so that a network of one fixed size shows itself
@@ -82,7 +82,7 @@ class _TimmBody(nn.Module):
         return super().train(mode)
 
 
-def known_backbone(config: ModelConfig) -> Backbone:
+def known_in_timm(config: ModelConfig) -> KnownBackbone:
     """What is known of a network of timm, as a configuration asks for it.
 
     Raises:
@@ -95,7 +95,7 @@ def known_backbone(config: ModelConfig) -> Backbone:
         own_seed = derived_seed(seed, found.model)
         return build_timm_body(found, taps, eps=config.norm_eps, seed=own_seed)
 
-    return Backbone(
+    return KnownBackbone(
         table=found.table,
         eps=found.eps if config.norm_eps is None else config.norm_eps,
         pixels=found.normalisation,

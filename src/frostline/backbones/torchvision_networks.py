@@ -4,14 +4,14 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.backbones.known import Backbone, Tap
+from frostline.backbones.known import KnownBackbone, Tap
 from frostline.config import IMAGENET, ModelConfig
 from frostline.depth import LayerTable, layer_table, published_eps
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["known_backbone"]
+__all__ = ["known_in_torchvision"]
 
 # Strides of the feature maps, by module: where a stage ends, or its last convolution.
 _RESNET_TAPS = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
@@ -21,12 +21,12 @@ _TAPS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def known_backbone(config: ModelConfig) -> Backbone:
+def known_in_torchvision(config: ModelConfig) -> KnownBackbone:
     """What is known of one of ``depth.BACKBONES``."""
     table = layer_table(config.backbone, width_mult=config.width_mult)
     eps = config.norm_eps if config.norm_eps is not None else published_eps(config.backbone)
     strides = _TAPS.get(config.backbone, _RESNET_TAPS)
-    return Backbone(
+    return KnownBackbone(
         table=table,
         eps=eps,
         pixels=IMAGENET,

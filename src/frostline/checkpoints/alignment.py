@@ -2,11 +2,13 @@
 
 In this order: names the user maps; names that known frameworks give to the same tensor; equal
 names; names equal without wrapper prefixes; names equal but for a prefix that many tensors share
-(as many as the rules before have paired, or what is left has no counterpart).
+(as many as the rules before have paired, or what is left has no counterpart); and where all that
+pairs less than half of the smaller file, order and shape (``by_order``), with a confidence.
 All these must agree in shape. Equal names of different shape that are left over become a pair too
 (a replaced head), which is not comparable.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,7 +18,7 @@ from frostline.errors import AlignmentError
 
 __all__ = ["Alignment", "TensorPair", "align"]
 
-How = Literal["map", "same", "wrapper", "framework", "suffix"]
+How = Literal["map", "same", "wrapper", "framework", "suffix", "order"]
 _MAX_COMPARED = 4_000_000  # name pairs; 80 transformer layers of 9 tensors have 60,000
 _SHOWN = 6
 
@@ -37,8 +39,9 @@ class TensorPair(NamedTuple):
         before: its name in the first file.
         after: its name in the second.
         how: what says that they are the same: ``map`` (the user), ``same`` (equal names),
-            ``wrapper`` (equal but for a wrapper's prefix), ``framework`` (a known key map) or
-            ``suffix`` (equal but for a shared prefix).
+            ``wrapper`` (equal but for a wrapper's prefix), ``framework`` (a known key map),
+            ``suffix`` (equal but for a shared prefix) or ``order`` (no name says it: order and
+            shape along the forward structure).
     """
 
     before: str
@@ -47,11 +50,20 @@ class TensorPair(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """All pairs, in the order of the first file, and what has no counterpart."""
+    """All pairs, in the order of the first file, and what has no counterpart.
+
+    Attributes:
+        pairs: what belongs together.
+        only_before: names of the first file without counterpart.
+        only_after: names of the second.
+        confidence: of order and shape, from 0 to 1, where names did not suffice and it was tried;
+            below 0.8 it has paired nothing. None where it was not needed.
+    """
 
     pairs: tuple[TensorPair, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    confidence: float | None = None
 
 
 def align(
@@ -92,6 +104,8 @@ def align(
         matcher.take(*raw, "same")
         matcher.take(*short, "wrapper")
         matcher.by_prefix(*short)
+        if matcher.confidence is None:
+            matcher.by_order()
     matcher.take(*raw, "same", any_shape=True)
     return matcher.result()
 
@@ -120,6 +134,7 @@ class _Matcher:
         self.before, self.after = before, after
         self.found: dict[str, tuple[str, How]] = {}
         self.taken: set[str] = set()
+        self.confidence: float | None = None
 
     @property
     def open(self) -> bool:
@@ -196,10 +211,35 @@ class _Matcher:
             if not votes:
                 return
             (old, new), pairs = max(votes.items(), key=lambda item: len(item[1]))
-            self._refuse_tie(votes, old, new)
+            rivals = self._rivals(votes, old, new)
+            if rivals and self.by_order():
+                return
+            if rivals:
+                raise _several(pairs, rivals)
             for name, other in pairs:
                 if name not in self.found and other not in self.taken:
                     self.pair(name, other, "suffix")
+
+    def by_order(self) -> bool:
+        """Pair by order and shape what names leave, where they pair less than half of a file.
+
+        Returns:
+            Whether that was sure enough.
+        """
+        sizes = [sum(math.prod(t.shape) for t in f.values()) for f in (self.before, self.after)]
+        known = sum(math.prod(self.before[name].shape) for name in self.found)
+        if 2 * known >= min(sizes) or not self.open:
+            return False
+        from frostline.checkpoints.by_order import pair_by_order
+
+        names, others = self.left()
+        pairs, self.confidence = pair_by_order(
+            {name: self.before[name] for name in names},
+            {other: self.after[other] for other in others},
+        )
+        for name, other in pairs:
+            self.pair(name, other, "order")
+        return bool(pairs)
 
     def _votes(
         self, before: dict[str, str], after: dict[str, str]
@@ -227,30 +267,32 @@ class _Matcher:
                     votes.setdefault(prefixes, []).append((name, other))
         return votes
 
-    def _refuse_tie(
+    def _rivals(
         self, votes: dict[tuple[str, str], list[tuple[str, str]]], old: str, new: str
-    ) -> None:
-        best = votes[old, new]
-        rivals = [
+    ) -> list[tuple[str, str]]:
+        """A pair of each prefix that explains as many tensors as the one chosen, and the same."""
+        return [
             pairs[0]
             for key, pairs in votes.items()
-            if len(pairs) == len(best) and key != (old, new) and (key[0] == old or key[1] == new)
+            if len(pairs) == len(votes[old, new])
+            and key != (old, new)
+            and (key[0] == old or key[1] == new)
         ]
-        if rivals:
-            options = " or ".join(
-                f"{quoted(a)} = {quoted(b)}" for a, b in [best[0], *rivals][:_SHOWN]
-            )
-            raise AlignmentError(
-                f"expected one counterpart for each tensor, got several: {options} "
-                f"(and {len(best) - 1} more like it); choose with --map old=new"
-            )
 
     def result(self) -> Alignment:
         pairs = tuple(
             TensorPair(name, *self.found[name]) for name in self.before if name in self.found
         )
         only_before, only_after = self.left()
-        return Alignment(pairs, tuple(only_before), tuple(only_after))
+        return Alignment(pairs, tuple(only_before), tuple(only_after), self.confidence)
+
+
+def _several(best: list[tuple[str, str]], rivals: list[tuple[str, str]]) -> AlignmentError:
+    options = " or ".join(f"{quoted(a)} = {quoted(b)}" for a, b in [best[0], *rivals][:_SHOWN])
+    return AlignmentError(
+        f"expected one counterpart for each tensor, got several: {options} "
+        f"(and {len(best) - 1} more like it); choose with --map old=new"
+    )
 
 
 def _tail(name: str) -> str:

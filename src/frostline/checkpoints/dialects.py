@@ -16,7 +16,9 @@ __all__ = ["neutral_names", "shows_body", "shows_detectron2"]
 
 Shape = tuple[int, ...]
 
-_ROOT = r"(?:(?:backbone|bottom_up|body|encoder|model|resnet|mobilenet_v2|base|trunk|net)\.)*"
+_ROOT = "(?:ROOT)"  # where the body lies in a file; put in by ``_body_rules``
+# What may stand before a body where a file has several: of each only one is ours to translate.
+_USUAL_ROOT = r"(?:(?:backbone|bottom_up|body|encoder|model|resnet|mobilenet_v2|base|trunk|net)\.)*"
 _PARAM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _MAX_NAME = 200  # real names have some 60 characters; the patterns are not meant for megabytes
 _NORM = {"convolution": "conv", "normalization": "bn"}
@@ -40,7 +42,7 @@ def neutral_names(tensors: Mapping[str, Shape]) -> dict[str, str]:
     Args:
         tensors: shapes by name, without wrapper prefixes.
     """
-    rules = (*_body_rules(tensors), *_HEADS, *_predictor_rules(tensors))
+    rules = (*_body_rules(tensors), *_HEADS, *_predictor_rules(tensors), *_detr_rules(tensors))
     compiled = [(re.compile(pattern), make) for pattern, make in rules]
     found: dict[str, str] = {}
     parts: dict[str, _Part] = {}
@@ -76,22 +78,35 @@ def _without_doubles(found: dict[str, str]) -> dict[str, str]:
 
 def shows_body(tensors: Iterable[str]) -> bool:
     """Whether any name is one by which a known body layout is told."""
-    return bool(_body_rules(tensors))
+    return bool(_layout(tensors)[0])
 
 
 def shows_detectron2(tensors: Iterable[str]) -> bool:
     """Whether a ResNet is named as detectron2 and Caffe2 name it."""
-    return _body_rules(tensors) in (_DETECTRON2, _CAFFE2_RESNET)
+    return _layout(tensors)[0] in (_DETECTRON2, _CAFFE2_RESNET)
 
 
 def _body_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:
-    """Rules of the one body layout that the names show, by a name that only it has."""
-    names = list(tensors)
+    """Rules of the one body layout that the names show, for the place where it lies."""
+    rules, root = _layout(tensors)
+    return tuple((pattern.replace(_ROOT, root), make) for pattern, make in rules)
+
+
+def _layout(tensors: Iterable[str]) -> tuple[tuple[Rule, ...], str]:
+    """The body layout by a name that only it has, and a pattern of what stands before the body.
+
+    Whatever a project puts before it (``backbone.0.body.``, ``backbone.conv_encoder.model.``) is
+    read off that name.
+    """
+    names = [name for name in tensors if len(name) <= _MAX_NAME]
     for mark, rules in _BODIES:
         pattern = re.compile(mark)
-        if any(pattern.search(name) for name in names):
-            return rules
-    return ()
+        marks = [(name, match) for name in names if (match := pattern.search(name))]
+        if marks:
+            roots = {name[: match.start()] + (match[1] or "") for name, match in marks}
+            one = roots.pop().removesuffix("encoder.") if len(roots) == 1 else None
+            return rules, _USUAL_ROOT if one is None else re.escape(one)
+    return (), ""
 
 
 def _predictor_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:
@@ -195,6 +210,46 @@ _HEADS: Final[tuple[Rule, ...]] = (
     (rf"(?:.*\.)?shared_fcs\.([01])\.{_PARAM}", lambda m: f"box.fc{int(m[1]) + 6}.{m[2]}"),
 )  # fmt: skip
 
+# DETR, of its authors and in Hugging Face, where attention weights are split and so have no
+# counterpart. Both put "no object" last.
+
+
+def _detr_rules(tensors: Iterable[str]) -> tuple[Rule, ...]:
+    """Transformer and heads of a DETR; no rules for other networks with encoders and decoders."""
+    queries = ("query_embed.weight", "query_position_embeddings.weight")
+    return _DETR if any(name.endswith(queries) for name in tensors) else ()
+
+
+def _detr_layer(match: re.Match[str]) -> str:
+    part, layer, module, param = match.groups()
+    plain = _DETR_MODULES.get(module, module)
+    if module == "final_layer_norm":
+        plain = "norm2" if part == "encoder" else "norm3"
+    return f"detr.{part}.{layer}.{plain}.{param}"
+
+
+_DETR_MODULES: Final = {
+    "fc1": "linear1", "fc2": "linear2", "encoder_attn.out_proj": "multihead_attn.out_proj",
+    "self_attn_layer_norm": "norm1", "encoder_attn_layer_norm": "norm2",
+    "mlp.fc1": "linear1", "mlp.fc2": "linear2", "self_attn.o_proj": "self_attn.out_proj",
+    "encoder_attn.o_proj": "multihead_attn.out_proj",
+}  # fmt: skip
+_DETR: Final[tuple[Rule, ...]] = (
+    (
+        rf"(?:.*\.)?(encoder|decoder)\.layers\.(\d+)\.((?:self|multihead|encoder)_attn\.o(?:ut)?_proj|"
+        rf"linear[12]|norm[123]|(?:mlp\.)?fc[12]|\w+_layer_norm)\.{_PARAM}",
+        _detr_layer,
+    ),
+    (rf"(?:.*\.)?decoder\.(?:layer)?norm\.{_PARAM}", lambda m: f"detr.decoder.norm.{m[1]}"),
+    (rf"(?:.*\.)?input_proj(?:ection)?\.{_PARAM}", lambda m: f"detr.input.{m[1]}"),
+    (r"(?:.*\.)?query_(?:embed|position_embeddings)\.weight", lambda _: "detr.queries"),
+    (rf"(?:.*\.)?class_(?:embed|labels_classifier)\.{_PARAM}", lambda m: f"detr.class.{m[1]}"),
+    (
+        rf"(?:.*\.)?bbox_(?:embed|predictor)\.layers\.(\d)\.{_PARAM}",
+        lambda m: f"detr.box.{m[1]}.{m[2]}",
+    ),
+)
+
 # ResNets
 
 
@@ -240,7 +295,7 @@ _DETECTRON2: Final[tuple[Rule, ...]] = (
     (rf"{_ROOT}stem\.conv1\.{_PARAM}", lambda m: f"body.conv1.{m[1]}"),
     (rf"{_ROOT}stem\.conv1\.norm\.{_PARAM}", lambda m: f"body.bn1.{m[1]}"),
     (
-        rf"{_ROOT}res([2-5])\.(\d+)\.((?:conv[123]|shortcut)(?:\.norm)?)\.{_PARAM}",
+        rf"(?:{_ROOT}|roi_heads\.)res([2-5])\.(\d+)\.((?:conv[123]|shortcut)(?:\.norm)?)\.{_PARAM}",
         _detectron2_block,
     ),
 )
@@ -255,11 +310,11 @@ _HF_RESNET: Final[tuple[Rule, ...]] = (
         lambda m: f"body.{_NORM[m[1]]}1.{m[2]}",
     ),
     (
-        rf"{_ROOT}stages\.(\d)\.layers\.(\d+)\.layer\.(\d)\.(convolution|normalization)\.{_PARAM}",
+        rf"{_ROOT}(?:encoder\.)?stages\.(\d)\.layers\.(\d+)\.layer\.(\d)\.(convolution|normalization)\.{_PARAM}",
         _hf_block,
     ),
     (
-        rf"{_ROOT}stages\.(\d)\.layers\.(\d+)\.shortcut\.(convolution|normalization)\.{_PARAM}",
+        rf"{_ROOT}(?:encoder\.)?stages\.(\d)\.layers\.(\d+)\.shortcut\.(convolution|normalization)\.{_PARAM}",
         lambda m: (
             f"body.layer{int(m[1]) + 1}.{m[2]}.downsample.{int(m[3] == 'normalization')}.{m[4]}"
         ),
@@ -353,12 +408,12 @@ _TIMM_V3: Final[tuple[Rule, ...]] = (  # its last convolution is block 6, its he
     *_TIMM_MOBILE,
 )
 _FLAT_MOBILE: Final[tuple[Rule, ...]] = (
-    (rf"_conv_stem\.{_PARAM}", _end("stem.conv")),
-    (rf"_bn0\.{_PARAM}", _end("stem.bn")),
-    (rf"_blocks\.(\d+)\.(_\w+)\.{_PARAM}", _flat_block),
-    (rf"_conv_head\.{_PARAM}", _end("last.conv")),
-    (rf"_bn1\.{_PARAM}", _end("last.bn")),
-    (rf"_fc\.{_PARAM}", _end("fc")),
+    (rf"{_ROOT}_conv_stem\.{_PARAM}", _end("stem.conv")),
+    (rf"{_ROOT}_bn0\.{_PARAM}", _end("stem.bn")),
+    (rf"{_ROOT}_blocks\.(\d+)\.(_\w+)\.{_PARAM}", _flat_block),
+    (rf"{_ROOT}_conv_head\.{_PARAM}", _end("last.conv")),
+    (rf"{_ROOT}_bn1\.{_PARAM}", _end("last.bn")),
+    (rf"{_ROOT}_fc\.{_PARAM}", _end("fc")),
 )
 _HF_MOBILE: Final[tuple[Rule, ...]] = (
     (
@@ -391,11 +446,11 @@ _MM_MOBILE: Final[tuple[Rule, ...]] = (
 _BODIES: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
     (r"(^|\.)layer1\.0\.conv1\.weight$", _RESNET),
     (r"(^|\.)res2\.0\.conv1\.weight$", _DETECTRON2),
-    (r"^res2_0_branch2a_w$", _CAFFE2_RESNET),
-    (r"stages\.0\.layers\.0\.layer\.0\.convolution\.weight$", _HF_RESNET),
+    (r"^()res2_0_branch2a_w$", _CAFFE2_RESNET),
+    (r"(^|\.)stages\.0\.layers\.0\.layer\.0\.convolution\.weight$", _HF_RESNET),
     (r"(^|\.)layer1\.0\.depthwise_conv\.conv\.weight$", _MM_MOBILE),
     (r"(^|\.)conv_stem\.first_conv\.convolution\.weight$", _HF_MOBILE),
-    (r"^_blocks\.0\._depthwise_conv\.weight$", _FLAT_MOBILE),
+    (r"(^|\.)_blocks\.0\._depthwise_conv\.weight$", _FLAT_MOBILE),
     (r"(^|\.)blocks\.6\.0\.conv\.weight$", _TIMM_V3),
     (r"(^|\.)blocks\.0\.0\.conv_dw\.weight$", _TIMM_MOBILE),
     (r"(^|\.)(features|body)\.1\.(conv|block)\.", _TORCHVISION_MOBILE),

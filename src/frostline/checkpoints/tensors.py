@@ -73,9 +73,7 @@ class TensorRef:
         values = decode(self.raw_elements().reshape(-1), self.dtype).reshape(self.shape)
         if self.conjugate:
             values = np.conjugate(values)
-        if self.negative:
-            values = np.negative(values)
-        return values
+        return np.negative(values) if self.negative else values
 
     def raw_elements(self) -> npt.NDArray[np.generic]:
         """The elements as stored (``raw_dtype``), in C order of ``shape``; no sign is changed."""

@@ -104,6 +104,7 @@ def diff(
         eps=eps if any(row.folded for row in rows) else None,
         only_before=files.alignment.only_before,
         only_after=files.alignment.only_after,
+        confidence=files.alignment.confidence,
         matched=_count(pair.how for pair in files.alignment.pairs),
         missing=missing(files, kind, include, exclude),
         sections=(_sections(files.before), _sections(files.after)),

@@ -32,8 +32,10 @@ class Comparison:
         eps: added to variances for the folded difference; None where nothing was folded.
         only_before: tensors of the first file without counterpart, of any kind.
         only_after: tensors of the second file without counterpart, of any kind.
-        matched: how each pair was found: ``same``, ``wrapper``, ``framework``, ``suffix``, ``map``
-            -> number of pairs.
+        matched: how each pair was found: ``same``, ``wrapper``, ``framework``, ``suffix``, ``map``,
+            ``order`` -> number of pairs.
+        confidence: of the pairs by order and shape, from 0 to 1; below 0.8 there are none. None
+            where names were enough.
         missing: those of ``only_before`` that would have been compared, being of the kind and
             fitting the patterns.
         sections: for each file the part that was compared, and the other parts with tensors; of
@@ -54,6 +56,7 @@ class Comparison:
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
     matched: Mapping[str, int] = field(default_factory=dict)
+    confidence: float | None = None
     missing: tuple[str, ...] = ()
     sections: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     left_out: tuple[Mapping[str, str], Mapping[str, str]] = field(default_factory=lambda: ({}, {}))
@@ -85,6 +88,7 @@ class Comparison:
             "order": self.order,
             "eps": self.eps,
             "matched": dict(self.matched),
+            "confidence": self.confidence,
             "sections": [list(parts) for parts in self.sections],
             "left_out": [dict(names) for names in self.left_out],
             "looks_different": self.looks_different,

@@ -100,7 +100,37 @@ def match(
         AlignmentError: names are ambiguous, or the model asked for is not there.
     """
     alignment = align(before, after, renames=renames)
-    return Files(before, after, alignment, find_backbone(before, model))
+    return Files(before, after, alignment, _backbone(before, after, alignment, model))
+
+
+def _backbone(
+    before: Checkpoint, after: Checkpoint, alignment: Alignment, model: str | None
+) -> Backbone | None:
+    """The backbone of the first file, or of the second in the names of the first."""
+    if model is not None and not _by_order(alignment):
+        return find_backbone(before, model)
+    found = find_backbone(before)
+    if found is None and _by_order(alignment):  # names that nobody knows, but for one file
+        found = _translated(find_backbone(after, model), alignment)
+    return found if found is not None or model is None else find_backbone(before, model)
+
+
+def _by_order(alignment: Alignment) -> bool:
+    return any(pair.how == "order" for pair in alignment.pairs)
+
+
+def _translated(backbone: Backbone | None, alignment: Alignment) -> Backbone | None:
+    """A backbone of the second file, by the names that the first has for its modules."""
+    if backbone is None:
+        return None
+    names = {
+        pair.after.removesuffix(".weight"): pair.before.removesuffix(".weight")
+        for pair in alignment.pairs
+        if pair.after.endswith(".weight") and pair.before.endswith(".weight")
+    }
+    if not all(module in names for module in backbone.names.values()):
+        return None
+    return Backbone(backbone.table, {key: names[m] for key, m in backbone.names.items()})
 
 
 def look_different(files: Files) -> bool:
@@ -230,8 +260,15 @@ def _nothing(files: Files, kind: str) -> str:
     some = [", ".join(map(quoted, list(x)[:_SHOWN])) for x in (files.before, files.after)]
     return (
         f"expected tensors with a counterpart, got none: {files.before.path.name} has {some[0]}, "
-        f"{files.after.path.name} has {some[1]}; give their prefixes with --map old=new"
+        f"{files.after.path.name} has {some[1]}{_doubt(files.alignment.confidence)}; give their "
+        "prefixes with --map old=new"
     )
+
+
+def _doubt(confidence: float | None) -> str:
+    if confidence is None:
+        return ""
+    return f" (order and shape do not tell either, confidence {confidence:.2f})"
 
 
 def _layer_of_tensor(backbone: Backbone | None) -> dict[str, ConvLayer]:

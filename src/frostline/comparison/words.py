@@ -65,3 +65,14 @@ def _pairs(first: Comparison) -> Iterator[str]:
     guessed = first.matched.get("suffix", 0)
     if guessed:
         yield f"{guessed} of {total} matched by how their names end (--show-map lists them)"
+    by_order = first.matched.get("order", 0)
+    if by_order:
+        yield (
+            f"{by_order} of {total} matched by order and shape along the forward structure, not by "
+            f"name: confidence {first.confidence:.2f} of 1 (--show-map lists them)"
+        )
+    elif first.confidence is not None:
+        yield (
+            "names pair less than half of the smaller file, and order and shape do not tell the "
+            f"rest (confidence {first.confidence:.2f}, needed 0.8)"
+        )

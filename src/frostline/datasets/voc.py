@@ -95,15 +95,18 @@ def _files_of_list(source: Source, tree: Tree, problems: Problems) -> list[str]:
     by_stem = {n.rpartition(".")[0]: n for n in tree.names() if _is_xml(n)}
     files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming())
     found, others = [], []
-    for number, name in _listed(read_text(source.annotations, source.name)):
-        stem = name.rpartition(".")[0] if _is_xml(name) or is_image(name) else name
-        fits = files.find(name).fits or files.find(stem).fits
+    for number, names in _listed(read_text(source.annotations, source.name)):
+        stemmed = [n.rpartition(".")[0] if _is_xml(n) or is_image(n) else n for n in names]
+        wanted = list(dict.fromkeys((*names, *stemmed)))
+        name = next((n for n in wanted if n in by_stem), names[-1])
+        fits = next(filter(None, (files.find(n).fits for n in (name, *wanted))), ())
+        stem = stemmed[-1]
         if len(fits) > 1:
             message = f"{shown(name)} fits {several(fits)}: name one of them in full"
             problems.error("image-ambiguous", Place(source.name, number), message)
             continue
         found.append(by_stem[fits[0]] if fits else f"{stem}.xml")
-        others += [name] if fits and fits[0] not in (name, stem) else []
+        others += [name] if fits and fits[0] not in wanted else []
     if others:
         message = (
             f"{len(others)} of {len(found)} names of the list were found by the ending of their "
@@ -113,13 +116,17 @@ def _files_of_list(source: Source, tree: Tree, problems: Problems) -> list[str]:
     return found
 
 
-def _listed(text: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each entry: alone, before the flag of one class, or before its XML file."""
+def _listed(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line of each entry, and what may be its name.
+
+    That is the whole line, or what stands before the flag of one class or before an XML file.
+    """
     for number, line in enumerate(text.splitlines(), 1):
-        head, _, last = line.strip().rpartition(" ")
-        if line.strip():
-            two = head and (last in _FLAGS or (_is_xml(last) and is_image(head.strip())))
-            yield number, head.strip() if two else line.strip()
+        whole = line.strip()
+        head, _, last = whole.rpartition(" ")
+        two = head and (last in _FLAGS or (_is_xml(last) and is_image(head.strip())))
+        if whole:
+            yield number, (whole, head.strip()) if two else (whole,)
 
 
 def _mention(rows: "_Rows", source: Source, problems: Problems) -> None:

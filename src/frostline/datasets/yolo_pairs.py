@@ -184,8 +184,14 @@ class _Labels:
         full = {_folder(image) for image in pictures if self._exact[image] or self._others[image]}
         bare = {_folder(image) for image in pictures} - full
         taken = {_folder(text) for text in self.used}
+        stems_in: defaultdict[str, set[str]] = defaultdict(set)
+        for name in (*pictures, *self._texts):
+            stems_in[_folder(name)].add(folded(name.rpartition("/")[2].rpartition(".")[0]))
         free = {_folder(text) for text in self._texts - self.used} - taken
-        fits = {image: [text for text in free if _agree(image, text)] for image in bare}
+        fits = {
+            image: [t for t in free if _agree(image, t) and stems_in[image] & stems_in[t]]
+            for image in bare
+        }
         moved = {image: texts[0] for image, texts in fits.items() if len(texts) == 1}
         once = [text for text in moved.values() if list(moved.values()).count(text) == 1]
         return {image: text for image, text in moved.items() if text in once}

@@ -10,7 +10,7 @@ from frostline.architectures import architecture_of
 from frostline.events import Progress
 from frostline.identity import Identity
 from frostline.records import FILES, append_line
-from frostline.training import TrainingResult, make_fabric, train
+from frostline.training import TrainingResult, choose_device, train
 from frostline.trial import Moment, Start, Trained, headline_scores, save_weights
 
 __all__ = ["fine_tune"]
@@ -33,11 +33,11 @@ def fine_tune(
         RecordError: nothing can be written, or the checkpoint belongs to another training.
     """
     spec, log = start.spec, folder / FILES.log
-    fabric = make_fabric(spec.device)
+    device = choose_device(spec.device)
 
     def observe(step: int, steps: int) -> None:
         if spec.observer is not None:
-            spec.observer(Moment(step, steps, start, fabric.device, folder))
+            spec.observer(Moment(step, steps, start, device, folder))
 
     result = train(
         start.frozen,
@@ -45,10 +45,10 @@ def fine_tune(
         task=start.task,
         schedule=spec.schedule,
         seed=spec.key.seed,
-        fabric=fabric,
+        device=device,
         checkpoint=folder / FILES.checkpoint,
         identity=identity,
-        score=lambda model: headline_scores(start, model, fabric.device),
+        score=lambda model: headline_scores(start, model, device),
         backbone=architecture_of(spec.model).prefix,
         pause=pause,
         on_step=_logged(log, on_step),

@@ -1,0 +1,118 @@
+"""What was observed in the end says: the pick, what cannot be told from it, and the price list."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from frostline.advice.cells import Cell, Observation, Problem
+from frostline.advice.model import Constants, Posterior, condition
+
+__all__ = ["Against", "Summary", "fastest", "summary"]
+
+TOLERANCE = 0.01  # score that speed may cost, where it is preferred
+
+
+@dataclass(frozen=True)
+class Against:
+    """A candidate beside the pick.
+
+    Attributes:
+        cell: the candidate.
+        observed: whether it was trained at all; else all is from other data sets and its start.
+        loss: expected test score of the pick minus the candidate's.
+        low: lower end of the 95 % interval of the loss.
+        high: upper end.
+        price: of one training, in ``1x``.
+    """
+
+    cell: Cell
+    observed: bool
+    loss: float
+    low: float
+    high: float
+    price: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The answer.
+
+    Attributes:
+        pick: the recommended candidate.
+        score: its expected score for a new seed on new images like the selection images.
+        low: lower end of the 95 % interval of that.
+        high: upper end.
+        chance: probability that no other candidate that freezes nothing is better.
+        regret: expected score lost against the best of these.
+        others: every other candidate that freezes nothing, the least loss first.
+        prices: the pick's start at every depth, from shallow to deep.
+    """
+
+    pick: Cell
+    score: float
+    low: float
+    high: float
+    chance: float
+    regret: float
+    others: tuple[Against, ...]
+    prices: tuple[Against, ...]
+
+    @property
+    def ties(self) -> tuple[Against, ...]:
+        """What cannot be told from the pick."""
+        return tuple(other for other in self.others if not other.told_apart)
+
+
+def summary(
+    problem: Problem, observed: Iterable[Observation], constants: Constants, pick: Cell
+) -> Summary:
+    """What was observed says of a pick and of everything else.
+
+    The score's interval is of one further seed; losses are of means over seeds.
+    """
+    seen = frozenset(observed)
+    posterior = condition(problem, seen, constants)
+    trained = {one.cell for one in seen}
+    low, high = posterior.interval(pick, seeds=1)
+    others = (
+        against(posterior, problem, pick, cell, cell in trained)
+        for cell in problem.unfrozen
+        if cell != pick
+    )
+    deeper = sorted(
+        (
+            cell
+            for cell, facts in problem.cells.items()
+            if (cell.init, cell.variant) == (pick.init, pick.variant)
+            and facts.depth > problem.cells[pick].depth
+        ),
+        key=lambda cell: problem.cells[cell].depth,
+    )
+    among = problem.unfrozen
+    return Summary(
+        pick,
+        posterior.score(pick),
+        low,
+        high,
+        posterior.chances(among).get(pick, 0.0),
+        posterior.expected_regret(pick, among) if pick in among else 0.0,
+        tuple(sorted(others, key=lambda other: other.loss)),
+        tuple(against(posterior, problem, pick, cell, cell in trained) for cell in deeper),
+    )
+
+
+def against(
+    posterior: Posterior, problem: Problem, pick: Cell, cell: Cell, observed: bool
+) -> Against:
+    """One candidate beside the pick."""
+    return Against(cell, observed, *posterior.difference(pick, cell), problem.cells[cell].price)
+
+
+def fastest(found: Summary, tolerance: float = TOLERANCE) -> Cell:
+    """The cheapest cell of the pick's start whose expected loss is small; else the pick."""
+    within = [price for price in found.prices if price.loss <= tolerance]
+    return min(within, key=lambda price: price.price).cell if within else found.pick

@@ -1,0 +1,64 @@
+"""The answer after the toy choice."""
+
+import dataclasses
+
+import pytest
+
+from frostline.advice.cells import Observation
+from frostline.advice.model import condition
+from frostline.advice.policies import even, priced
+from frostline.advice.replay import replay
+from frostline.advice.summary import fastest, summary
+from tests.advice.test_model import PLAIN
+from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
+
+
+def finished(**ends: float) -> list[Observation]:
+    return [
+        Observation(cell, 0, EPOCHS, ends[name], 1.0)
+        for name, cell in (("a", A), ("b", B), ("c", C), ("frozen", FROZEN))
+        if name in ends
+    ]
+
+
+def test_what_is_close_is_a_tie_and_what_is_far_is_not() -> None:
+    found = summary(problem(), finished(a=0.61, b=0.60, c=0.2), PLAIN, A)
+    assert [other.cell for other in found.others] == [B, C]
+    assert [tie.cell for tie in found.ties] == [B]
+    assert found.others[1].told_apart
+    assert 0.4 < found.chance < 0.8
+    assert 0 < found.regret < 0.03
+    assert all(other.observed for other in found.others)
+
+
+def test_the_score_is_what_new_images_give() -> None:
+    """Selection scores lie above: 0.2 log odds, five points at one half."""
+    found = summary(problem(), finished(a=0.5), PLAIN, A)
+    assert found.score == pytest.approx(0.45, abs=0.01)
+    assert found.low < found.score < found.high
+    post = condition(problem(), finished(a=0.5), PLAIN)
+    assert (found.low, found.high) == post.interval(A, 1)
+
+
+def test_the_price_list_is_of_the_picks_start() -> None:
+    unseen = summary(problem(), finished(a=0.6), PLAIN, A)
+    (price,) = unseen.prices
+    assert (price.cell, price.observed, price.price) == (FROZEN, False, 0.6)
+    seen = summary(problem(), finished(a=0.6, frozen=0.595), PLAIN, A).prices[0]
+    assert seen.observed
+    assert seen.loss < price.loss
+    assert seen.high - seen.low < price.high - price.low
+    assert summary(problem(), finished(b=0.6), PLAIN, B).prices == ()
+
+
+def test_the_fastest_within_a_point() -> None:
+    cheap = dataclasses.replace(PLAIN, slope=0.0, slope_task=0.01, slope_start=0.01, rest=0.01)
+    assert fastest(summary(problem(), finished(a=0.6), cheap, A)) == FROZEN
+    assert fastest(summary(problem(), finished(a=0.6), PLAIN, A)) == A
+
+
+def test_after_a_replay_the_pick_is_likely() -> None:
+    outcome = replay(priced(even(), 0.3), problem(), recorded(), 2.0)
+    found = summary(problem(), outcome.observed, PLAIN, outcome.pick)
+    assert found.chance > 0.5
+    assert found.pick == outcome.pick
