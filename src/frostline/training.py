@@ -261,7 +261,7 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
 
     What follows the warm-up is counted in the steps after it.
     """
-    warmup = min(round(schedule.warmup_epochs * per_epoch), total // 2)
+    warmup = min(asked_warmup(schedule, per_epoch), total // 2)
     if step < warmup:
         return schedule.lr * (0.01 + 0.99 * (step + 1) / warmup)
     done = (step - warmup) / max(1, total - warmup)
@@ -270,6 +270,11 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
     if schedule.lr_schedule == "step":
         return schedule.lr * 0.1 ** ((done >= 2 / 3) + (done >= 8 / 9))
     return schedule.lr
+
+
+def asked_warmup(schedule: ScheduleConfig, per_epoch: int) -> int:
+    """Steps of warm-up that the schedule asks for; half of all steps is what it gets at most."""
+    return round(schedule.warmup_epochs * per_epoch)
 
 
 def batch_at(
