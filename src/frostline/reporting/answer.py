@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from frostline.cells import CellPlan, cell_plan
+from frostline.cells import CellPlan, cell_plan, numbering_column
 from frostline.figures import is_collapsed
 from frostline.figures.values import plain_values
 from frostline.records import TrialRecord
@@ -252,7 +252,9 @@ def answer(
     best = next((c.cell for c in compared if c.verdict == "best"), None)
     own = [r for r in ranked if best and r.key.init == best.init and not is_collapsed(r)]
     length = measure_length(ranked, own, best.mean if best else math.nan, by, split)
-    return Answer(by, split, deepest, compared, within, starts, fit.noise, tuple(references), length)
+    return Answer(
+        by, split, deepest, compared, within, starts, fit.noise, tuple(references), length
+    )
 
 
 def comparison_row(comparison: CellComparison) -> dict[str, Any]:
@@ -263,6 +265,7 @@ def comparison_row(comparison: CellComparison) -> dict[str, Any]:
         "plan": cell.frozen.label,
         "variant": cell.frozen.variant,
         "depth": cell.depth,
+        **numbering_column(cell.frozen),
         "seeds": len(cell.values),
         "collapsed": len(cell.collapsed),
         "mean": plain_values(cell.mean),

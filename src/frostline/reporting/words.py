@@ -151,13 +151,13 @@ def signed_points(value: float) -> str:
 def _frozen(plan: CellPlan, deepest: int) -> str:
     k = plan.k
     if k is None:
-        text = f"plan {plan.label}, {_layers(plan.layers)} of the backbone frozen"
+        text = f"plan {plan.label}, {_layers(plan)} of the backbone frozen"
     elif k == 0:
         text = "nothing frozen (k=0)"
     elif k == deepest:
         text = f"the whole backbone frozen (k={k}{_paper_note(plan)})"
     else:
-        kind = "main-path convolutions" if plan.numbering == "paper" else "convolutions"
+        kind = f"{'main-path ' if plan.numbering == 'paper' else ''}{plan.unit}s"
         text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
     return text if plan.variant is None else f"{text}, variant {plan.variant}"
 
@@ -166,11 +166,11 @@ def _paper_note(plan: CellPlan) -> str:
     """What a depth of the paper's numbering freezes: stem and projections are not counted there."""
     if plan.numbering != "paper":
         return ""
-    return f" in the paper's numbering, {_layers(plan.layers)} in all"
+    return f" in the paper's numbering, {_layers(plan)} in all"
 
 
-def _layers(count: int) -> str:
-    return "1 convolution" if count == 1 else f"{count} convolutions"
+def _layers(plan: CellPlan) -> str:
+    return f"1 {plan.unit}" if plan.layers == 1 else f"{plan.layers} {plan.unit}s"
 
 
 def _seeds(count: int) -> str:
