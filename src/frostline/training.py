@@ -34,6 +34,7 @@ __all__ = [
     "choose_device",
     "torch_as_before",
     "train",
+    "warmup_steps",
 ]
 
 
@@ -265,7 +266,7 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
 
     What follows the warm-up is counted in the steps after it.
     """
-    warmup = min(round(schedule.warmup_epochs * per_epoch), total // 2)
+    warmup = warmup_steps(schedule, per_epoch, total)[1]
     if step < warmup:
         return schedule.lr * (0.01 + 0.99 * (step + 1) / warmup)
     done = (step - warmup) / max(1, total - warmup)
@@ -274,6 +275,12 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
     if schedule.lr_schedule == "step":
         return schedule.lr * 0.1 ** ((done >= 2 / 3) + (done >= 8 / 9))
     return schedule.lr
+
+
+def warmup_steps(schedule: ScheduleConfig, per_epoch: int, total: int) -> tuple[int, int]:
+    """Steps of warm-up that the schedule asks for and that it gets: half of all steps at most."""
+    asked = round(schedule.warmup_epochs * per_epoch)
+    return asked, min(asked, total // 2)
 
 
 def batch_at(

@@ -166,6 +166,7 @@ class Trained:
         conditions: what the training depended on besides its definition; several where parts of it
             ran under different ones.
         seconds: wall-clock time by phase, over all parts of a resumed training.
+        remarks: what was done otherwise than asked; they become flags of the record.
     """
 
     weights: Path | None
@@ -173,6 +174,7 @@ class Trained:
     resumed_at: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
