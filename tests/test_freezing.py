@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from frostline.architectures.building import build_model
 from frostline.backbones import known_backbone
