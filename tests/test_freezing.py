@@ -20,14 +20,11 @@ from frostline.freezing import (
     FreezeAudit,
     Frozen,
     PlanLike,
-    apply_plan,
-    audit,
     compare,
     fingerprint,
     freeze,
     plan_for,
     require_passed,
-    set_train_mode,
 )
 from frostline.plans import BatchNormPolicy, FreezePlan
 from tests.autograd_lists import any_loss, three_steps
@@ -40,13 +37,14 @@ def _model(policy: BatchNormPolicy, backbone: str = "mobilenet_v2") -> tuple[Any
     return build_model(config, 1), config
 
 
-def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
+def _train_a_little(frozen: Frozen, steps: int = 2) -> None:
+    model: Any = frozen.model
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     images = [torch.rand(3, 64, 64), torch.rand(3, 64, 64)]
     boxes = torch.tensor([[8.0, 8.0, 40.0, 44.0]])
     targets = [{"boxes": boxes, "labels": torch.ones(1, dtype=torch.int64)}] * 2
     for _ in range(steps):
-        set_train_mode(model, plan)
+        frozen.train()
         losses = model(images, targets)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -58,10 +56,9 @@ def _train_a_little(model: nn.Module, plan: FreezePlan, steps: int = 2) -> None:
 def test_audit_passes_after_training(policy: BatchNormPolicy, k: int) -> None:
     model, config = _model(policy)
     plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
-    apply_plan(model, plan)
-    before = fingerprint(model)
-    _train_a_little(model, plan)
-    result = audit(before, model, plan)
+    frozen = Frozen(model, plan)
+    _train_a_little(frozen)
+    result = frozen.audit()
     assert result.passed
     assert result.frozen == len(plan.tensors)
     assert not [name for name in result.unmoved if "running" in name]
@@ -75,12 +72,11 @@ def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: 
     config = ModelConfig(backbone="resnet50", preset="stock", batch_norm=policy, image_size=64)
     model = build_model(config, 1)
     plan = FreezePlan.at_depth(known_backbone(config).table, k, batch_norm=policy)
-    apply_plan(model, plan)
-    before = fingerprint(model)
-    _train_a_little(model, plan)
-    result = audit(before, model, plan)
+    frozen = Frozen(model, plan)
+    _train_a_little(frozen)
+    result = frozen.audit()
     assert result.passed
-    moved = set(before) - set(result.unmoved) - set(plan.tensors)
+    moved = set(frozen.fingerprint) - set(result.unmoved) - set(plan.tensors)
     assert any(name.startswith("roi_heads") for name in moved)
     assert any(name.startswith("backbone.fpn") for name in moved)
 
@@ -88,32 +84,36 @@ def test_resnet50_stock_trains_and_passes_the_audit(policy: BatchNormPolicy, k: 
 def test_a_planted_change_fails_the_audit() -> None:
     model, config = _model("follow")
     plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm="follow")
-    apply_plan(model, plan)
-    before = fingerprint(model)
+    frozen = Frozen(model, plan)
     model.get_buffer("backbone.body.0.1.running_mean").add_(1e-7)
-    result = audit(before, model, plan)
+    result = frozen.audit()
     assert result.changed == ("backbone.body.0.1.running_mean",)
     with pytest.raises(AuditError, match=r"1 changed \(backbone.body.0.1.running_mean\)"):
         require_passed(result)
 
 
 def test_train_of_the_parent_would_move_frozen_statistics() -> None:
-    """The trap that ``set_train_mode`` exists for."""
+    """The trap that holding modules exists for."""
     model, config = _model("follow")
     plan = FreezePlan.at_depth(known_backbone(config).table, 52, batch_norm="follow")
-    apply_plan(model, plan)
-    before = fingerprint(model)
+    frozen = Frozen(model, plan)
     model.train()
     model.backbone(torch.rand(2, 3, 64, 64))
-    assert "backbone.body.0.1.running_mean" in audit(before, model, plan).changed
+    assert frozen.audit().passed
+    frozen.undo()
+    model.train()
+    model.backbone(torch.rand(2, 3, 64, 64))
+    assert "backbone.body.0.1.running_mean" in frozen.audit().changed
 
 
 def test_backward_stops_below_the_frozen_prefix() -> None:
     model, config = _model("frozen")
     plan = FreezePlan.at_depth(known_backbone(config).table, 52)
-    frozen, trainable = apply_plan(model, plan)
-    assert frozen == sum(p.numel() for p in model.backbone.body.parameters())
-    assert trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = Frozen(model, plan)
+    assert frozen.frozen_parameters == sum(p.numel() for p in model.backbone.body.parameters())
+    assert frozen.trainable_parameters == sum(
+        p.numel() for p in model.parameters() if p.requires_grad
+    )
     features = model.backbone.body(torch.rand(1, 3, 64, 64))
     assert not any(level.requires_grad for level in features.values())
 
@@ -123,14 +123,14 @@ def test_a_plan_for_another_model_is_refused() -> None:
     _, config = _model("frozen", "resnet18")
     plan = FreezePlan.at_depth(known_backbone(config).table, 3)
     with pytest.raises(PlanError, match="does not have"):
-        apply_plan(model, plan)
+        Frozen(model, plan)
 
 
 def test_a_plan_that_leaves_nothing_is_refused() -> None:
     model, _ = _model("frozen")
     plan = FreezePlan.matching(model.state_dict(), ["*"], batch_norm="frozen")
     with pytest.raises(PlanError, match="nothing is left to train"):
-        apply_plan(model, plan)
+        Frozen(model, plan).require_trainable()
 
 
 def _net() -> Any:
@@ -270,34 +270,44 @@ def test_frozen_shows_itself() -> None:
     assert frozen.audit().to_dict()["passed"] is True
 
 
-def _trained(policy: BatchNormPolicy, *, public: bool) -> tuple[dict[str, Tensor], Any]:
-    """A detector after two steps, frozen by ``Frozen`` or by the functions beside it."""
+class _ByHand:
+    """What freezing is, in plain torch: flags set by name, before each step again."""
+
+    def __init__(self, model: nn.Module, plan: FreezePlan) -> None:
+        self.model, self.names = model, set(plan.tensors)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in self.names)
+
+    def train(self) -> None:
+        self.model.train()
+        for path, module in self.model.named_modules():
+            if f"{path}.running_mean" in self.names:
+                module.eval()
+
+
+def _trained(policy: BatchNormPolicy, freezer: Any) -> tuple[dict[str, Tensor], set[str]]:
+    """A detector after two steps, and its modules in train mode."""
     torch.manual_seed(0)
     model, config = _model(policy)
-    plan = FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm=policy)
-    if public:
-        frozen = Frozen(model, plan).require_trainable()
-        counts, before = (frozen.frozen_parameters, frozen.trainable_parameters), frozen.fingerprint
-    else:
-        counts, before = apply_plan(model, plan), fingerprint(model)
+    frozen = freezer(
+        model, FreezePlan.at_depth(known_backbone(config).table, 18, batch_norm=policy)
+    )
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 44.0]]), "labels": torch.ones(1).long()}
     for step in range(2):
         torch.manual_seed(step)
-        frozen.train() if public else set_train_mode(model, plan)
+        frozen.train()
         losses = model([torch.rand(3, 64, 64)], [target])
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    result = frozen.audit() if public else audit(before, model, plan)
-    modes = {name for name, module in model.named_modules() if module.training}
-    return model.state_dict(), (counts, before, result, modes)
+    return model.state_dict(), {name for name, m in model.named_modules() if m.training}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_frozen_trains_as_the_functions_do_to_the_bit(policy: BatchNormPolicy) -> None:
-    (state, facts), (other, others) = (_trained(policy, public=public) for public in (True, False))
-    assert facts == others
+def test_frozen_trains_as_plain_torch_does_to_the_bit(policy: BatchNormPolicy) -> None:
+    (state, modes), (other, others) = (_trained(policy, each) for each in (Frozen, _ByHand))
+    assert modes == others
     assert state.keys() == other.keys()
     assert all(torch.equal(state[name], other[name]) for name in state)
 
