@@ -123,7 +123,8 @@ class Start:
         frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
         plan_record: the plan as the record keeps it.
-        backbone: copies of the backbone's tensors, by state-dict name.
+        backbone: copies of the tensors of the counted part, and of the other sections that the
+            layer table covers, by state-dict name.
     """
 
     spec: TrialSpec
@@ -345,7 +346,7 @@ def prepare(
     require_filled(plan, init)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
-    counted = _counted(model, architecture.prefix)
+    counted = _counted(model, _covered(known.table, architecture.prefix))
     return Start(spec, task, data, placed, frozen, init, record, counted)
 
 
@@ -395,11 +396,30 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         digest=plan.digest(),
         version=plan.version,
         unit=plan.unit,
-        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
+        layers=tuple(
+            index
+            for index, _, begin, layer in _all_layers(table, prefix)
+            if _freezes(plan, layer, begin)
+        ),
         tensors=plan.tensors,
         frozen_parameters=frozen.frozen_parameters,
         trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[int, str | None, str, ConvLayer]]:
+    """Index, section (None for the counted one), prefix and layer: the counted layers first."""
+    yield from ((layer.index, None, prefix, layer) for layer in table.layers)
+    index = len(table)
+    for section in table.others:
+        for layer in section.layers:
+            index += 1
+            yield index, section.name, section.prefix, layer
+
+
+def _covered(table: LayerTable, prefix: str) -> tuple[str, ...]:
+    """What the names of the tensors of all sections begin with."""
+    return (prefix, *(section.prefix for section in table.others))
 
 
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
@@ -431,12 +451,12 @@ def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
 
-def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
+def _counted(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Copies of some parts' tensors as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(prefix)
+        if name.startswith(prefixes)
     }
 
 
@@ -471,9 +491,22 @@ def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Mea
 
 def _differences(start: Start) -> tuple[dict[str, Any], ...]:
     known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
-    now = _counted(start.model, prefix)
+    now = _counted(start.model, _covered(known.table, prefix))
     rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
-    return tuple(row.to_dict() for row in rows)
+    return (*(row.to_dict() for row in rows), *_other_rows(start.backbone, now, known.table))
+
+
+def _other_rows(
+    before: dict[str, npt.NDArray[Any]], now: dict[str, npt.NDArray[Any]], table: LayerTable
+) -> Iterator[dict[str, Any]]:
+    """Rows of the layers that depth does not count, after those that it does."""
+    index = len(table)
+    for section in table.others:
+        own = LayerTable(section.name, section.layers)
+        for row in profile(before, now, own, prefix=section.prefix):
+            index += 1
+            where = {"index": index, "name": f"{section.prefix}{row.name}", "stage": section.name}
+            yield row.to_dict() | where | {"section": section.name}
 
 
 def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
