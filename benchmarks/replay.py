@@ -42,7 +42,7 @@ from frostline.advice.policies import (
 )
 from frostline.advice.racing import race
 from frostline.advice.replay import Outcome, replay
-from frostline.advice.scoring import family_interval, family_mean, regret
+from frostline.advice.scoring import family_interval, family_mean, reference, regret
 from grid_more_plan import SHARES, More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
@@ -243,21 +243,30 @@ def _cell(values: Sequence[float], *, worst: bool = True) -> str:
     return f"{statistics.fmean(found):.2f}" + (f" ({max(found):.1f})" if worst else "")
 
 
-def unresolved(tasks: Iterable[Task]) -> list[str]:
-    """Tasks whose candidates with nothing frozen differ by less than twice the standard error."""
-    close = [task.name for task in tasks if _spread(task) < 0]
-    return [f"Starts that cannot be told apart (twice the standard error): "
-            f"{', '.join(close) or 'none'}.", ""]  # fmt: skip
+def remarks(tasks: Sequence[Task]) -> list[str]:
+    """Tasks to read with care: close starts; selection images that point elsewhere than test."""
+    close, astray = [], []
+    for task in tasks:
+        whole = task.problem(0).unfrozen
+        means = {c: statistics.fmean(task.scores.test[c, s] for s in task.seeds) for c in whole}
+        order = sorted(whole, key=means.__getitem__)
+        if not _apart(task, order[-1], order[0]):
+            close.append(task.name)
+        if _apart(task, order[-1], reference(whole, -1, task.scores)):
+            astray.append(task.name)
+    return [
+        "Starts that cannot be told apart (twice the standard error): "
+        f"{', '.join(close) or 'none'}. Tasks whose selection images name another start than the "
+        f"test images do, where regret may be negative: {', '.join(astray) or 'none'}.",
+        "",
+    ]
 
 
-def _spread(task: Task) -> float:
-    """Best minus worst start at k=0, minus twice the standard error of that, in score units."""
-    whole = task.problem(0).unfrozen
-    means = {c: statistics.fmean(task.scores.test[c, s] for s in task.seeds) for c in whole}
-    top, low = max(whole, key=means.__getitem__), min(whole, key=means.__getitem__)
-    paired = [task.scores.test[top, s] - task.scores.test[low, s] for s in task.seeds]
+def _apart(task: Task, high: Cell, low: Cell) -> bool:
+    """Whether test scores over seeds differ by more than twice the paired standard error."""
+    paired = [task.scores.test[high, s] - task.scores.test[low, s] for s in task.seeds]
     error = statistics.stdev(paired) / math.sqrt(len(paired)) if len(paired) > 1 else math.inf
-    return means[top] - means[low] - 2 * error
+    return statistics.fmean(paired) > 2 * error
 
 
 def simplest(played: Mapping[str, Sequence[Result]]) -> list[str]:
@@ -305,7 +314,7 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
-    lines += [*simplest(played), *above_grid(played, tasks), *unresolved(tasks)]
+    lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
     if len({task.family for task in opened}) > 1:
         wide = contexts(opened, sets)
         free = {e.name: [r for c in wide for r in play(e, c)] for e in open_entries()}

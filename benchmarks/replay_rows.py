@@ -74,6 +74,7 @@ class Rows:
         return {depth: seconds / medians[0] for depth, seconds in medians.items()}
 
 
+@functools.cache
 def read(name: str) -> Rows:
     """Rows of one data set; controls, references and SGD are left out."""
     trials = list(_arms(rows_of(name), rows_of_more(name)))

@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 from frostline.errors import BusyError, FrostlineError, RecordError, TrainingError, one_line
 from frostline.events import Ended, Event, Outcome, Paused, Progress, Started, Stepped
 from frostline.identity import Identity, changes
+from frostline.judging import judge
 from frostline.records import FILES, EpochRecord, TrialRecord, append_line, write_json
 from frostline.tasks import Task
 from frostline.trainers import Trainer, trainer
 from frostline.training import torch_as_before
-from frostline.trial import TrialSpec, begin, judge
+from frostline.trial import TrialSpec, begin
 
 __all__ = ["ask_to_pause", "attempt", "run_trial"]
 
@@ -103,7 +104,7 @@ def run_trial(
     if trained.weights is None:
         _write_history(folder, trained.history)
         return None
-    record = judge(start, trained, folder, seconds={**loaded, **trained.seconds})
+    record = judge(start, trained, folder, identity=identity, seconds={**loaded, **trained.seconds})
     record.write(folder / FILES.record)
     for name in (FILES.checkpoint, FILES.failure, FILES.history):
         (folder / name).unlink(missing_ok=True)
@@ -163,8 +164,9 @@ def _finish(
     for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
         leftover.unlink()
     if (folder / FILES.record).exists():
+        record = TrialRecord.read(folder / FILES.record)
         (folder / FILES.checkpoint).unlink(missing_ok=True)
-        return TrialRecord.read(folder / FILES.record)
+        return record
     for name in (FILES.failure, _PAUSE):  # of an earlier attempt
         (folder / name).unlink(missing_ok=True)
     append_line(folder / FILES.log, {"event": "started"})

@@ -127,7 +127,17 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     from frostline.study import open_study
 
     study = open_study(folder)
-    _print_rows([_state_row(state) for state in (*study.status(), *study.strays())], output)
+    states = (*study.status(), *study.strays())
+    _print_rows([_state_row(state) for state in states], output)
+    _tell_notes(study)
+
+
+def _tell_notes(study: "Study") -> None:
+    """What is to be known of a folder; exit code 1 where a record in it is damaged."""
+    for note in study.notes():
+        typer.echo(note, err=True)
+    if any(state.state == "damaged" for state in study.status()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -143,9 +153,11 @@ def report(
 ) -> None:
     """Write report.html, figures and tables from a study's finished trials."""
     from frostline.reporting import report as write_report
+    from frostline.study import open_study
 
     paths = write_report(folder, base=base)
     typer.echo(_shown_path(paths.html))
+    _tell_notes(open_study(folder))
 
 
 @app.command()

@@ -409,6 +409,8 @@ class StudyConfig(_Model):
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
         trainer: who trains; ``frostline`` is the loop of its own.
+        differences: whose weights are compared before and after: of the layers that depth counts
+            (``counted``), or of all layers.
     """
 
     version: Literal[1] = 1
@@ -422,6 +424,7 @@ class StudyConfig(_Model):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: _TrainerName = "frostline"
+    differences: Literal["counted", "all"] = "counted"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -108,6 +108,7 @@ def identify(
     normalisation: Normalisation | None,
     plan: str,
     data: Mapping[str, str],
+    pixels: Mapping[str, str],
     trainer: str = "frostline",
     cell: tuple[str, int, str] | None = None,
     task: str = FIRST_TASK,
@@ -126,7 +127,8 @@ def identify(
         section: the part of the file that was taken, where it has several; else "".
         normalisation: of the pixels; ImageNet's is what all trials had before there was a choice.
         plan: digest of the freeze plan.
-        data: digest of each split.
+        data: digest of each split: names, sizes and boxes.
+        pixels: digest of the image files of each split.
         trainer: who trains.
         cell: name of the start, depth and numbering of a cell that version 1 could express.
         task: its name.
@@ -143,6 +145,7 @@ def identify(
         **({"section": section} if section else {}),
         "plan": plan,
         "data": dict(data),
+        "pixels": dict(pixels),
         **({} if trainer == "frostline" else {"trainer": trainer}),
         **({} if task == FIRST_TASK else {"task": task}),
         **_other_pixels(normalisation),
@@ -157,14 +160,16 @@ def identify(
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
     """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``).
 
-    To have measured more than is asked for now is no difference.
+    To have measured more than is asked for now is no difference, and pixels that were not
+    recorded, as before version 2, are taken to be the same.
     """
     scoring = dict(before.scoring)
     if set(now.scoring.get("metrics", ())) <= set(scoring.pop("metrics", ())):
         scoring |= {name: now.scoring[name] for name in ("metrics",) if name in now.scoring}
-    return tuple(
-        _changes(before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring})
-    )
+    old, new = before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring}
+    if "pixels" not in old:
+        new.pop("pixels", None)
+    return tuple(_changes(old, new))
 
 
 def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
@@ -205,7 +210,7 @@ def _first_form(
     if later or {"trainer", "task"} & training.keys():
         return None
     init, depth, numbering = cell
-    rest = {k: v for k, v in training.items() if k not in ("form", "seed")}
+    rest = {k: v for k, v in training.items() if k not in ("form", "seed", "pixels")}
     return rest | {
         "key": {"init": init, "depth": depth, "seed": training["seed"]},
         "model": training["model"] | {name: scoring[name] for name in sorted(SCORING)},

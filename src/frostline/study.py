@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
+from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError
@@ -19,7 +21,7 @@ from frostline.loading import load_data
 from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.policy import Observation, Observed, Policy, grid
-from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
+from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord, set_aside, write_json
 from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
@@ -35,6 +37,9 @@ if TYPE_CHECKING:  # what trains imports torch: only where something is run
 __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
 
 _TRIALS = "trials"
+_HASHES = "images.json"  # of the image files, so that they are read once
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class TrialState:
     """Where one cell of a study stands."""
 
     key: TrialKey
-    state: Literal["done", "failed", "started", "waiting", "unlisted"]
+    state: Literal["done", "damaged", "failed", "started", "waiting", "unlisted"]
     detail: str = ""
 
 
@@ -136,6 +141,8 @@ class Study:
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
             task=self.config.task,
             trainer=self.config.trainer,
+            differences=self.config.differences,
+            hashes=self.folder / _HASHES,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
@@ -148,14 +155,25 @@ class Study:
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the folder besides its trials, in one line each."""
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
         older = self.plan_version < PLAN_VERSION
-        if not older or self.config.model.backbone in BACKBONES:  # theirs are equal in both
-            return ()
-        return (
-            f"Its freeze plans are of version {self.plan_version}, with which this folder began, "
-            "also for new cells: convolutions and their BatchNorm alone; another folder (--out) "
-            "freezes everything up to the cut.",
-        )
+        if older and self.config.model.backbone not in BACKBONES:  # theirs are equal in both
+            yield (
+                f"Its freeze plans are of version {self.plan_version}, with which this folder "
+                "began, also for new cells: convolutions and their BatchNorm alone; another folder "
+                "(--out) freezes everything up to the cut."
+            )
+        for state in self.status():
+            if state.state == "damaged":
+                yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+        unknown = sum("pixels" not in record.spec for record in self.records())
+        if unknown:
+            yield (
+                f"{unknown} of its trials ran before the pixels of images were recorded; they are "
+                "taken to be those of the others."
+            )
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
@@ -167,16 +185,21 @@ class Study:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
 
         Trials already in the folder are compared by what defines them (model, schedule, hashes of
-        weights and annotations), so a moved file is no change and an edited one is; pixels are not
-        compared.
+        weights, annotations and images), so a moved file is no change and an edited one is. Nothing
+        is written.
 
         Raises:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        self._checked()
+
+    def _checked(self) -> FileHashes:
+        """Check everything; the hashes of the images, which need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
-        cells = self.cells()
+        _require_writable(self.folder)
+        cells, hashes = self.cells(), FileHashes.read(self.folder / _HASHES)
         data = load_data(self.config.data, self.base)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
@@ -187,8 +210,9 @@ class Study:
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
                 require_filled(plan, start.init)
-                identity = trial_identity(spec, start.init, plan, data)
+                identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
+        return hashes
 
     def run(
         self,
@@ -218,15 +242,26 @@ class Study:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        self.check()
+        hashes = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
         StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        if hashes.changed:
+            write_json(self.folder / _HASHES, hashes.to_dict())
+        self._set_damaged_aside()
         resources = {"threads": threads_of_trial(workers, threads), "device": device}
         with engine_of(engine, workers=workers) as where:
             return self._advance(where, policy or grid(self.cells()), resources, on_event)
+
+    def _set_damaged_aside(self) -> None:
+        """Records that cannot be read are kept under another name, and their trials run again."""
+        for state in self.status():
+            if state.state == "damaged":
+                aside = set_aside(self.trial_folder(state.key) / FILES.record)
+                _log.warning("trial %s runs again: %s; kept as %s", state.key.slug, state.detail,
+                             aside.name)  # fmt: skip
 
     def _advance(
         self,
@@ -277,13 +312,9 @@ class Study:
         return tuple(state.key for state in self.status() if state.state != "done")
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Records of the finished cells, in the order of ``cells()``."""
-        folders = [self.trial_folder(key) for key in self.cells()]
-        return tuple(
-            TrialRecord.read(folder / FILES.record)
-            for folder in folders
-            if (folder / FILES.record).exists()
-        )
+        """Records of the finished cells, in the order of ``cells()``; no damaged ones."""
+        found = (_record_in(self.trial_folder(key)) for key in self.cells())
+        return tuple(record for record in found if isinstance(record, TrialRecord))
 
     def to_dict(self) -> dict[str, Any]:
         """Where every cell stands, and the scores of the finished ones, as plain values."""
@@ -392,8 +423,8 @@ def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
 
 def _identity_in(folder: Path) -> Identity | None:
     if (folder / FILES.record).exists():
-        record = TrialRecord.read(folder / FILES.record)
-        return Identity(record.spec, record.scoring)
+        record = _record_in(folder)
+        return Identity(record.spec, record.scoring) if isinstance(record, TrialRecord) else None
     if not (folder / FILES.checkpoint).exists():
         return None  # nothing is lost by starting anew
     try:
@@ -409,7 +440,9 @@ def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
 
 def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.record).exists():
-        return TrialState(key, "done")
+        found = _record_in(folder)
+        damaged = isinstance(found, RecordError)
+        return TrialState(key, "damaged" if damaged else "done", str(found) if damaged else "")
     if (folder / FILES.failure).exists():
         text = json.loads((folder / FILES.failure).read_bytes()).get("text", "")
         return TrialState(key, "failed", text)
@@ -439,8 +472,9 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
 
 def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observation]:
     """A trial's epochs so far, from its record or, where it is paused, from its history."""
-    if (folder / FILES.record).exists():
-        history, last = TrialRecord.read(folder / FILES.record).history, True
+    record = _record_in(folder)
+    if isinstance(record, TrialRecord):
+        history, last = record.history, True
     elif (folder / FILES.history).exists():
         raw = json.loads((folder / FILES.history).read_bytes())
         history, last = tuple(EpochRecord.model_validate(row) for row in raw), False
@@ -463,6 +497,26 @@ def _require_own_folders(keys: Sequence[TrialKey]) -> None:
                 f"start '{other.init}' with plan '{other.plan}' and start '{key.init}' with plan "
                 f"'{key.plan}' would share the folder {key.slug}; rename one of them"
             )
+
+
+def _record_in(folder: Path) -> TrialRecord | RecordError | None:
+    """A trial's record, what keeps it from being read, or None where there is none."""
+    if not (folder / FILES.record).exists():
+        return None
+    try:
+        return TrialRecord.read(folder / FILES.record)
+    except RecordError as error:
+        return error
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse now what would stop the first trial."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        what = "cannot be written" if place.is_dir() else "is no folder"
+        raise RecordError(f"{place} {what}; use --out for another folder")
 
 
 def _is_stray(folder: Path, named: Collection[str]) -> bool:

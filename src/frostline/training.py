@@ -151,10 +151,9 @@ def train(
         memory_format=torch.channels_last
     )  # 13 to 24 % of a CPU step (bench_step.py)
     optimizer = _optimizer(model, schedule, backbone)
-    state = _resume(checkpoint, identity, model, optimizer)
+    state = _resume(checkpoint, identity, model, optimizer, device)
     if state.resumed_at:
         on_resume(state.step)
-    _note_condition(state, device)
     steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
     total = steps_per_epoch * schedule.epochs
     saved = time.monotonic()
@@ -361,14 +360,18 @@ def _save(path: Path, identity: str, model: nn.Module, optimizer: Any, state: _S
             raise OSError(errno.EIO, str(error).splitlines()[0]) from None
 
 
-def _resume(path: Path, identity: Identity, model: nn.Module, optimizer: Any) -> _State:
+def _resume(
+    path: Path, identity: Identity, model: nn.Module, optimizer: Any, device: torch.device
+) -> _State:
     """State of the checkpoint, with model, optimiser and generator set to it; else a fresh one.
 
     The training goes on with as many threads as it began with: other numbers, other bits.
     """
     payload = _read_checkpoint(path, model, optimizer) if path.exists() else None
     if payload is None:
-        return _State(threads=torch.get_num_threads())
+        state = _State(threads=torch.get_num_threads())
+        _note_condition(state, device)
+        return state
     if not identity.knows(payload["identity"]):
         raise RecordError(
             f"{path} belongs to another trial; delete it or use --out for a new folder"
@@ -380,6 +383,7 @@ def _resume(path: Path, identity: Identity, model: nn.Module, optimizer: Any) ->
     state.resumed_at.append(state.step)
     state.threads = state.threads or _threads_of(state.conditions) or torch.get_num_threads()
     torch.set_num_threads(state.threads)
+    _note_condition(state, device)
     return state
 
 

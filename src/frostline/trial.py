@@ -1,16 +1,13 @@
 """One cell: begin it, let somebody train it, judge what came of it.
 
 ``begin`` reads data and weights and applies the plan; a trainer (``trainers``) makes a file of
-weights of it; ``judge`` audits, scores and compares that file and makes the record.
+weights of it; ``judging`` audits, scores and compares that file and makes the record.
 """
 
 import dataclasses
-import datetime
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,36 +20,29 @@ from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, FileHashes
 from frostline.depth import ConvLayer, LayerTable, Numbering
-from frostline.difference import profile
-from frostline.errors import InitError, RecordError, one_line
-from frostline.freezing import Frozen, require_passed
+from frostline.errors import InitError
+from frostline.freezing import Frozen
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import layout_of, load_data
 from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
-    DataRecord,
     EpochRecord,
     InitRecord,
     PlanRecord,
     TrialKey,
-    TrialRecord,
     atomic_write,
-    environment,
-    write_json,
 )
 from frostline.tasks import (
-    Measured,
     Placed,
     Task,
     common_canvas,
     require_model,
     task_named,
 )
-from frostline.training import choose_device
 
 __all__ = [
     "FILES",
@@ -61,8 +51,8 @@ __all__ = [
     "Trained",
     "TrialSpec",
     "begin",
+    "counted_tensors",
     "headline_scores",
-    "judge",
     "load_data",
     "plan_of",
     "prepare",
@@ -90,6 +80,9 @@ class TrialSpec:
         device: ``auto``, ``cpu`` or ``cuda``.
         trainer: who trains; a name of ``members.TRAINERS``.
         task: what is trained for; a name of ``members.TASKS``.
+        differences: of which layers: those that depth ``counted``, or ``all``; no part of what
+            defines the trial.
+        hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -108,6 +101,8 @@ class TrialSpec:
     device: str = "auto"
     trainer: str = "frostline"
     task: str = "detection"
+    differences: Literal["counted", "all"] = "counted"
+    hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
 
 
@@ -123,8 +118,9 @@ class Start:
         frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
         plan_record: the plan as the record keeps it.
-        backbone: copies of the tensors of the counted part, and of the other sections that the
-            layer table covers, by state-dict name.
+        hashes: of the image files.
+        before: copies of the tensors that will be compared, by state-dict name: those of the part
+            that depth counts, or all.
     """
 
     spec: TrialSpec
@@ -134,7 +130,8 @@ class Start:
     frozen: Frozen
     init: InitRecord
     plan_record: PlanRecord
-    backbone: dict[str, npt.NDArray[Any]]
+    hashes: FileHashes
+    before: dict[str, npt.NDArray[Any]]
 
     @property
     def model(self) -> nn.Module:
@@ -154,7 +151,7 @@ class Start:
     @property
     def identity(self) -> Identity:
         """What defines the trial."""
-        return trial_identity(self.spec, self.init, self.plan, self.data)
+        return trial_identity(self.spec, self.init, self.plan, self.data, self.hashes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,54 +213,6 @@ def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
     return prepare(spec, load_data(spec.data, spec.base), task=task)
 
 
-def judge(
-    start: Start, trained: Trained, folder: Path, *, seconds: Mapping[str, float]
-) -> TrialRecord:
-    """Audit, score and compare what a trainer left: all of it read from its file of weights.
-
-    Args:
-        start: what was begun.
-        trained: what came of it; not paused.
-        folder: the trial's own folder, where the detections are written.
-        seconds: wall-clock time by phase until now.
-
-    Raises:
-        AuditError: a frozen tensor changed.
-        RecordError: the weights are not the model's, or nothing can be written.
-    """
-    clock = _Clock(dict(seconds))
-    device = choose_device(start.spec.device)
-    _load_trained(start.model.to(device), trained.weights)
-    audited = start.frozen.audit()
-    require_passed(audited)
-    with clock.measure("evaluate"):
-        measured = _evaluate(start, device, folder)
-    with clock.measure("difference"):
-        differences = _differences(start)
-    identity = start.identity
-    return TrialRecord(
-        key=start.spec.key,
-        ranked=not start.spec.init.is_random,
-        spec=identity.training,
-        scoring=identity.scoring,
-        init=start.init,
-        plan=start.plan_record,
-        audit=audited,
-        data={split: _data_record(start.task, images) for split, images in start.placed.items()},
-        history=trained.history,
-        task=start.task.declares.measured(measured["val"].scores.keys()),
-        scores={split: dict(one.scores) for split, one in measured.items()},
-        details={split: one.details for split, one in measured.items()},
-        differences=differences,
-        flags=_flags(trained, start.task, measured["val"]),
-        environment=environment() | _hardware(device),
-        conditions=trained.conditions,
-        seconds=clock.seconds,
-        resumed_at_steps=trained.resumed_at,
-        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
 def headline_scores(
     start: Start, model: nn.Module, device: torch.device
 ) -> dict[str, float | None]:
@@ -287,12 +236,18 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def trial_identity(
-    spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
+    spec: TrialSpec,
+    init: InitRecord,
+    plan: FreezePlan,
+    data: Mapping[str, DatasetIndex],
+    hashes: FileHashes,
 ) -> Identity:
     """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
-    and size are not noticed.
+    Data stand as the digest of names, sizes and boxes, and as that of the image files' bytes.
+
+    Raises:
+        DatasetError: an image cannot be read.
     """
     depth = spec.plan.depth
     return identify(
@@ -306,6 +261,7 @@ def trial_identity(
         normalisation=init.normalisation,
         plan=plan.digest(),
         data={split: index.digest() for split, index in data.items()},
+        pixels={split: hashes.digest(index) for split, index in data.items()},
         trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
         task=spec.task,
@@ -346,8 +302,9 @@ def prepare(
     require_filled(plan, init)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
-    counted = _counted(model, _covered(known.table, architecture.prefix))
-    return Start(spec, task, data, placed, frozen, init, record, counted)
+    before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
+    hashes = FileHashes.read(spec.hashes) if spec.hashes else FileHashes()
+    return Start(spec, task, data, placed, frozen, init, record, hashes, before)
 
 
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
@@ -417,11 +374,6 @@ def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[int, str | Non
             yield index, section.name, section.prefix, layer
 
 
-def _covered(table: LayerTable, prefix: str) -> tuple[str, ...]:
-    """What the names of the tensors of all sections begin with."""
-    return (prefix, *(section.prefix for section in table.others))
-
-
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
     """Whether a plan names all weights of a layer."""
     names = layer.tensors or (f"{layer.name}.weight",)
@@ -451,117 +403,10 @@ def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
 
-def _counted(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """Copies of some parts' tensors as numpy arrays, by state-dict name."""
+def counted_tensors(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the tensors whose names begin so as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
-        if name.startswith(prefixes)
+        if name.startswith(prefix)
     }
-
-
-def _load_trained(model: nn.Module, weights: Path | None) -> None:
-    """Fill the model from a file of weights, which must be exactly the model's tensors."""
-    assert weights is not None, "a paused training is not judged"
-    try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
-
-
-def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
-    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose."""
-    task, thresholds = start.task, None
-    measured: dict[str, Measured] = {}
-    detections: dict[str, Any] = {}
-    names: dict[str, list[str]] = {}
-    for split in ("val", "test"):
-        if split not in start.placed:
-            continue
-        images = start.placed[split]
-        found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
-        measured[split] = task.evaluate(images.dataset, found, thresholds, start.asked)
-        thresholds = measured["val"].details.thresholds
-        detections[split] = task.write(images.dataset, found)
-        names[split] = [image.file for image in images.dataset.images]  # image_id counts them
-    classes = start.placed["val"].dataset.classes
-    write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return measured
-
-
-def _differences(start: Start) -> tuple[dict[str, Any], ...]:
-    known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
-    now = _counted(start.model, _covered(known.table, prefix))
-    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
-    return (*(row.to_dict() for row in rows), *_other_rows(start.backbone, now, known.table))
-
-
-def _other_rows(
-    before: dict[str, npt.NDArray[Any]], now: dict[str, npt.NDArray[Any]], table: LayerTable
-) -> Iterator[dict[str, Any]]:
-    """Rows of the layers that depth does not count, after those that it does."""
-    index = len(table)
-    for section in table.others:
-        own = LayerTable(section.name, section.layers)
-        for row in profile(before, now, own, prefix=section.prefix):
-            index += 1
-            where = {"index": index, "name": f"{section.prefix}{row.name}", "stage": section.name}
-            yield row.to_dict() | where | {"section": section.name}
-
-
-def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
-    """``collapsed``: nothing was learned that scores; and remarks, which exclude no trial."""
-    flags = []
-    ranking, score = task.declares.ranking, val.scores[task.declares.ranking.key]
-    if score is not None and score - val.details.floor < task.declares.least_gain:
-        flags.append(
-            f"collapsed: {ranking.label} {score:.3f}, a constant prediction has "
-            f"{val.details.floor:.3f}"
-        )
-    history = training.history
-    if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
-        flags.append("loss did not fall")
-    if len(training.conditions) > 1:
-        flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
-    return tuple(flags)
-
-
-def _total(epoch: EpochRecord) -> float:
-    return sum(epoch.losses.values())
-
-
-def _data_record(task: Task, images: Placed) -> DataRecord:
-    index = images.dataset
-    counts = index.counts()
-    findings: dict[str, int] = {}
-    for finding in index.findings:
-        findings[finding.code] = findings.get(finding.code, 0) + 1
-    findings |= task.remarks(images)
-    return DataRecord(
-        digest=index.digest(),
-        images=counts.images,
-        empty_images=counts.empty_images,
-        boxes=counts.boxes,
-        classes=index.classes,
-        groups=dict(counts.images_per_group),
-        findings=findings,
-    )
-
-
-def _hardware(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"device": name, "cpu_capability": capability, "threads": str(torch.get_num_threads())}
-
-
-class _Clock:
-    """Wall-clock seconds by phase."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[phase] = time.monotonic() - started

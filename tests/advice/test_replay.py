@@ -37,7 +37,8 @@ def test_a_frozen_cell_has_its_own_price() -> None:
 
 CONSTANTS = Constants(
     start=0.3, rate=0.0, slope=0.5, slope_task=0.2, slope_start=0.1, shape=((0.0, 0.0), (1.0, 1.0)),
-    rest=0.05, seed=0.0, noise=0.1, gaps=((0.1, 1.0, 0.3, 0.1, 0.1), (1.0, 0.0, 0.0, 0.0, 0.0)),
+    rest=0.05, seed=0.0, noise=0.1,
+    gaps=((0.1, 1.0, 0.3, 0.1, 0.1, 0.3), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)),
     offset=0.2, offset_task=0.05, offset_cell=0.0,
 )  # fmt: skip
 

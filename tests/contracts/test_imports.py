@@ -26,7 +26,7 @@ LEVELS = (
     ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
-    ("trainers",),
+    ("judging", "trainers"),
     ("attempt",),
     ("engines", "estimate", "figures"),
     ("study", "pages"),

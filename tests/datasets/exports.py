@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -254,7 +255,7 @@ def make(seed: int, target: Path) -> Export:
     for picture in export.pictures:
         export.files[picture.file] = pixels(picture, target)
     if "unicode" in damage:
-        form = rng.choice(("NFC", "NFD"))
+        form: Literal["NFC", "NFD"] = "NFC" if rng.random() < 0.5 else "NFD"
         for name in [n for n in export.files if not n.isascii()]:
             export.files[unicodedata.normalize(form, name)] = export.files.pop(name)
     if "mac" in damage:

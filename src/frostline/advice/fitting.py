@@ -63,7 +63,7 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         start=pooled([_start_variance(h) for h in histories]),
         rate=pooled([_rate_variance(h) for h in histories]),
         slope=slope,
-        slope_task=_between(slopes),
+        slope_task=max(_between(slopes), slope),  # as of a positive quantity of unknown scale
         slope_start=pooled([_slope_variance(h) for h in histories]),
         shape=shape,
         rest=pooled([_rest_variance(h, shape) for h in histories]),
@@ -197,15 +197,48 @@ def _shape(histories: Sequence[History]) -> tuple[tuple[float, float], ...]:
 
 
 def _rest_variance(history: History, shape: Sequence[tuple[float, float]]) -> float | None:
+    """Of losses around the shape, in shares of the loss when all is frozen; see ``Constants``."""
     x, y = zip(*shape, strict=True)
-    squares = [
-        (lost - by_depth[1.0] * float(np.interp(depth, x, y))) ** 2
-        for by_depth in _losses(history).values()
-        if 1.0 in by_depth
-        for depth, lost in by_depth.items()
-        if depth < 1
+    squares, wholes = [], []
+    for by_depth in _losses(history).values():
+        for depth, lost in by_depth.items():
+            expected = float(np.interp(depth, x, y))
+            if 1.0 in by_depth and 0 < expected < 1:
+                squares.append((lost - by_depth[1.0] * expected) ** 2)
+                wholes.append(4 * by_depth[1.0] ** 2 * expected * (1 - expected))
+    return sum(squares) / sum(wholes) if squares else None
+
+
+def _drift_variance(history: History, share: float) -> float | None:
+    """Of the change, from a share of the epochs to the end, of what freezing everything costs.
+
+    In shares of that cost; of means over seeds, without what their noise adds.
+    """
+    changes, noises, wholes = [], [], []
+    for cell, facts in history.facts.items():
+        whole = _whole(history, cell) if facts.depth == 1 else None
+        now, late = (_paired(history, whole, cell, at) for at in (share, 1.0))
+        if len(late) > 1:
+            change = [b - a for a, b in zip(now, late, strict=True)]
+            changes.append(statistics.fmean(change) ** 2)
+            noises.append(statistics.variance(change) / len(change))
+            wholes.append(statistics.fmean(late) ** 2)
+    return (sum(changes) - sum(noises)) / sum(wholes) if changes else None
+
+
+def _paired(history: History, whole: Cell | None, cell: Cell, share: float) -> list[float]:
+    """By seed that both have: log odds lost by a cell after a share of the epochs."""
+    if whole is None:
+        return []
+    seeds = sorted(s for c, s in history.curves if c == cell and (whole, s) in history.curves)
+    return [
+        _at(history.curves[whole, seed], share) - _at(history.curves[cell, seed], share)
+        for seed in seeds
     ]
-    return statistics.fmean(squares) if squares else None
+
+
+def _at(curve: Sequence[float], share: float) -> float:
+    return log_odds(curve[max(1, round(share * len(curve))) - 1])
 
 
 def _noise(history: History) -> tuple[float | None, float | None]:
@@ -248,17 +281,18 @@ def _offset_variance(table: Mapping[Cell, Sequence[float]]) -> float | None:
 
 def _gaps(
     histories: Sequence[History], pool: Callable[[Variances], float]
-) -> tuple[tuple[float, float, float, float, float], ...]:
-    rows = [(1.0, 0.0, 0.0, 0.0, 0.0)]
+) -> tuple[tuple[float, float, float, float, float, float], ...]:
+    rows = [(1.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
     for share in reversed(SHARES):
         tables = [_gaps_at(history, share) for history in histories]
         means = [statistics.fmean(map(statistics.fmean, table.values())) for table in tables]
         cell = pool([_variance(map(statistics.fmean, table.values())) for table in tables])
         trial = pool([h.of_images(_within(t)) for h, t in zip(histories, tables, strict=True)])
-        task, later = _between(means), rows[0]
+        drift = pool([_drift_variance(history, share) for history in histories])
+        mean, task, later = statistics.fmean(means), _between(means), rows[0]
         # The earlier a gap is looked at, the larger is its variance.
-        sds = max(task, later[2]), max(cell, later[3]), max(trial, later[4])
-        rows.insert(0, (share, statistics.fmean(means), *sds))
+        rows.insert(0, (share, mean, max(task, later[2]), max(cell, later[3]),
+                        max(trial, later[4]), max(drift, later[5])))  # fmt: skip
     return tuple(rows)
 
 
@@ -272,8 +306,7 @@ def _gaps_at(history: History, share: float) -> dict[Cell, list[float]]:
     found: dict[Cell, list[float]] = {}
     for (cell, _seed), curve in sorted(history.curves.items()):
         if history.facts[cell].depth == 0:
-            epoch = max(1, round(share * len(curve)))
-            found.setdefault(cell, []).append(log_odds(curve[-1]) - log_odds(curve[epoch - 1]))
+            found.setdefault(cell, []).append(_at(curve, 1.0) - _at(curve, share))
     return found
 
 
@@ -283,7 +316,7 @@ def widened(constants: Constants, factor: float) -> Constants:
              "offset_task", "offset_cell")  # fmt: skip
     scaled = {name: factor * getattr(constants, name) for name in names}
     gaps = tuple(
-        (share, mean, task * factor, cell * factor, trial * factor)
-        for share, mean, task, cell, trial in constants.gaps
+        (share, mean, task * factor, start * factor, trial * factor, drift * factor)
+        for share, mean, task, start, trial, drift in constants.gaps
     )
     return dataclasses.replace(constants, **scaled, gaps=gaps)

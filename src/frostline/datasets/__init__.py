@@ -6,6 +6,7 @@ Coordinates are pixels of the image as stored; see `DatasetIndex` and `ImageReco
 from frostline.datasets.box_sizes import suggest_image_size
 from frostline.datasets.checks import DataCheck, check_dataset, check_splits
 from frostline.datasets.cleaning import CleanCopy, clean_copy
+from frostline.datasets.file_hashes import FileHashes
 from frostline.datasets.files import resolve_inside
 from frostline.datasets.findings import Finding
 from frostline.datasets.images import image_size, load_image
@@ -26,6 +27,7 @@ __all__ = [
     "DatasetCounts",
     "DatasetIndex",
     "DatasetLocation",
+    "FileHashes",
     "Finding",
     "ImageRecord",
     "Mask",

@@ -37,7 +37,6 @@ def backbone_of(records: Sequence["TrialRecord"]) -> tuple[str, int, tuple[Stage
     paper = any(record.plan.numbering == "paper" for record in records)
     numbering: Numbering = "paper" if paper else "all"
     model = spec.get("model", {})
-    rows = [row for row in rows if not row.get("section")]  # those that depth counts
     if numbering == "all" and rows:
         stages = stages_of_rows(rows)
         return numbering, stages[-1].last, stages

@@ -134,6 +134,7 @@ def report(
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
         strays=study.strays(),
+        notes=study.notes(),
         answer=found,
         depths=depths,
         differences=differences,
