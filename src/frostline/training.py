@@ -424,9 +424,28 @@ def _unusable(payload: Any, model: nn.Module, optimizer: Any) -> str | None:
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if {name: tensor.shape for name, tensor in payload["model"].items()} != shapes:
         return "its tensors are not the model's"
+    problem = _unusable_state(payload["state"], payload["rng"])
+    if problem:
+        return problem
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     if [len(group["params"]) for group in payload["optimizer"]["param_groups"]] != sizes:
         return "its optimiser has other parameters"
+    return None
+
+
+def _unusable_state(state: dict[str, Any], rng: Tensor) -> str | None:
+    """What keeps the loop from going on with a state, and the generator from being set."""
+    try:
+        for row in state.get("history", ()):
+            EpochRecord.model_validate(row)
+    except ValueError as error:
+        return f"its history is of another version ({one_line(error)})"
+    kinds = {field.name: field.type for field in dataclasses.fields(_State)}
+    for name, value in state.items():
+        if kinds[name] in (int, float) and not isinstance(value, int | float):
+            return f"state {name} is no number"
+    if rng.dtype != torch.uint8 or rng.shape != torch.get_rng_state().shape:
+        return "its generator is not torch's"
     return None
 
 
