@@ -30,10 +30,13 @@ import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import frostline.checkpoints.recognise  # noqa: F401  (before imports are watched)
 from frostline.checkpoints import open_checkpoint
+from frostline.checkpoints.reasons import REASONS
 from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 EXTRA_MEMORY = 1 << 30  # bytes of address space above what the campaign itself has
@@ -42,7 +45,7 @@ SLOW = 20.0  # seconds of processor time for one mutant
 INNER = {
     "make_tensor", "collect_tensors", "find_section", "_tensor", "_check_cover", "read", "reduce",
     "build", "persistent", "_legacy_storage", "_place_storages", "_from_numpy", "_span",
-    "_open_shards",
+    "_open_shards", "_damaged", "_unpack",
 }  # fmt: skip
 WATCHED = (
     "os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "subprocess.Popen", "exec",
@@ -152,6 +155,7 @@ def honest_seeds() -> dict[str, tuple[bytes, dict[str, np.ndarray]]]:
         "legacy module": (saved(ultra, **old), ("model",)),
     }
     seeds = {name: (data, read(data, *path)) for name, (data, path) in files.items()}
+    seeds["script"] = script(), {k: v.numpy() for k, v in net().state_dict().items()}
     st_file = safetensors.torch.save(dense, metadata={"format": "pt"})
     st_ours = safetensors.torch.load(st_file)
     seeds["safetensors"] = (
@@ -167,6 +171,121 @@ def honest_seeds() -> dict[str, tuple[bytes, dict[str, np.ndarray]]]:
         with np.load(io.BytesIO(data)) as file:
             seeds[f"npz{' compressed' * compressed}"] = (data, dict(file))
     return seeds
+
+
+def placeholder(*args: object) -> None:
+    """What ``Asked`` pickles a call of, until another name is put in its place."""
+
+
+class Asked:
+    """Pickles as a call of ``placeholder``."""
+
+    def __init__(self, *args: object) -> None:
+        self.args = args
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return placeholder, self.args
+
+
+def calls() -> dict[str, tuple[object, ...]]:
+    """Arguments of the calls that look at theirs; all others get a number."""
+    tensor, array, layer = torch.ones(2), np.ones(2, np.float32), torch.nn.Linear
+    hooks: collections.OrderedDict[str, object] = collections.OrderedDict()
+    stored = (tensor._typed_storage(), 0, (2,), (1,))
+    elsewhere = (array, torch.float32, "xla:0", False)
+    given: dict[str, tuple[object, ...]] = {
+        "torch._utils._rebuild_tensor": stored,
+        "torch._utils._rebuild_tensor_v2": (*stored, False, hooks, {"neg": True}),
+        "torch._utils._rebuild_tensor_v3": (*stored, False, hooks, torch.float32),
+        "torch._utils._rebuild_parameter": (tensor, True, hooks),
+        "torch._utils._rebuild_parameter_with_state": (tensor, True, hooks, {}),
+        "torch._utils._rebuild_device_tensor_from_numpy": elsewhere,
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor": (tensor, *elsewhere[1:]),
+        "torch._utils._rebuild_xla_tensor": elsewhere,
+        "torch._utils._rebuild_mlc_tensor": elsewhere,
+        "torch._utils._rebuild_wrapper_subclass": (layer, torch.float32, (2,), (1,), 0),
+        "torch._tensor._rebuild_from_type_v2": (
+            torch._utils._rebuild_tensor_v2, torch.Tensor, (*stored, False, hooks), {},
+        ),
+        "torch.Size": ((1, 2),),
+        "torch.jit._pickle.restore_type_tag": ([1], "List[int]"),
+        "numpy.dtype": ("f4", False, True),
+        "_codecs.encode": ("x", "latin1"),
+        "collections.Counter": ({"a": 1},),
+        "collections.defaultdict": (dict,),
+    }  # fmt: skip
+    for name in REASONS:
+        last = name.rpartition(".")[2]
+        if last in {"list", "tuple", "set", "frozenset", "deque"} or last.startswith("build_"):
+            given[name] = ([1],)
+        elif last == "OrderedDict":
+            given[name] = ([["a", 1]],)
+        elif last == "getattr":
+            given[name] = (layer, "forward")
+        elif last in {"_reconstructor", "__newobj__"}:
+            given[name] = (layer, object, None)
+        elif last == "_frombuffer":
+            given[name] = (b"1234", np.dtype("f4"), (1,), "C")
+    return given
+
+
+def call_seeds() -> dict[str, bytes]:
+    """For every call that a file may ask for a file that asks for it, beside a tensor ``a``."""
+    given = calls()
+    own = f"c{placeholder.__module__}\nplaceholder\n".encode()
+    seeds = {}
+    for name in REASONS:
+        # The tensor comes first: a value that is no tensor must not hide it.
+        asked = {"a": torch.ones(3), "b": Asked(*given.get(name, (1,)))}
+        module, _, last = name.rpartition(".")
+        if name == "zoneinfo.ZoneInfo._unpickle":
+            module, last = "zoneinfo", "ZoneInfo._unpickle"
+        seeds[f"call {name}"] = renamed(saved(asked), own, f"c{module}\n{last}\n".encode())
+    return seeds
+
+
+def renamed(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A zip archive with some bytes of its pickle changed for others."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(buffer, "w") as after:
+        for entry in before.namelist():
+            content = before.read(entry)
+            if entry.endswith("data.pkl"):
+                assert content.count(old) == 1
+                content = content.replace(old, new)
+            after.writestr(entry, content)
+    return buffer.getvalue()
+
+
+def script() -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(net()), buffer)
+    return buffer.getvalue()
+
+
+FOLDERS = {"dcp metadata": ".metadata", "dcp pieces": "__0_0.distcp"}
+
+
+def folder_seeds(folder: pathlib.Path) -> dict[str, bytes]:
+    """Folders of torch.distributed.checkpoint, and the file in each that mutants replace."""
+    seeds = {}
+    for name, file in FOLDERS.items():
+        torch.distributed.checkpoint.save({"model": tensors()}, checkpoint_id=str(folder / name))
+        seeds[name] = (folder / name / file).read_bytes()
+        checkpoint = open_checkpoint(folder / name)
+        assert set(checkpoint) == set(tensors())
+        for key, value in tensors().items():
+            plain = value.float() if value.dtype == torch.bfloat16 else value
+            assert np.array_equal(checkpoint[key].read(), plain.numpy()), (name, key)
+    return seeds
+
+
+def place(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The file that a mutant is written to, and what is opened."""
+    if name in FOLDERS:
+        return folder / name / FOLDERS[name], folder / name
+    path = index_path(folder) if name == "index" else folder / "mutant"
+    return path, path
 
 
 def arrays_of(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -230,7 +349,11 @@ SNIPPETS = (
 @st.composite
 def mutants(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
     """One to four changes of one seed; in half of the mutants inside an intact container."""
-    name = draw(st.sampled_from(sorted(files)))
+    # The calls are many and alike: a quarter of the mutants is for all of them.
+    kinds = sorted(files)
+    asked = [name for name in kinds if name.startswith("call ")]
+    others = [name for name in kinds if not name.startswith("call ")]
+    name = draw(st.sampled_from(asked if draw(st.integers(0, 3)) == 0 else others))
     data = files[name]
     if draw(st.booleans()):
         return name, changed(draw, data, files)
@@ -367,8 +490,13 @@ def check_seeds(folder: pathlib.Path, trace: pathlib.Path) -> tuple[dict[str, by
     assert set(sharded) == set(arrays())
     assert all(np.array_equal(sharded[key].read(), x) for key, x in arrays_of(arrays()).items())
     honest["index"] = index, {}
+    asked = call_seeds()
+    for data in asked.values():
+        path.write_bytes(data)
+        assert "a" in open_checkpoint(path)
+    honest |= {name: (data, {}) for name, data in folder_seeds(folder).items()}
     assert not trace.exists()
-    return {name: data for name, (data, _) in honest.items()} | hostile, len(honest)
+    return {name: data for name, (data, _) in honest.items()} | asked | hostile, len(honest)
 
 
 def peak() -> int:
@@ -387,7 +515,7 @@ def campaign(count: int, start: int, crashes: pathlib.Path) -> dict[str, object]
     """Run it and say what happened."""
     with tempfile.TemporaryDirectory() as text:
         folder = pathlib.Path(text)
-        trace, path = folder / "trace", folder / "mutant"
+        trace = folder / "trace"
         files, honest = check_seeds(folder, trace)
         outcomes: collections.Counter[str] = collections.Counter()
         by_seed: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -405,12 +533,12 @@ def campaign(count: int, start: int, crashes: pathlib.Path) -> dict[str, object]
         def one(mutant: tuple[str, bytes]) -> None:
             nonlocal worst
             name, data = mutant
-            target = index_path(folder) if name == "index" else path
+            target, opened = place(folder, name)
             target.write_bytes(data)
             begin = time.process_time()
             watch.on = True
             try:
-                outcome = read_all(target)
+                outcome = read_all(opened)
             except BaseException as error:  # a crash: keep it, and go on
                 watch.on = False
                 outcome = f"CRASH {type(error).__name__}"
@@ -440,7 +568,8 @@ def campaign(count: int, start: int, crashes: pathlib.Path) -> dict[str, object]
             "payloads_executed": int(trace.exists()),
             "audit_events": dict(watch.seen),
             "seeds_equal_to_their_framework": honest,
-            "hostile_seeds_refused": len(files) - honest,
+            "calls_answered_without_being_made": len(REASONS),
+            "hostile_seeds_refused": len(files) - honest - len(REASONS),
             "slowest_mutant_cpu_s": worst,
             "peak_memory_growth_mib": (peak() - before) / 2**20,
             "address_space_allowed_mib": EXTRA_MEMORY / 2**20,

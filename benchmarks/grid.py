@@ -92,7 +92,7 @@ def layer_rows(moment: Moment) -> list[Row]:
     known = known_backbone(config)
     table = known.table
     now = {name: t.detach().cpu().numpy() for name, t in start.model.state_dict().items()}
-    changes = profile(start.backbone, now, table, eps=known.eps)
+    changes = profile(start.before, now, table, eps=known.eps)
     gradients = {
         row.index: row
         for row in gradient_rows(start.model, table, probe_losses(moment, PROBE_BATCHES))
@@ -121,7 +121,7 @@ def layer_rows(moment: Moment) -> list[Row]:
 def rewind_rows(moment: Moment) -> list[Row]:
     """The rewind curve on the selection split."""
     table = known_backbone(moment.spec.model).table
-    model, backbone = moment.start.model, moment.start.backbone
+    model, backbone = moment.start.model, moment.start.before
     points = rewind_curve(model, backbone, table, DEPTHS, moment.score)
     return [{"rewound": point.depth, **point.metrics} for point in points]
 

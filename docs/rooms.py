@@ -17,13 +17,13 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what they see", ("demo", "reporting", "comparison", "pages", "figures", "cells")),
     ("what runs next", ("advice", "signals", "study", "study_file", "policy", "estimate")),
     ("where it runs", ("engines", "attempt", "events")),
-    ("one trial", ("trainers", "trial", "training")),
+    ("one trial", ("judging", "trainers", "trial", "training")),
     ("what is trained", ("tasks", "architectures", "backbones", "inits", "freezing", "lightning")),
     (
         "files in, files out",
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
-            *("record_versions", "schema", "starter", "doctor"),
+            *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
         ),
     ),
     (

@@ -346,3 +346,62 @@ def test_remarks_say_what_was_guessed(folder: Any) -> None:
     torch.save({f"wrapped.up.{name}": value for name, value in net(1).items()}, "other.pth")
     assert "2 of 2 matched by how their names end" in run("0.pth", "other.pth").stderr
     assert "names end" not in run("0.pth", "1.pth").stderr
+
+
+def other_net(seed: int) -> Any:
+    """Another network: it shares the names and shapes of two small tensors with ``net``."""
+    g = torch.Generator().manual_seed(seed)
+    big = {f"stage{n}.conv.weight": torch.randn(8, 8, 3, 3, generator=g) for n in range(3)}
+    return {"conv.weight": torch.randn(4, 3, 3, 3, generator=g)} | big
+
+
+def test_two_different_networks_are_no_result(folder: Any) -> None:
+    torch.save(net(0) | {"deep.weight": torch.ones(40, 40)}, "one.pth")
+    torch.save(other_net(1), "two.pth")
+    result = run("one.pth", "two.pth")
+    assert result.exit_code == 1
+    assert "one.pth and two.pth look like different networks" in result.stderr
+    assert run("one.pth", "two.pth", "--allow-different").exit_code == 0
+    content = json.loads(run("one.pth", "two.pth", "--format", "json").stdout)
+    assert content["looks_different"] is True
+    assert run("one.pth", "0.pth", "two.pth").exit_code == 1  # the second step
+    assert run("0.pth", "1.pth").exit_code == 0
+    assert run("0.pth", "one.pth").exit_code == 0  # all of the smaller file is in the larger
+
+
+def test_seeds_of_another_network(folder: Any) -> None:
+    torch.save(net(0) | {"deep.weight": torch.ones(40, 40)}, "one.pth")
+    torch.save(other_net(1), "two.pth")
+    torch.save(other_net(2), "three.pth")
+    assert run("one.pth", "two.pth", "three.pth", "--seeds").exit_code == 1
+    assert run("0.pth", "1.pth", "2.pth", "--seeds").exit_code == 0
+
+
+def test_files_of_one_name_are_called_by_their_paths(folder: Any) -> None:
+    for name, seed in (("before", 0), ("after", 1)):
+        Path(name).mkdir()
+        torch.save(net(seed), f"{name}/best.pth")
+    content = json.loads(run("before/best.pth", "after/best.pth", "--format", "json").stdout)
+    assert (content["before"], content["after"]) == ("before/best.pth", "after/best.pth")
+
+
+def test_what_is_left_out_is_named(folder: Any) -> None:
+    torch.save(net(1) | {"mask": torch.eye(3).to_sparse()}, "sparse.pth")
+    result = run("0.pth", "sparse.pth")
+    assert "sparse.pth: 1 tensor left out: mask (sparse)" in result.stderr
+    content = json.loads(run("0.pth", "sparse.pth", "--format", "json").stdout)
+    assert content["left_out"] == [{}, {"mask": "sparse"}]
+
+
+def test_pairs_by_order_are_said_to_be_such(folder: Any) -> None:
+    layers = [torch.randn(n + 2, 3, 3, 3) for n in range(10)]
+    torch.save({f"one.{n}.weight": w for n, w in enumerate(layers)}, "one.pth")
+    torch.save({f"l{n}.kernel.weight": w for n, w in enumerate(layers)}, "two.pth")
+    result = run("one.pth", "two.pth", "--format", "json")
+    content = json.loads(result.stdout)
+    assert content["matched"] == {"order": 10}
+    assert content["confidence"] == 1.0
+    assert all(row["cosine"] == 0 for row in content["rows"])
+    shown = run("one.pth", "two.pth").stderr
+    assert "10 of 10 matched by order and shape" in shown
+    assert "confidence 1.00 of 1" in shown

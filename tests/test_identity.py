@@ -39,6 +39,7 @@ def _identity(
         "normalisation": IMAGENET,
         "plan": "p" * 64,
         "data": {"train": "t" * 64, "val": "v" * 64},
+        "pixels": {"train": "x" * 64, "val": "y" * 64},
         "cell": ("imagenet", 9, "all"),
     }
     return identify(**given | changed)
@@ -74,6 +75,10 @@ def test_what_changes_no_training(schedule: dict[str, Any]) -> None:
         ({"model": {"image_size": 640}}, "model.image_size was 320, is 640"),
         ({"norm_eps": 0.0}, "model.norm_eps was 1e-05, is 0.0"),
         ({"data": {"train": "t" * 64}}, f"data.val was '{'v' * 64}', is None"),
+        (
+            {"pixels": {"train": "x" * 64, "val": "z" * 64}},
+            f"pixels.val was '{'y' * 64}', is '{'z' * 64}'",
+        ),
         ({"section": "ema"}, "section was None, is 'ema'"),
         ({"trainer": "mine"}, "trainer was None, is 'mine'"),
         (

@@ -23,11 +23,12 @@ from frostline.advice.scoring import regret
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """``replay_rows``, and with it everything that it imports."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("replay_rows")
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[ModuleType]:
+    """``replay_rows``, and with it everything that it imports; rows are read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("replay_rows")
     for name in [name for name in sys.modules if name.split("_")[0] in ("grid", "replay")]:
         sys.modules.pop(name)
 

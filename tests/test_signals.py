@@ -111,9 +111,7 @@ class _Probe:
             text = json.dumps([losses, [row.mean_norm for row in rows]])
             (moment.folder / f"probe{moment.step}.json").write_text(text)
         if moment.step in (2, moment.steps):  # in the middle of an epoch, and at the end
-            curve = rewind_curve(
-                model, moment.start.backbone, TABLE_OF_TRIAL, [0, 52], moment.score
-            )
+            curve = rewind_curve(model, moment.start.before, TABLE_OF_TRIAL, [0, 52], moment.score)
             (moment.folder / "curve.json").write_text(json.dumps([p.metrics for p in curve]))
         torch.manual_seed(99)
 

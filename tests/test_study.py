@@ -1,7 +1,11 @@
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
+from frostline import cli
 from frostline.errors import (
     ConfigError,
     DatasetError,
@@ -189,3 +193,76 @@ def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
         outcomes = study.run()
     assert "another process" in outcomes[0].message
     assert not (folder / FILES.failure).exists()
+
+
+def run_cli(*words: str) -> None:
+    """A command, as typed."""
+    argv, sys.argv = sys.argv, ["frostline", *words]
+    try:
+        cli.main()
+    finally:
+        sys.argv = argv
+
+
+FAST = {"depths": ["all"], "schedule": {"epochs": 1, "batch_size": 3}}
+
+
+def _invert(path: Path) -> None:
+    with Image.open(path) as image:
+        inverted = ImageOps.invert(image.convert("RGB"))
+    inverted.save(path)
+
+
+def test_other_pixels_under_the_same_name_are_another_study(tmp_path: Path) -> None:
+    study = _study(tmp_path, **FAST)
+    study.run()
+    hashes = (study.folder / "images.json").read_text()
+    study.check()
+    assert (study.folder / "images.json").read_text() == hashes, "a check writes nothing"
+    _invert(tmp_path / "images" / "im1.png")
+    with pytest.raises(StudyChangedError, match=r"trial a-k52-s0 .*: pixels\.val was"):
+        study.run()
+    with pytest.raises(StudyChangedError, match=r"pixels\.val was"):
+        Study(study.config, study.base, study.folder).check()
+
+
+def test_images_in_a_zip_file_are_the_same_pixels(tmp_path: Path) -> None:
+    study = _study(tmp_path, **FAST)
+    study.run()
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((tmp_path / "images").iterdir()):
+            archive.write(path, path.name)
+    zipped = study.config.data.model_copy(update={"images": "images.zip"})
+    config = study.config.model_copy(update={"data": zipped})
+    Study(config, study.base, study.folder).check()
+
+
+def test_a_damaged_record_is_named_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = _study(tmp_path, **FAST)
+    study.run()
+    before = {record.key: record for record in study.records()}
+    path = study.folder / "trials" / "b-k52-s0" / FILES.record
+    path.write_text(path.read_text()[:1000])
+    assert [state.state for state in study.status()] == ["done", "damaged"]
+    assert len(study.records()) == 1
+    for command in ("status", "report"):
+        with pytest.raises(SystemExit) as ended:
+            run_cli(command, str(study.folder))
+        assert ended.value.code == 1
+        assert "b-k52-s0 has a damaged record" in capsys.readouterr().err
+    assert "b-k52-s0 has a damaged record" in (study.folder / "report.html").read_text()
+    (outcome,) = study.run()
+    assert outcome.ok
+    assert path.with_name("record.json.damaged").exists()
+    assert [state.state for state in study.status()] == ["done", "done"]
+    after = {record.key: record for record in study.records()}
+    assert after[outcome.key].differences == before[outcome.key].differences
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    path = write_study(tmp_path, **FAST)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="is no folder; use --out"):
+        Study.from_yaml(path, tmp_path / "file" / "out").estimate()

@@ -16,11 +16,12 @@ from safetensors.numpy import load_file, save_file
 from frostline.config import IMAGENET, Normalisation
 from frostline.difference import difference
 from frostline.errors import AuditError, InitError, RecordError
+from frostline.figures import difference_table
 from frostline.freezing import Frozen
 from frostline.records import TrialRecord, read_lines
 from frostline.study import Study
 from frostline.tasks import task_named
-from frostline.trial import FILES, TrialSpec, load_data, prepare, trial_identity
+from frostline.trial import FILES, TrialSpec, load_data, prepare
 from tests.helpers import SIZE, TINY_MODEL, run_trial, write_study, write_yaml
 
 
@@ -228,11 +229,35 @@ def test_the_normalisation_of_an_init(tmp_path: Path) -> None:
         "own": {"source": "a.safetensors", "normalisation": own},
     }
     study = Study.from_yaml(write_yaml(path, inits=inits))
-    data = load_data(study.config.data, study.base)
     usual, other = (study.spec(key) for key in study.cells()[:: len(study.config.depths)])
     start = prepare(usual, load_data(study.config.data, study.base))
     assert start.init.normalisation == IMAGENET
-    assert "normalisation" not in trial_identity(usual, start.init, start.plan, data).training
+    assert "normalisation" not in start.identity.training
     start = prepare(other, load_data(study.config.data, study.base))
     assert start.model.transform.image_std == own["std"]  # type: ignore[union-attr]
-    assert trial_identity(other, start.init, start.plan, data).training["normalisation"] == own
+    assert start.identity.training["normalisation"] == own
+
+
+def test_differences_of_every_section(tmp_path: Path) -> None:
+    """They change nothing else; those of the head, by hand from the stored weights."""
+    study = Study.from_yaml(write_study(tmp_path, depths=[0]))
+    spec = study.spec(study.cells()[0])
+    usual = run_trial(spec, tmp_path / "usual")
+    every = run_trial(dataclasses.replace(spec, differences="all"), tmp_path / "every")
+    assert every.spec == usual.spec
+    assert every.differences == usual.differences
+    assert usual.other_differences == ()
+    sections = [row["section"] for row in every.other_differences]
+    assert list(dict.fromkeys(sections)) == ["neck", "rpn", "head"]
+    rows = {f"{row['section']} {row['name']}": row for row in every.other_differences}
+    name = "box_predictor.cls_score"
+    after = load_file(tmp_path / "every" / FILES.weights)[f"roi_heads.{name}.weight"]
+    start = prepare(spec, load_data(spec.data, spec.base)).model.state_dict()
+    u = start[f"roi_heads.{name}.weight"].numpy().astype(np.longdouble).ravel()
+    v = np.asarray(after, np.longdouble).ravel()
+    cosine = 1 - abs(u @ v) / np.sqrt((u @ u) * (v @ v))
+    assert rows[f"head {name}"]["cosine"] == pytest.approx(float(cosine), rel=1e-9)
+    assert TrialRecord.read(tmp_path / "every" / FILES.record) == every
+    table = difference_table([every.model_copy(update={"flags": ()})])
+    assert len(table.layers) == 52 + len(rows)
+    assert [stage.name for stage in table.stages][-3:] == ["neck", "rpn", "head"]

@@ -73,7 +73,11 @@ def network(name: str) -> Network:
         module=torchvision.models.detection
     ):
         return _detector(name, builder)
-    options = {"weights_backbone": None} if library == "torchvision" and _segments(builder) else {}
+    options: dict[str, Any] = {}
+    if library == "torchvision" and _segments(builder):
+        options = {"weights_backbone": None}
+    elif builder == "inception_v3":  # its auxiliary head wants large images
+        options = {"aux_logits": False, "init_weights": False}
     build = torchvision.models.get_model if library == "torchvision" else timm.create_model
     with _MetaWeights():
         model = build(builder, **options).to("meta")

@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 from frostline.errors import BusyError, FrostlineError, RecordError, TrainingError, one_line
 from frostline.events import Ended, Event, Outcome, Paused, Progress, Started, Stepped
 from frostline.identity import Identity, changes
+from frostline.judging import judge
 from frostline.records import FILES, EpochRecord, TrialRecord, append_line, write_json
 from frostline.tasks import Task
 from frostline.trainers import Trainer, trainer
 from frostline.training import torch_as_before
-from frostline.trial import TrialSpec, begin, judge
+from frostline.trial import TrialSpec, begin
 
 __all__ = ["ask_to_pause", "attempt", "run_trial"]
 
@@ -51,7 +52,6 @@ def attempt(
     Raises:
         RecordError: nothing can be written, which would stop every trial.
     """
-    emit(Started(spec.key))
     outcome = _outcome(folder, spec, emit, until)
     ended = Ended if outcome.paused_at is None else Paused
     emit(ended(spec.key, outcome))
@@ -59,7 +59,10 @@ def attempt(
 
 
 def ask_to_pause(folder: Path) -> None:
-    """Let the trial in ``folder`` pause at the end of the epoch that is under way."""
+    """Let the trial in ``folder`` pause at the end of the epoch that is under way.
+
+    It must have said that it has started: what was asked before that is forgotten.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _PAUSE).touch()
 
@@ -103,7 +106,7 @@ def run_trial(
     if trained.weights is None:
         _write_history(folder, trained.history)
         return None
-    record = judge(start, trained, folder, seconds={**loaded, **trained.seconds})
+    record = judge(start, trained, folder, identity=identity, seconds={**loaded, **trained.seconds})
     record.write(folder / FILES.record)
     for name in (FILES.checkpoint, FILES.failure, FILES.history):
         (folder / name).unlink(missing_ok=True)
@@ -118,13 +121,9 @@ def _outcome(
     folder: Path, spec: TrialSpec, emit: Callable[[Event], None], until: int | None
 ) -> Outcome:
     """One trial to its end; an error becomes a failure file and an outcome."""
-
-    def on_step(progress: Progress) -> None:
-        emit(Stepped(spec.key, progress))
-
     try:
         with _locked(folder):
-            record = _finish(folder, spec, until, on_step)
+            record = _finish(folder, spec, until, emit)
             return _paused(folder, spec) if record is None else _done(record)
     except BusyError as error:
         return Outcome(spec.key, False, str(error))
@@ -157,16 +156,22 @@ def _done(record: TrialRecord) -> Outcome:
 
 
 def _finish(
-    folder: Path, spec: TrialSpec, until: int | None, on_step: Callable[[Progress], None]
+    folder: Path, spec: TrialSpec, until: int | None, emit: Callable[[Event], None]
 ) -> TrialRecord | None:
     """The trial's record: of another process that was here first, or made now."""
+
+    def on_step(progress: Progress) -> None:
+        emit(Stepped(spec.key, progress))
+
     for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
         leftover.unlink()
+    (folder / _PAUSE).unlink(missing_ok=True)  # asked of an earlier attempt
+    emit(Started(spec.key))
     if (folder / FILES.record).exists():
+        record = TrialRecord.read(folder / FILES.record)
         (folder / FILES.checkpoint).unlink(missing_ok=True)
-        return TrialRecord.read(folder / FILES.record)
-    for name in (FILES.failure, _PAUSE):  # of an earlier attempt
-        (folder / name).unlink(missing_ok=True)
+        return record
+    (folder / FILES.failure).unlink(missing_ok=True)  # of an earlier attempt
     append_line(folder / FILES.log, {"event": "started"})
     try:
         with torch_as_before():

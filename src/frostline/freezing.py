@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -21,14 +22,11 @@ __all__ = [
     "FreezeAudit",
     "Frozen",
     "PlanLike",
-    "apply_plan",
-    "audit",
     "compare",
     "fingerprint",
     "freeze",
     "plan_for",
     "require_passed",
-    "set_train_mode",
 ]
 
 PlanLike = FreezePlan | int | str | Sequence[str]
@@ -106,6 +104,8 @@ def plan_for(
     names = model.state_dict(keep_vars=True).keys()
     if isinstance(plan, FreezePlan):
         return plan.fitted_to(names), None
+    if isinstance(plan, Integral):
+        plan = int(plan)  # of numpy, too
     if not isinstance(plan, int | str):
         return FreezePlan.matching(names, plan, batch_norm=batch_norm), None
     if isinstance(plan, str) and not set(plan).isdisjoint("*?["):
@@ -213,7 +213,10 @@ class Frozen:
             for name in result.changed
             if name in now and now[name].dtype != self._dtypes[name]
         }
-        return FreezeAudit(**result.model_dump(), retyped=retyped) if retyped else result
+        gone = tuple(name for name in result.changed if name not in now)
+        if not retyped and not gone:
+            return result
+        return FreezeAudit(**result.model_dump(), retyped=retyped, gone=gone)
 
     def remember(self, digests: Mapping[str, str] | None = None) -> None:
         """Audit against the model's present bytes, after other weights were loaded into it.
@@ -289,47 +292,16 @@ class Frozen:
 
 
 class FreezeAudit(AuditRecord):
-    """An audit that also tells tensors of another dtype, whose bytes say nothing of their values.
+    """An audit that also tells why tensors cannot be compared.
 
     Attributes:
-        retyped: those among the changed ones, each with what it was and is.
+        retyped: those among the changed ones that have another dtype, with what it was and is:
+            their bytes say nothing of their values.
+        gone: those among the changed ones that the model has no longer, under any name.
     """
 
     retyped: dict[str, str] = Field(default_factory=dict)
-
-
-def apply_plan(model: nn.Module, plan: FreezePlan) -> tuple[int, int]:
-    """Set ``requires_grad`` of every parameter: False exactly for those the plan names.
-
-    The plan already contains what its BatchNorm policy fixes. Give the optimiser only the
-    parameters that still require a gradient.
-
-    Returns:
-        Numbers of frozen and of trainable parameters (elements; buffers are not counted).
-
-    Raises:
-        PlanError: the plan names tensors that the model does not have, or leaves none to train.
-    """
-    _require_known(plan, model.state_dict(keep_vars=True))
-    frozen = set(_frozen_parameters(model, plan))
-    counts = {True: 0, False: 0}
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter not in frozen)
-        counts[parameter in frozen] += parameter.numel()
-    if counts[False] == 0:
-        raise PlanError(f"plan '{plan.label}' freezes every parameter: nothing is left to train")
-    return counts[True], counts[False]
-
-
-def set_train_mode(model: nn.Module, plan: FreezePlan) -> None:
-    """``model.train()``, except modules with buffers that the plan fixes, which stay in eval.
-
-    Call it wherever ``model.train()`` would be called: a parent's ``train()`` undoes a child's
-    ``eval()``, and a BatchNorm in train mode moves its statistics even without gradients.
-    """
-    model.train()
-    for name in _held_names(model, plan):
-        model.get_submodule(name).training = False
+    gone: tuple[str, ...] = ()
 
 
 def fingerprint(model: nn.Module) -> dict[str, str]:
@@ -338,19 +310,8 @@ def fingerprint(model: nn.Module) -> dict[str, str]:
     return {name: _digest(value) for name, value in state if isinstance(value, Tensor)}
 
 
-def audit(before: Mapping[str, str], model: nn.Module, plan: FreezePlan) -> AuditRecord:
-    """Compare fingerprints: what the plan names must be byte-identical, the rest should have moved.
-
-    Args:
-        before: ``fingerprint(model)`` from before training.
-        model: the trained model.
-        plan: the plan that was in force.
-    """
-    return compare(before, fingerprint(model), plan)
-
-
 def compare(before: Mapping[str, str], after: Mapping[str, str], plan: FreezePlan) -> AuditRecord:
-    """``audit`` of two fingerprints, such as those of weight files.
+    """Compare fingerprints: what the plan names must be byte-identical, the rest should have moved.
 
     Args:
         before: digests of the tensors by name, from before training.
@@ -380,6 +341,13 @@ def require_passed(result: AuditRecord) -> None:
             f"{len(retyped)} have another dtype ({name}: {change}), so that their values cannot be "
             "compared; convert the model before it is frozen, or call remember() after that"
         )
+    gone = result.gone if isinstance(result, FreezeAudit) else ()
+    if gone:
+        raise AuditError(
+            f"freeze audit: expected {result.frozen} tensors to stay byte-identical, {len(gone)} "
+            f"are not in the model any more ({', '.join(gone[:3])}): something replaced their "
+            "module or computes them from others; change the model before it is frozen"
+        )
     if not result.passed:
         shown = ", ".join(result.changed[:3])
         raise AuditError(
@@ -388,19 +356,13 @@ def require_passed(result: AuditRecord) -> None:
         )
 
 
-def _frozen_parameters(model: nn.Module, plan: FreezePlan) -> Iterator[nn.Parameter]:
-    """Each parameter once; one with several names (tied weights) is frozen under any of them."""
-    names = frozenset(plan.tensors)
-    named = model.named_parameters(remove_duplicate=False)
-    yield from dict.fromkeys(parameter for name, parameter in named if name in names)
-
-
 def _places(
     model: nn.Module, names: Collection[str]
 ) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
     """Name -> the module that owns the tensor, and its name there."""
     for path, module in model.named_modules(remove_duplicate=False):
-        for attribute in (*module._parameters, *module._buffers):
+        own = (module.named_parameters, module.named_buffers)
+        for attribute, _ in (x for each in own for x in each("", False, False)):
             name = f"{path}.{attribute}" if path else attribute
             if name in names:
                 yield name, (module, attribute)
@@ -416,7 +378,8 @@ def _held_names(model: nn.Module, plan: FreezePlan) -> Iterator[str]:
     held: dict[nn.Module, str] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
-        own = any(prefix + buffer in names for buffer, _ in module.named_buffers(recurse=False))
+        buffers = [prefix + name for name, _ in module.named_buffers(recurse=False)]
+        own = not names.isdisjoint(buffers)
         if own and (has_running_statistics(module) or _is_whole(module, prefix, names)):
             held.setdefault(module, path)
     yield from held.values()
@@ -435,21 +398,21 @@ def _hooks(model: nn.Module, held: Sequence[str], watch: "_Watch") -> Iterator[R
     """
     inside: dict[str, list[str]] = {}
     for name in held:
-        module = model.get_submodule(name)
+        module = _reach(model, name)
         yield module.register_forward_pre_hook(_stay_in_eval, prepend=True)
         caller = _caller(model, name)
         if caller:
             inside.setdefault(caller, []).append(name.removeprefix(f"{caller}."))
     for caller, names in inside.items():
         hook = _Watch((), tuple(names), watch.label)
-        yield model.get_submodule(caller).register_forward_pre_hook(hook, prepend=True)
+        yield _reach(model, caller).register_forward_pre_hook(hook, prepend=True)
     yield model.register_forward_pre_hook(watch, prepend=True)
 
 
 def _caller(model: nn.Module, name: str) -> str:
     """The nearest module around another that is not a mere container; "" for the root."""
     while name := name.rpartition(".")[0]:
-        if not isinstance(model.get_submodule(name), nn.ModuleList | nn.ModuleDict):
+        if not isinstance(_reach(model, name), nn.ModuleList | nn.ModuleDict):
             break
     return name
 
@@ -486,13 +449,12 @@ class _Watch:
         loose = [name for name, x in now if isinstance(x, Tensor) and x.requires_grad]
         if loose:
             self.told = True
-            more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
             _log.warning(
-                "'%s'%s requires a gradient again, although freeze plan '%s' holds it: it trains "
-                "from now on; call enforce() of what freeze returned before each step, or undo()",
-                loose[0],
-                more,
+                "freeze plan '%s' is undone: '%s'%s requires a gradient again and trains from now "
+                "on; call enforce() of what freeze returned before each step, or undo()",
                 self.label,
+                loose[0],
+                f" (and {len(loose) - 1} more)" if len(loose) > 1 else "",
             )
 
 
@@ -508,6 +470,9 @@ def _registered(module: Any, attribute: str) -> Tensor | None:
     """A module's own parameter or buffer; what a hook computes into its place is none."""
     if not isinstance(module, nn.Module):
         return None
+    if isinstance(module, torch.jit.ScriptModule):
+        tensor = getattr(module, attribute, None)
+        return tensor if isinstance(tensor, Tensor) else None
     tensor = module._parameters.get(attribute)
     return module._buffers.get(attribute) if tensor is None else tensor
 
@@ -516,6 +481,11 @@ def _require_freezable(model: nn.Module) -> None:
     """Refuse what has no values yet, or a wrapper that a freeze comes too late for."""
     require_values(model)
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.RecursiveScriptModule) and not _takes_hooks(module):
+            raise PlanError(
+                f"{type(model).__name__} is compiled to TorchScript, which takes no hooks: freeze "
+                "and train the model itself, undo, then compile it"
+            )
         wrapper = _WRAPPERS & {kind.__name__ for kind in type(module).__mro__}
         if wrapper:
             where = f" at '{name}'" if name else ""
@@ -530,6 +500,15 @@ def _require_freezable(model: nn.Module) -> None:
             "values (meta device): give the model its values first, then freeze; plan_for makes "
             "the plan alone"
         )
+
+
+def _takes_hooks(module: nn.Module) -> bool:
+    """Traced modules do, scripted ones do not; the classes are one another's parents."""
+    try:
+        module.register_forward_pre_hook(_stay_in_eval).remove()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _is_meta(value: Any) -> bool:

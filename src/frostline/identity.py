@@ -36,7 +36,7 @@ FORM = 2  # of an identity; form 1 had the cell's key, eval_every and max_detect
 
 #: Fields that came after form 1, with the value that stands for all trials before them.
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "model": {"architecture": "faster_rcnn"},
+    "model": {"architecture": "faster_rcnn", "losses": None},
     "schedule": {"backbone_lr_scale": 1.0},
 }
 
@@ -87,13 +87,16 @@ class Identity:
         Raises:
             KeyError: it is no identity, or of a later form.
         """
-        form = stored.get("form", 1)
-        if form == FORM:
-            training = {name: value for name, value in stored.items() if name != "scoring"}
-            return cls(training, dict(stored["scoring"]))
-        if form != 1:
-            raise KeyError(form)
-        return _of_first_form(dict(stored))
+        try:
+            form = stored.get("form", 1)
+            if form == FORM:
+                training = {name: value for name, value in stored.items() if name != "scoring"}
+                return cls(training, dict(stored["scoring"]))
+            if form == 1:
+                return _of_first_form(dict(stored))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise KeyError(f"no identity: {error}") from None
+        raise KeyError(f"form {form}, expected up to {FORM}")
 
 
 def identify(
@@ -108,6 +111,7 @@ def identify(
     normalisation: Normalisation | None,
     plan: str,
     data: Mapping[str, str],
+    pixels: Mapping[str, str],
     trainer: str = "frostline",
     cell: tuple[str, int, str] | None = None,
     task: str = FIRST_TASK,
@@ -126,7 +130,8 @@ def identify(
         section: the part of the file that was taken, where it has several; else "".
         normalisation: of the pixels; ImageNet's is what all trials had before there was a choice.
         plan: digest of the freeze plan.
-        data: digest of each split.
+        data: digest of each split: names, sizes and boxes.
+        pixels: digest of the image files of each split.
         trainer: who trains.
         cell: name of the start, depth and numbering of a cell that version 1 could express.
         task: its name.
@@ -143,6 +148,7 @@ def identify(
         **({"section": section} if section else {}),
         "plan": plan,
         "data": dict(data),
+        "pixels": dict(pixels),
         **({} if trainer == "frostline" else {"trainer": trainer}),
         **({} if task == FIRST_TASK else {"task": task}),
         **_other_pixels(normalisation),
@@ -157,14 +163,16 @@ def identify(
 def changes(before: Identity, now: Identity) -> tuple[str, ...]:
     """In what two trials differ, value by value (``schedule.lr was 0.001, is 0.01``).
 
-    To have measured more than is asked for now is no difference.
+    To have measured more than is asked for now is no difference, and pixels that were not
+    recorded, as before version 2, are taken to be the same.
     """
     scoring = dict(before.scoring)
     if set(now.scoring.get("metrics", ())) <= set(scoring.pop("metrics", ())):
         scoring |= {name: now.scoring[name] for name in ("metrics",) if name in now.scoring}
-    return tuple(
-        _changes(before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring})
-    )
+    old, new = before.training | {"scoring": scoring}, now.training | {"scoring": now.scoring}
+    if "pixels" not in old:
+        new.pop("pixels", None)
+    return tuple(_changes(old, new))
 
 
 def _changes(old: Any, new: Any, where: str = "") -> Iterator[str]:
@@ -205,7 +213,7 @@ def _first_form(
     if later or {"trainer", "task"} & training.keys():
         return None
     init, depth, numbering = cell
-    rest = {k: v for k, v in training.items() if k not in ("form", "seed")}
+    rest = {k: v for k, v in training.items() if k not in ("form", "seed", "pixels")}
     return rest | {
         "key": {"init": init, "depth": depth, "seed": training["seed"]},
         "model": training["model"] | {name: scoring[name] for name in sorted(SCORING)},

@@ -296,9 +296,12 @@ def _watched(module: nn.Module, example: Any) -> _Watcher:
     require_values(module)
     if example is None:
         example = _own_example(module)
-    seen = _Watcher(module)
     with eager_and_quiet(module):
+        seen = _Watcher(module)
         seen.watch(example)
+        if seen.tracer.is_incomplete():  # the pass itself has built layers
+            seen = _Watcher(module)
+            seen.watch(example)
     return seen
 
 

@@ -292,6 +292,8 @@ class TrialRecord(_Record):
         scores: by split (``val``, ``test``) and by the score's key; None for an absent quantity.
         details: by split, the task's own part: classes, groups, thresholds, counts.
         differences: per convolution in forward order: ``LayerDifference.to_dict()``.
+        other_differences: the same for the layers of the other sections, with the ``section`` of
+            each, where the study asks for ``differences: all``.
         flags: ``collapsed`` and the like; shown wherever the trial's numbers appear.
         environment: versions, platform and device.
         conditions: device, threads, torch and vector instructions of the training, again where a
@@ -316,6 +318,7 @@ class TrialRecord(_Record):
     scores: dict[str, dict[str, float | None]]
     details: dict[str, SplitDetails]
     differences: tuple[dict[str, Any], ...]
+    other_differences: tuple[dict[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     environment: dict[str, str]
     conditions: tuple[str, ...] = ()

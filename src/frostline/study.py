@@ -3,23 +3,35 @@
 import dataclasses
 import itertools
 import json
+import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
+from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
-from frostline.errors import ConfigError, RecordError, StudyChangedError
+from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
 from frostline.events import Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
+from frostline.members import nearest
 from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
-from frostline.policy import Observation, Observed, Policy, grid
-from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord
+from frostline.policy import Advance, Observation, Observed, Policy, grid
+from frostline.records import (
+    FILES,
+    SCHEMA_VERSION,
+    EpochRecord,
+    TrialKey,
+    TrialRecord,
+    set_aside,
+    write_json,
+)
 from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
@@ -35,6 +47,11 @@ if TYPE_CHECKING:  # what trains imports torch: only where something is run
 __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
 
 _TRIALS = "trials"
+_HASHES = "images.json"  # of the image files, so that they are read once
+
+_SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +59,7 @@ class TrialState:
     """Where one cell of a study stands."""
 
     key: TrialKey
-    state: Literal["done", "failed", "started", "waiting", "unlisted"]
+    state: Literal["done", "damaged", "failed", "started", "waiting", "unlisted"]
     detail: str = ""
 
 
@@ -136,6 +153,8 @@ class Study:
             plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
             task=self.config.task,
             trainer=self.config.trainer,
+            differences=self.config.differences,
+            hashes=self.folder / _HASHES,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
@@ -148,14 +167,25 @@ class Study:
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the folder besides its trials, in one line each."""
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
         older = self.plan_version < PLAN_VERSION
-        if not older or self.config.model.backbone in BACKBONES:  # theirs are equal in both
-            return ()
-        return (
-            f"Its freeze plans are of version {self.plan_version}, with which this folder began, "
-            "also for new cells: convolutions and their BatchNorm alone; another folder (--out) "
-            "freezes everything up to the cut.",
-        )
+        if older and self.config.model.backbone not in BACKBONES:  # theirs are equal in both
+            yield (
+                f"Its freeze plans are of version {self.plan_version}, with which this folder "
+                "began, also for new cells: convolutions and their BatchNorm alone; another folder "
+                "(--out) freezes everything up to the cut."
+            )
+        for state in self.status():
+            if state.state == "damaged":
+                yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+        unknown = sum("pixels" not in record.spec for record in self.records())
+        if unknown:
+            yield (
+                f"{unknown} of its trials ran before the pixels of images were recorded; they are "
+                "taken to be those of the others."
+            )
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
@@ -167,16 +197,21 @@ class Study:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
 
         Trials already in the folder are compared by what defines them (model, schedule, hashes of
-        weights and annotations), so a moved file is no change and an edited one is; pixels are not
-        compared.
+        weights, annotations and images), so a moved file is no change and an edited one is. Nothing
+        is written.
 
         Raises:
             FrostlineError: the first problem.
             StudyChangedError: a trial in the folder was defined otherwise; says in what.
         """
+        self._checked()
+
+    def _checked(self) -> FileHashes:
+        """Check everything; the hashes of the images, which need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
-        cells = self.cells()
+        _require_writable(self.folder)
+        cells, hashes = self.cells(), FileHashes.read(self.folder / _HASHES)
         data = load_data(self.config.data, self.base)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
@@ -186,9 +221,10 @@ class Study:
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
-                require_filled(plan, start.init)
-                identity = trial_identity(spec, start.init, plan, data)
+                require_filled(plan, start.init, architecture_of(spec.model))
+                identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
+        return hashes
 
     def run(
         self,
@@ -211,22 +247,41 @@ class Study:
             policy: which trials to advance next; None runs every cell to its end.
             on_event: called for everything that happens.
 
+        A trial that is paused by order, not by the policy, rests until the next run.
+
         Returns:
             Outcomes of the trials that ended now, or were paused in the last round.
 
         Raises:
+            ConfigError: the policy names a trial that is none of the study's, or one twice.
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        self.check()
+        hashes = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
         StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        if hashes.changed:
+            write_json(self.folder / _HASHES, hashes.to_dict())
+        self._set_damaged_aside()
         resources = {"threads": threads_of_trial(workers, threads), "device": device}
         with engine_of(engine, workers=workers) as where:
             return self._advance(where, policy or grid(self.cells()), resources, on_event)
+
+    def _set_damaged_aside(self) -> None:
+        """Records that cannot be read are kept under another name, and their trials run again.
+
+        Raises:
+            RecordError: a later version wrote one, which is no damage.
+        """
+        for state in self.status():
+            if state.state == "damaged":
+                _require_known_version(self.trial_folder(state.key) / FILES.record)
+                aside = set_aside(self.trial_folder(state.key) / FILES.record)
+                _log.warning("trial %s runs again: %s; kept as %s", state.key.slug, state.detail,
+                             aside.name)  # fmt: skip
 
     def _advance(
         self,
@@ -239,17 +294,19 @@ class Study:
         from frostline.engines import Job
 
         outcomes: dict[TrialKey, Outcome] = {}
+        over: set[TrialKey] = set()  # ended, or paused by order before the policy wanted it
         while True:
-            ended = {key for key, outcome in outcomes.items() if outcome.paused_at is None}
-            advances = [a for a in policy(self.observed(), None) if a.key not in ended]
-            if not advances:
+            wanted = _by_key(policy(self.observed(), None), self.cells())
+            wanted = {key: until for key, until in wanted.items() if key not in over}
+            if not wanted:
                 return list(outcomes.values())
-            for advance in advances:
-                spec = self.spec(advance.key, **resources)
-                engine.submit(Job(self.trial_folder(advance.key), spec, advance.until))
+            for key, until in wanted.items():
+                engine.submit(Job(self.trial_folder(key), self.spec(key, **resources), until))
             for outcome in engine.wait(on_event):
                 outcomes.pop(outcome.key, None)  # in the order in which they ended
                 outcomes[outcome.key] = outcome
+                if not _reached(outcome, wanted.get(outcome.key)):
+                    over.add(outcome.key)
 
     def observed(self) -> Observed:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
@@ -277,13 +334,9 @@ class Study:
         return tuple(state.key for state in self.status() if state.state != "done")
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Records of the finished cells, in the order of ``cells()``."""
-        folders = [self.trial_folder(key) for key in self.cells()]
-        return tuple(
-            TrialRecord.read(folder / FILES.record)
-            for folder in folders
-            if (folder / FILES.record).exists()
-        )
+        """Records of the finished cells, in the order of ``cells()``; no damaged ones."""
+        found = (_record_in(self.trial_folder(key)) for key in self.cells())
+        return tuple(record for record in found if isinstance(record, TrialRecord))
 
     def to_dict(self) -> dict[str, Any]:
         """Where every cell stands, and the scores of the finished ones, as plain values."""
@@ -392,8 +445,8 @@ def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
 
 def _identity_in(folder: Path) -> Identity | None:
     if (folder / FILES.record).exists():
-        record = TrialRecord.read(folder / FILES.record)
-        return Identity(record.spec, record.scoring)
+        record = _record_in(folder)
+        return Identity(record.spec, record.scoring) if isinstance(record, TrialRecord) else None
     if not (folder / FILES.checkpoint).exists():
         return None  # nothing is lost by starting anew
     try:
@@ -409,13 +462,21 @@ def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
 
 def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.record).exists():
-        return TrialState(key, "done")
+        found = _record_in(folder)
+        damaged = isinstance(found, RecordError)
+        return TrialState(key, "damaged" if damaged else "done", str(found) if damaged else "")
     if (folder / FILES.failure).exists():
-        text = json.loads((folder / FILES.failure).read_bytes()).get("text", "")
-        return TrialState(key, "failed", text)
+        return TrialState(key, "failed", _failure_in(folder))
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
+
+
+def _failure_in(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / FILES.failure).read_bytes())["text"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{FILES.failure} cannot be read"
 
 
 def threads_of_trial(workers: int, asked: int | None = None) -> int:
@@ -439,18 +500,54 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
 
 def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observation]:
     """A trial's epochs so far, from its record or, where it is paused, from its history."""
-    if (folder / FILES.record).exists():
-        history, last = TrialRecord.read(folder / FILES.record).history, True
+    record = _record_in(folder)
+    if isinstance(record, TrialRecord):
+        history, final = record.history, record.scores["val"].get(rank)
     elif (folder / FILES.history).exists():
-        raw = json.loads((folder / FILES.history).read_bytes())
-        history, last = tuple(EpochRecord.model_validate(row) for row in raw), False
+        history, final = _history_in(folder), None
     else:
         return
     seconds = 0.0
     for epoch in history:
         seconds += epoch.seconds
-        score = (epoch.metrics or {}).get(rank)
-        yield Observation(key, epoch.epoch, score, seconds, last and epoch is history[-1])
+        last = isinstance(record, TrialRecord) and epoch is history[-1]
+        score = final if last else (epoch.metrics or {}).get(rank)
+        yield Observation(key, epoch.epoch, score, seconds, last)
+
+
+def _history_in(folder: Path) -> tuple[EpochRecord, ...]:
+    """The epochs of a paused trial."""
+    try:
+        raw = json.loads((folder / FILES.history).read_bytes())
+        return tuple(EpochRecord.model_validate(row) for row in raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(
+            f"cannot read {folder / FILES.history}: {one_line(error)}; delete it"
+        ) from None
+
+
+def _by_key(advances: Sequence[Advance], cells: Sequence[TrialKey]) -> dict[TrialKey, int | None]:
+    """How far to bring each trial that a policy names."""
+    known = {key.slug: key for key in cells}
+    wanted: dict[TrialKey, int | None] = {}
+    for advance in advances:
+        key = advance.key
+        if known.get(key.slug) != key:
+            raise ConfigError(
+                f"expected trials of the study, the policy names {key.slug}"
+                f"{nearest(key.slug, known)}"
+            )
+        if key in wanted:
+            raise ConfigError(
+                f"expected each trial once a round, the policy names {key.slug} twice"
+            )
+        wanted[key] = advance.until
+    return wanted
+
+
+def _reached(outcome: Outcome, until: int | None) -> bool:
+    """Whether a trial is paused where its policy wanted it, and so may go on in another round."""
+    return outcome.paused_at is not None and until is not None and outcome.paused_at >= until
 
 
 def _require_own_folders(keys: Sequence[TrialKey]) -> None:
@@ -465,6 +562,47 @@ def _require_own_folders(keys: Sequence[TrialKey]) -> None:
             )
 
 
+def _record_in(folder: Path) -> TrialRecord | RecordError | None:
+    """A trial's record, what keeps it from being read, or None where there is none."""
+    if not (folder / FILES.record).exists():
+        return None
+    try:
+        return TrialRecord.read(folder / FILES.record)
+    except RecordError as error:
+        return error
+
+
+def _require_known_version(path: Path) -> None:
+    """Refuse a record that a later version wrote: nothing is wrong with it."""
+    try:
+        version = json.loads(path.read_bytes())["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} was written by a later frostline (schema version {version}, expected up to "
+            f"{SCHEMA_VERSION}); use that version, or --out for a new folder"
+        )
+
+
+def _require_writable(folder: Path) -> None:
+    """Refuse now what would stop the first trial."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        what = "cannot be written" if place.is_dir() else "is no folder"
+        raise RecordError(f"{place} {what}; use --out for another folder")
+
+
+def _key_of(slug: str) -> TrialKey:
+    """What a folder's name says, as far as it says it: names may hold hyphens."""
+    found = _SLUG.fullmatch(slug)
+    if found is None:
+        return TrialKey(init=slug, plan="", seed=0)
+    return TrialKey(init=found["init"], plan=found["plan"], seed=int(found["seed"]))
+
+
 def _is_stray(folder: Path, named: Collection[str]) -> bool:
     return folder.name not in named and any(
         (folder / file).exists() for file in (FILES.record, FILES.checkpoint)
@@ -472,9 +610,8 @@ def _is_stray(folder: Path, named: Collection[str]) -> bool:
 
 
 def _stray(folder: Path) -> TrialState:
-    """A trial that no cell names; its key is read off its folder's name."""
-    cell, _, seed = folder.name.rpartition("-s")
-    init, _, plan = cell.rpartition("-")
-    key = TrialKey(init=init, plan=plan, seed=int(seed) if seed.isdecimal() else 0)
+    """A trial that no cell names; without a record its key is read off its folder's name."""
+    record = _record_in(folder)
+    key = record.key if isinstance(record, TrialRecord) else _key_of(folder.name)
     what = "a record" if (folder / FILES.record).exists() else "a checkpoint"
     return TrialState(key, "unlisted", f"the study does not name it; its folder has {what}")

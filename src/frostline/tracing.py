@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.hooks import RemovableHandle
 
 from frostline.passage import Event
 
@@ -43,7 +42,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._aliases = aliases(root)
         self._memory = _Memory(root)
         self._noted: set[Event] = set()
-        self._handles: list[RemovableHandle] = []
 
     @contextmanager
     def hooks(
@@ -67,6 +65,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 last = module.register_forward_hook(self._leaving(name, leave))
                 stack.callback(last.remove)
             yield
+
+    def is_incomplete(self) -> bool:
+        """Whether the pass has added tensors to the model, of which nothing is noted."""
+        return not self._memory.covers(self.root.state_dict(keep_vars=True))
 
     def _entering(
         self, name: str, enter: Callable[[str, nn.Module, Any], None]
@@ -135,6 +137,12 @@ class _Memory:
             if region is not None:
                 storage, start, end = region
                 self._regions.setdefault(storage, []).append((start, end, name))
+
+    def covers(self, state: Mapping[str, Any]) -> bool:
+        """Whether these are the tensors that were there before the pass."""
+        return state.keys() == self._state.keys() and all(
+            state[name] is tensor for name, tensor in self._state.items()
+        )
 
     def of_state(self, names: Sequence[str]) -> list[str]:
         """Those of some names that stand in the state dict."""

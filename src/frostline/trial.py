@@ -1,16 +1,13 @@
 """One cell: begin it, let somebody train it, judge what came of it.
 
 ``begin`` reads data and weights and applies the plan; a trainer (``trainers``) makes a file of
-weights of it; ``judge`` audits, scores and compares that file and makes the record.
+weights of it; ``judging`` audits, scores and compares that file and makes the record.
 """
 
 import dataclasses
-import datetime
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,41 +15,34 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from frostline.architectures import architecture_of
+from frostline.architectures import Architecture, architecture_of
 from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, FileHashes
 from frostline.depth import ConvLayer, LayerTable, Numbering
-from frostline.difference import profile
-from frostline.errors import InitError, RecordError, one_line
-from frostline.freezing import Frozen, require_passed
+from frostline.errors import InitError
+from frostline.freezing import Frozen
 from frostline.identity import Identity, identify
 from frostline.inits import match_source, open_source
 from frostline.loading import layout_of, load_data
 from frostline.plans import PLAN_VERSION, FreezePlan, PlanVersion
 from frostline.records import (
     FILES,
-    DataRecord,
     EpochRecord,
     InitRecord,
     PlanRecord,
     TrialKey,
-    TrialRecord,
     atomic_write,
-    environment,
-    write_json,
 )
 from frostline.tasks import (
-    Measured,
     Placed,
     Task,
     common_canvas,
     require_model,
     task_named,
 )
-from frostline.training import choose_device
 
 __all__ = [
     "FILES",
@@ -61,8 +51,8 @@ __all__ = [
     "Trained",
     "TrialSpec",
     "begin",
+    "counted_tensors",
     "headline_scores",
-    "judge",
     "load_data",
     "plan_of",
     "prepare",
@@ -90,6 +80,9 @@ class TrialSpec:
         device: ``auto``, ``cpu`` or ``cuda``.
         trainer: who trains; a name of ``members.TRAINERS``.
         task: what is trained for; a name of ``members.TASKS``.
+        differences: of which layers: those that depth ``counted``, or ``all``; no part of what
+            defines the trial.
+        hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
             of what defines the trial.
@@ -108,6 +101,8 @@ class TrialSpec:
     device: str = "auto"
     trainer: str = "frostline"
     task: str = "detection"
+    differences: Literal["counted", "all"] = "counted"
+    hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
 
 
@@ -123,7 +118,9 @@ class Start:
         frozen: the model with its starting weights, and the plan in force on it.
         init: where the weights came from, and what they filled.
         plan_record: the plan as the record keeps it.
-        backbone: copies of the backbone's tensors, by state-dict name.
+        hashes: of the image files.
+        before: copies of the tensors that will be compared, by state-dict name: those of the part
+            that depth counts, or all.
     """
 
     spec: TrialSpec
@@ -133,7 +130,8 @@ class Start:
     frozen: Frozen
     init: InitRecord
     plan_record: PlanRecord
-    backbone: dict[str, npt.NDArray[Any]]
+    hashes: FileHashes
+    before: dict[str, npt.NDArray[Any]]
 
     @property
     def model(self) -> nn.Module:
@@ -153,7 +151,7 @@ class Start:
     @property
     def identity(self) -> Identity:
         """What defines the trial."""
-        return trial_identity(self.spec, self.init, self.plan, self.data)
+        return trial_identity(self.spec, self.init, self.plan, self.data, self.hashes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,6 +166,7 @@ class Trained:
         conditions: what the training depended on besides its definition; several where parts of it
             ran under different ones.
         seconds: wall-clock time by phase, over all parts of a resumed training.
+        remarks: what was done otherwise than asked; they become flags of the record.
     """
 
     weights: Path | None
@@ -175,6 +174,7 @@ class Trained:
     resumed_at: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -215,54 +215,6 @@ def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
     return prepare(spec, load_data(spec.data, spec.base), task=task)
 
 
-def judge(
-    start: Start, trained: Trained, folder: Path, *, seconds: Mapping[str, float]
-) -> TrialRecord:
-    """Audit, score and compare what a trainer left: all of it read from its file of weights.
-
-    Args:
-        start: what was begun.
-        trained: what came of it; not paused.
-        folder: the trial's own folder, where the detections are written.
-        seconds: wall-clock time by phase until now.
-
-    Raises:
-        AuditError: a frozen tensor changed.
-        RecordError: the weights are not the model's, or nothing can be written.
-    """
-    clock = _Clock(dict(seconds))
-    device = choose_device(start.spec.device)
-    _load_trained(start.model.to(device), trained.weights)
-    audited = start.frozen.audit()
-    require_passed(audited)
-    with clock.measure("evaluate"):
-        measured = _evaluate(start, device, folder)
-    with clock.measure("difference"):
-        differences = _differences(start)
-    identity = start.identity
-    return TrialRecord(
-        key=start.spec.key,
-        ranked=not start.spec.init.is_random,
-        spec=identity.training,
-        scoring=identity.scoring,
-        init=start.init,
-        plan=start.plan_record,
-        audit=audited,
-        data={split: _data_record(start.task, images) for split, images in start.placed.items()},
-        history=trained.history,
-        task=start.task.declares.measured(measured["val"].scores.keys()),
-        scores={split: dict(one.scores) for split, one in measured.items()},
-        details={split: one.details for split, one in measured.items()},
-        differences=differences,
-        flags=_flags(trained, start.task, measured["val"]),
-        environment=environment() | _hardware(device),
-        conditions=trained.conditions,
-        seconds=clock.seconds,
-        resumed_at_steps=trained.resumed_at,
-        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
 def headline_scores(
     start: Start, model: nn.Module, device: torch.device
 ) -> dict[str, float | None]:
@@ -286,12 +238,18 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def trial_identity(
-    spec: TrialSpec, init: InitRecord, plan: FreezePlan, data: Mapping[str, DatasetIndex]
+    spec: TrialSpec,
+    init: InitRecord,
+    plan: FreezePlan,
+    data: Mapping[str, DatasetIndex],
+    hashes: FileHashes,
 ) -> Identity:
     """What defines a trial: equal identities mean equal experiments; see ``identity``.
 
-    Data stand as the digest of names, sizes and boxes: other pixels in an image of the same name
-    and size are not noticed.
+    Data stand as the digest of names, sizes and boxes, and as that of the image files' bytes.
+
+    Raises:
+        DatasetError: an image cannot be read.
     """
     depth = spec.plan.depth
     return identify(
@@ -305,6 +263,7 @@ def trial_identity(
         normalisation=init.normalisation,
         plan=plan.digest(),
         data={split: index.digest() for split, index in data.items()},
+        pixels={split: hashes.digest(index) for split, index in data.items()},
         trainer=spec.trainer,
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
         task=spec.task,
@@ -342,17 +301,19 @@ def prepare(
     architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
-    require_filled(plan, init)
+    require_filled(plan, init, architecture)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
-    counted = _counted(model, architecture.prefix)
-    return Start(spec, task, data, placed, frozen, init, record, counted)
+    before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
+    hashes = FileHashes.read(spec.hashes) if spec.hashes else FileHashes()
+    return Start(spec, task, data, placed, frozen, init, record, hashes, before)
 
 
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """The freeze plan of a cell, for a model with tensors of these names.
 
-    Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
+    Patterns name what is frozen besides the BatchNorm that the policy fixes: all of it, or what is
+    behind a frozen layer.
 
     Raises:
         PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
@@ -372,7 +333,9 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
         )
     if wanted.patterns is not None:
         found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
-        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1)
+        fixed = set(FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1))
+        if policy == "follow":
+            fixed |= set(_norms_behind(found, table, prefix, names))
         return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
     assert wanted.depth is not None, "one of the three is given"
     return FreezePlan.at_depth(
@@ -385,6 +348,19 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     )
 
 
+def _norms_behind(
+    plan: FreezePlan, table: LayerTable, prefix: str, names: Collection[str]
+) -> Iterator[str]:
+    """Tensors of the BatchNorm behind every layer that a plan freezes."""
+    for layer in table.layers:
+        if not _freezes(plan, layer, prefix):
+            continue
+        if layer.norm_tensors is not None:
+            yield from (prefix + name for name in layer.norm_tensors)
+        elif layer.norm is not None:
+            yield from (name for name in names if name.startswith(f"{prefix}{layer.norm}."))
+
+
 def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
     plan = frozen.plan
     return PlanRecord(
@@ -395,11 +371,25 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         digest=plan.digest(),
         version=plan.version,
         unit=plan.unit,
-        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
+        layers=tuple(
+            index
+            for index, _, begin, layer in _all_layers(table, prefix)
+            if _freezes(plan, layer, begin)
+        ),
         tensors=plan.tensors,
         frozen_parameters=frozen.frozen_parameters,
         trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[int, str | None, str, ConvLayer]]:
+    """Index, section (None for the counted one), prefix and layer: the counted layers first."""
+    yield from ((layer.index, None, prefix, layer) for layer in table.layers)
+    index = len(table)
+    for section in table.others:
+        for layer in section.layers:
+            index += 1
+            yield index, section.name, section.prefix, layer
 
 
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
@@ -408,18 +398,20 @@ def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
     return all(prefix + name in plan for name in names)
 
 
-def require_filled(plan: FreezePlan, init: InitRecord) -> None:
-    """What stayed random by permission must at least be trained.
+def require_filled(plan: FreezePlan, init: InitRecord, architecture: Architecture) -> None:
+    """What a start leaves random, by permission or as it was not asked for, must be trained.
 
     Raises:
         InitError: the plan would freeze it.
     """
     mismatched = (text.partition(": ")[0] for text in init.mismatched)
-    random = sorted({*init.missing, *mismatched} & set(plan))
+    filled = architecture.prefixes(init.parts)
+    unasked = {name for name in plan if not name.startswith(filled)}
+    random = sorted({*init.missing, *mismatched} & set(plan) | unasked)
     if random:
         raise InitError(
             f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "
-            "like that; lower the depth or give weights that fill it"
+            "like that; freeze less or give weights that fill it"
         )
 
 
@@ -431,104 +423,10 @@ def _known(model: ModelConfig) -> KnownBackbone:
     return architecture_of(model).backbone(model)
 
 
-def _counted(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Copies of the counted part's tensors as numpy arrays, by state-dict name."""
+def counted_tensors(model: nn.Module, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Copies of the tensors whose names begin so as numpy arrays, by state-dict name."""
     return {
         name: np.array(tensor.detach().cpu().numpy())
         for name, tensor in model.state_dict().items()
         if name.startswith(prefix)
     }
-
-
-def _load_trained(model: nn.Module, weights: Path | None) -> None:
-    """Fill the model from a file of weights, which must be exactly the model's tensors."""
-    assert weights is not None, "a paused training is not judged"
-    try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
-
-
-def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
-    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose."""
-    task, thresholds = start.task, None
-    measured: dict[str, Measured] = {}
-    detections: dict[str, Any] = {}
-    names: dict[str, list[str]] = {}
-    for split in ("val", "test"):
-        if split not in start.placed:
-            continue
-        images = start.placed[split]
-        found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
-        measured[split] = task.evaluate(images.dataset, found, thresholds, start.asked)
-        thresholds = measured["val"].details.thresholds
-        detections[split] = task.write(images.dataset, found)
-        names[split] = [image.file for image in images.dataset.images]  # image_id counts them
-    classes = start.placed["val"].dataset.classes
-    write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return measured
-
-
-def _differences(start: Start) -> tuple[dict[str, Any], ...]:
-    known, prefix = _known(start.spec.model), architecture_of(start.spec.model).prefix
-    now = _counted(start.model, prefix)
-    rows = profile(start.backbone, now, known.table, prefix=prefix, eps=known.eps)
-    return tuple(row.to_dict() for row in rows)
-
-
-def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
-    """``collapsed``: nothing was learned that scores; and remarks, which exclude no trial."""
-    flags = []
-    ranking, score = task.declares.ranking, val.scores[task.declares.ranking.key]
-    if score is not None and score - val.details.floor < task.declares.least_gain:
-        flags.append(
-            f"collapsed: {ranking.label} {score:.3f}, a constant prediction has "
-            f"{val.details.floor:.3f}"
-        )
-    history = training.history
-    if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
-        flags.append("loss did not fall")
-    if len(training.conditions) > 1:
-        flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
-    return tuple(flags)
-
-
-def _total(epoch: EpochRecord) -> float:
-    return sum(epoch.losses.values())
-
-
-def _data_record(task: Task, images: Placed) -> DataRecord:
-    index = images.dataset
-    counts = index.counts()
-    findings: dict[str, int] = {}
-    for finding in index.findings:
-        findings[finding.code] = findings.get(finding.code, 0) + 1
-    findings |= task.remarks(images)
-    return DataRecord(
-        digest=index.digest(),
-        images=counts.images,
-        empty_images=counts.empty_images,
-        boxes=counts.boxes,
-        classes=index.classes,
-        groups=dict(counts.images_per_group),
-        findings=findings,
-    )
-
-
-def _hardware(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"device": name, "cpu_capability": capability, "threads": str(torch.get_num_threads())}
-
-
-class _Clock:
-    """Wall-clock seconds by phase."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-
-    @contextmanager
-    def measure(self, phase: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[phase] = time.monotonic() - started

@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from frostline.advice.cells import Cell, Facts, Observation
+from frostline.advice.cells import Candidate, Evaluated, Facts
 from frostline.advice.fitting import History, fit, widened
 from frostline.advice.model import FLOOR, LEVEL_SD, Constants, condition, log_odds
 from frostline.advice.racing import race
 from frostline.advice.replay import replay
 from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
 
+LAST = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 PLAIN = Constants(
     start=0.3,
     rate=0.0,
@@ -23,21 +24,21 @@ PLAIN = Constants(
     rest=0.05,
     seed=0.0,
     noise=0.1,
-    gaps=((0.1, 1.0, 0.3, 0.2, 0.1), (1.0, 0.0, 0.0, 0.0, 0.0)),
+    gaps=((0.1, 1.0, 0.3, 0.2, 0.1, 0.3), LAST),
     offset=0.2,
     offset_task=0.05,
     offset_cell=0.0,
 )
 
 
-def seen(cell: Cell, epoch: int, score: float, seed: int = 0) -> Observation:
-    return Observation(cell, seed, epoch, score, 0.1)
+def seen(cell: Candidate, epoch: int, score: float, seed: int = 0) -> Evaluated:
+    return Evaluated(cell, seed, epoch, score, 0.1)
 
 
 def test_one_finished_trial_by_hand() -> None:
     """Precision-weighted mean of prior and observation; another start shares the level."""
     post = condition(problem(), [seen(A, EPOCHS, 0.6)], PLAIN)
-    prior = LEVEL_SD**2 + 0.3**2 + 0.05**2
+    prior = LEVEL_SD**2 + 0.3**2
     gain = prior / (prior + 0.1**2)
     assert post.selection_mean[0] == pytest.approx(gain * log_odds(0.6), rel=1e-6)
     assert post.selection_covariance[0, 0] == pytest.approx(prior * (1 - gain), rel=1e-6)
@@ -60,7 +61,7 @@ def test_what_all_trials_still_gain_is_learnt_from_the_finished_one() -> None:
 def test_conditioning_is_what_simulation_gives() -> None:
     """Draw level, starts, trials and gaps; keep the draws that fit what was seen."""
     random = np.random.default_rng(3)
-    n = 400_000
+    n = 150_000
     constants = dataclasses.replace(PLAIN, rest=0.0, seed=0.15)
     level, start = random.normal(0, LEVEL_SD, n), random.normal(0, 0.3, (2, n))
     f = level + start
@@ -74,13 +75,13 @@ def test_conditioning_is_what_simulation_gives() -> None:
     y = end - gap
     target = np.array([-0.5, -0.2])
     near = (np.abs(y - target[:, None]) < 0.08).all(0)
-    assert near.sum() > 500
+    assert near.sum() > 200
     scores = [1 / (1 + math.exp(-v)) for v in target]
     post = condition(problem((A, B)), [seen(A, 1, scores[0]), seen(B, 1, scores[1])], constants)
-    assert post.selection_mean == pytest.approx(f[:, near].mean(1), abs=0.06)
-    assert post.selection_covariance == pytest.approx(np.cov(f[:, near]), abs=0.04)
+    assert post.selection_mean == pytest.approx(f[:, near].mean(1), abs=0.08)
+    assert post.selection_covariance == pytest.approx(np.cov(f[:, near]), abs=0.06)
     chance = float((f[0, near] > f[1, near]).mean())
-    assert post.chances((A, B))[A] == pytest.approx(chance, abs=0.06)
+    assert post.chances((A, B))[A] == pytest.approx(chance, abs=0.1)
 
 
 def test_order_of_observations_changes_nothing() -> None:
@@ -98,6 +99,34 @@ def test_depth_costs_what_others_say_until_it_is_seen() -> None:
     assert before[0] > 0.08  # half a log odd at 0.5 is 0.12
     assert after[0] < 0.05
     assert after[2] - after[1] < before[2] - before[1]
+
+
+def test_a_small_loss_leaves_little_between_the_depths() -> None:
+    """Around the shape, depths scatter in shares of the loss that the all-frozen trial showed."""
+    middle = Candidate("a", "k26")
+    choice = problem((A, middle, FROZEN))
+    facts = {**choice.cells, middle: Facts(0.5, 0.8, 3e-4)}
+    choice = dataclasses.replace(choice, cells=facts)
+    sure = dataclasses.replace(PLAIN, noise=0.01, slope_task=1.0, rest=0.3, offset_task=0.0)
+
+    def width(end: float) -> float:
+        some = [seen(A, EPOCHS, 0.5), seen(FROZEN, EPOCHS, end)]
+        post = condition(choice, some, sure)
+        return math.sqrt(post.selection_covariance[1, 1])
+
+    lost = log_odds(0.5) - log_odds(0.4)
+    assert width(0.4) == pytest.approx(0.3 * lost, rel=0.05)  # 2 sqrt(1/4) is 1
+    assert width(0.49) < width(0.4) / 4
+
+
+def test_an_early_look_at_depth_may_drift_in_shares_of_its_loss() -> None:
+    def sd(end: float) -> float:
+        some = [seen(A, 1, 0.5), seen(FROZEN, 1, end)]
+        sure = dataclasses.replace(PLAIN, slope_task=1.0, gaps=((0.1, 1.0, 0, 0, 0.01, 0.5), LAST))
+        _, low, high = condition(problem(), some, sure).difference(A, FROZEN)
+        return high - low
+
+    assert sd(0.3) > 2 * sd(0.48)
 
 
 def test_intervals_narrow_with_seeds_and_widen_by_hand() -> None:
@@ -122,7 +151,9 @@ def test_regret_is_expected_of_what_is_not_the_best() -> None:
 
 def test_a_race_drops_what_is_unlikely() -> None:
     """With little noise B leads at epoch 5 beyond doubt; with much noise A goes on."""
-    sure = dataclasses.replace(PLAIN, noise=0.01, gaps=((0.1, 1.0, 0.1, 0.01, 0.01), PLAIN.gaps[1]))
+    sure = dataclasses.replace(
+        PLAIN, noise=0.01, gaps=((0.1, 1.0, 0.1, 0.01, 0.01, 0.0), PLAIN.gaps[1])
+    )
     outcome = replay(race(sure, (0.5, 0.8), 0.05), problem(), recorded())
     assert outcome.pick == B
     assert outcome.spent == pytest.approx(1 + 2 * 0.5)
@@ -140,7 +171,7 @@ def made_up(seed: int, slope: float) -> History:
     for start in "abcdef":
         level = random.normal(0, 0.3)
         for depth, lost in ((0.0, 0.0), (0.5, 0.25), (1.0, 1.0)):
-            cell = Cell(start, f"k{depth:g}", "lr1")
+            cell = Candidate(start, f"k{depth:g}", "lr1")
             facts[cell] = Facts(depth, 1.0, 1.0)
             for s in range(8):
                 end = level - slope * lost + random.normal(0, 0.05)
@@ -161,7 +192,7 @@ def test_constants_come_back_from_data_made_with_them() -> None:
     assert found.start == pytest.approx(0.3, rel=0.4)
     assert found.offset == pytest.approx(0.1, abs=0.01)
     assert found.gap(np.array([0.5]))[0, 0] == pytest.approx(1.0, abs=0.02)
-    assert found.gaps[-1] == (1.0, 0.0, 0.0, 0.0, 0.0)
+    assert found.gaps[-1] == LAST
     sds = np.array(found.gaps)[:, 2:]
     assert (np.diff(sds, axis=0) <= 0).all()
 

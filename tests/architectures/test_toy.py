@@ -18,7 +18,7 @@ from frostline.errors import ConfigError
 from frostline.members import ARCHITECTURES
 from frostline.plans import FreezePlan
 from frostline.study import Study
-from frostline.tasks import DETECTION
+from frostline.tasks import require_model
 from tests.helpers import SIZE, write_study
 
 TOY = {"architecture": "toy", "preset": "stock", "image_size": SIZE}
@@ -100,8 +100,9 @@ def test_other_policies_are_left_as_they_are() -> None:
 
 
 def test_a_task_refuses_a_model_that_is_built_for_another() -> None:
-    with pytest.raises(ConfigError, match="expected a detector, got toy, which is built for masks"):
-        DETECTION.build(ModelConfig.model_validate(TOY | {"architecture": "toy_masks"}), 1, 0)
+    masks = ModelConfig.model_validate(TOY | {"architecture": "toy_masks"})
+    with pytest.raises(ConfigError, match="expected one for detection, got toy_masks, which is"):
+        require_model("detection", masks)
 
 
 @pytest.mark.parametrize(

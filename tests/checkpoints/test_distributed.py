@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
+import torch.distributed.checkpoint.state_dict_loader as loading
+import torch.distributed.checkpoint.state_dict_saver as saving
 from torch.distributed.checkpoint import metadata as parts
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
@@ -47,7 +48,7 @@ def test_a_folder_of_one_process(tmp_path: Path) -> None:
     net = small_net()
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     saved = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
-    dcp.save(saved, checkpoint_id=str(tmp_path / "step3"))
+    saving.save(saved, checkpoint_id=str(tmp_path / "step3"))
     for path in (tmp_path / "step3", tmp_path / "step3" / ".metadata"):
         checkpoint = open_checkpoint(path)
         assert_same(checkpoint, net.state_dict())
@@ -94,7 +95,7 @@ def test_pieces_are_put_together(tmp_path: Path, boxes: list[Box]) -> None:
     target = {"w": torch.zeros(5, 6)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.load(target, checkpoint_id=str(folder))
+        loading.load(target, checkpoint_id=str(folder))
     assert torch.equal(target["w"], tensor)  # the folder is one that torch reads
     ref = open_checkpoint(folder)["w"]
     assert np.array_equal(ref.read(), tensor.numpy())

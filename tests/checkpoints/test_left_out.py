@@ -1,6 +1,7 @@
 """Tensors whose values cannot be told, beside those that can; and bits that change values."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ class Wrapped(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)  # type: ignore[attr-defined]
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
 
     def __init__(self, inner: torch.Tensor) -> None:
-        self.inner = inner
+        self.wrapped = inner
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return NotImplemented
 
 
@@ -33,7 +36,7 @@ def quantized() -> torch.Tensor:
     return torch.quantize_per_tensor(torch.randn(3, 2), 0.1, 0, torch.qint8)
 
 
-MADE = {
+MADE: dict[str, Callable[[], Any]] = {
     "sparse": lambda: torch.eye(4).to_sparse(),
     "sparse_csr": lambda: torch.eye(4).to_sparse_csr(),
     "without values (meta)": lambda: torch.empty(2, 3, device="meta"),
@@ -49,8 +52,8 @@ MADE = {
 def test_the_others_are_read(tmp_path: Path, kind: str, new: Any) -> None:
     if kind == "Wrapped" and not new:
         pytest.skip("torch saves no such tensor in the old format")
-    values = torch.randn(3, 2)
-    saved = {"model": {"a": values, "odd.one": MADE[kind](), "b": values + 1}}
+    values, make = torch.randn(3, 2), MADE[kind]
+    saved = {"model": {"a": values, "odd.one": make(), "b": values + 1}}
     torch.save(saved, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
     checkpoint = open_checkpoint(tmp_path / "w.pth")
     assert list(checkpoint) == ["a", "b"]

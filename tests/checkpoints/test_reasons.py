@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import importlib
 import operator
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import fuzz_checkpoints
 
 from frostline.checkpoints import known_calls, open_checkpoint
 from frostline.checkpoints.reasons import REASONS, is_foreign_class, reason_of
@@ -18,7 +18,11 @@ from frostline.errors import UnsafeCheckpointError
 from tests.checkpoints.builders import small_net, torch_zip
 
 
-def test_every_call_has_its_reason_and_its_fuzz_target(tmp_path: Path) -> None:
+def test_every_call_has_its_reason_and_its_fuzz_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    fuzz_checkpoints = importlib.import_module("fuzz_checkpoints")
     assert all(len(reason) > 10 for reason in REASONS.values())
     assert set(known_calls._HANDLERS) <= set(REASONS)
     targets = fuzz_checkpoints.call_seeds()

@@ -1,14 +1,20 @@
-"""The record's schema: a change here is a change of ``SCHEMA_VERSION``."""
+"""The record's schema: a change here is a change of ``SCHEMA_VERSION``, or an optional field."""
 
 import hashlib
 import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from frostline.records import SCHEMA_VERSION, TrialRecord
 
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "version_1.zip"
 FIELDS = [
     "audit",
+    "conditions",
     "data",
+    "details",
     "differences",
     "environment",
     "finished_at",
@@ -16,23 +22,59 @@ FIELDS = [
     "history",
     "init",
     "key",
-    "metrics",
+    "other_differences",
     "plan",
     "ranked",
     "resumed_at_steps",
     "schema_version",
+    "scores",
+    "scoring",
     "seconds",
     "spec",
+    "task",
 ]
-DIGEST = "d014a12f9d7d"
+#: Of the places of all values in a real record, and of the types, bounds and defaults of fields.
+SHAPE, DIGEST = "36b0189ac691", "da146e4e2371"
 
 
-def test_fields_of_schema_version_one() -> None:
-    assert SCHEMA_VERSION == 1
+def _record() -> TrialRecord:
+    with zipfile.ZipFile(FIXTURE) as archive:
+        raw = archive.read("runs/study/trials/a-k52-s0/record.json")
+    return TrialRecord.from_dict(json.loads(raw))
+
+
+def test_fields_of_schema_version_two() -> None:
+    assert SCHEMA_VERSION == 2
     schema = TrialRecord.model_json_schema()
     assert sorted(schema["properties"]) == FIELDS
     text = json.dumps(_without_texts(schema), sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == DIGEST
+
+
+def test_the_shape_of_a_real_record() -> None:
+    """Also inside what the schema calls any value: the spec, scores, details, differences."""
+    places = sorted(set(_places(_record().model_dump(mode="json"))))
+    for place in (
+        "spec.model.backbone str",
+        "scoring.max_detections int",
+        "scores.val.ap float",
+        "differences[].folded.cosine float",
+        "plan.layers[] int",
+        "key.variant NoneType",
+    ):
+        assert place in places
+    assert hashlib.sha256("\n".join(places).encode()).hexdigest()[:12] == SHAPE, places
+
+
+def _places(value: Any, where: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _places(inner, f"{where}.{name}" if where else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _places(inner, f"{where}[]")
+    else:
+        yield f"{where} {type(value).__name__}"
 
 
 def _without_texts(part: Any) -> Any:

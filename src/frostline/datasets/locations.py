@@ -16,7 +16,7 @@ from frostline.datasets.layouts import (
     require_layout,
 )
 from frostline.datasets.named import split_word
-from frostline.datasets.raw import Source
+from frostline.datasets.raw import AS_FOUND, MaskOptions, Source
 from frostline.datasets.text import csv_has
 from frostline.errors import DatasetError
 from frostline.layouts import LAYOUTS
@@ -47,16 +47,16 @@ def is_folder(path: Path) -> bool:
     return bool(tree.names())
 
 
-def open_source(images: Path, annotations: Path) -> Source:
-    """Open what the user named.
+def open_source(images: Path, annotations: Path, masks: MaskOptions = AS_FOUND) -> Source:
+    """Open what the user named, and was said of its masks.
 
     Raises:
         DatasetError: If there is no such file or folder.
     """
     if is_folder(annotations):
         real = Path(os.path.realpath(annotations))
-        return Source(open_tree(images), open_tree(real), "")
-    return Source(open_tree(images), *locate(annotations))
+        return Source(open_tree(images), open_tree(real), "", masks)
+    return Source(open_tree(images), *locate(annotations), masks)
 
 
 def part_of_file(split: str, file: Path) -> str | None:
@@ -100,6 +100,8 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
     folder = Folder(top, tree, tree.names(), data.name if data.name.lower().endswith(_YAML) else "")
     rows = layouts() if layout == "auto" else (layout_named(layout),)
     found = [location for row in rows for location in row.find(folder)]
+    if any(location.layout != "masks" for location in found):  # of boxes and masks, the boxes
+        found = [location for location in found if location.layout != "masks"]
     names = sorted({location.layout for location in found})
     if len(names) == 1:
         return found[0]

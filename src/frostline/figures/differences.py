@@ -77,6 +77,7 @@ class DifferenceTable:
         layers: module names in forward order; the first has index 1.
         stages: the backbone's stages.
         lines: one per init that has profiles, in the order of ``inits``.
+        counts: what one position is: a convolution, or a layer of any kind.
     """
 
     quantity: Quantity
@@ -84,6 +85,7 @@ class DifferenceTable:
     layers: tuple[str, ...]
     stages: tuple[Stage, ...]
     lines: tuple[DifferenceLine, ...]
+    counts: str = "convolution"
 
     def plot(self, ax: "Axes", *, log: bool = True) -> None:
         """Draw on ``ax`` with the light theme; see ``draw_differences``."""
@@ -105,13 +107,15 @@ def difference_table(
         quantity: which difference.
 
     Returns:
-        The table; without lines if no trial that froze nothing has finished.
+        The table; without lines if no trial that froze nothing has finished. Where all of them
+        compared the layers of every section, these stand behind those that depth counts.
 
     Raises:
         RecordError: the records are of different models.
     """
     every = list(records)
     chosen = _nothing_frozen(every)
+    every_section = bool(chosen) and all(record.other_differences for record in chosen)
     profiles: dict[str, list[Sequence[Mapping[str, Any]]]] = {}
     left_out: dict[str, list[int]] = {}
     for record in chosen:
@@ -119,14 +123,27 @@ def difference_table(
         if is_collapsed(record):
             left_out.setdefault(record.key.init, []).append(record.key.seed)
         else:
-            profiles[record.key.init].append(record.differences)
+            profiles[record.key.init].append(_profile(record, every_section))
     return profiles_table(
         {init: found for init, found in profiles.items() if found},
         quantity,
         inits=inits_of(every),
         unranked={record.key.init for record in chosen if not record.ranked},
         left_out=left_out,
+        counts="layer" if every_section else "convolution",
     )
+
+
+def _profile(record: "TrialRecord", every_section: bool) -> Sequence[Mapping[str, Any]]:
+    """The rows of a trial; those of other sections go on counting, a stage for each section."""
+    if not every_section:
+        return record.differences
+    last = len(record.differences)
+    others = [
+        {**row, "index": index, "stage": row["section"], "name": f"{row['section']}.{row['name']}"}
+        for index, row in enumerate(record.other_differences, start=last + 1)
+    ]
+    return (*record.differences, *others)
 
 
 def _nothing_frozen(records: Sequence["TrialRecord"]) -> list["TrialRecord"]:
@@ -144,6 +161,7 @@ def profiles_table(
     inits: Sequence[str] | None = None,
     unranked: Iterable[str] = (),
     left_out: Mapping[str, Sequence[int]] | None = None,
+    counts: str = "convolution",
 ) -> DifferenceTable:
     """The table of Figure 2 from difference profiles, whatever they are of.
 
@@ -154,6 +172,7 @@ def profiles_table(
         inits: names in the order of their colours; None: the order of ``profiles``.
         unranked: names that are references.
         left_out: name -> seeds that are in no profile.
+        counts: what one row is.
 
     Raises:
         RecordError: the profiles do not have the same layers.
@@ -168,7 +187,7 @@ def profiles_table(
         for name in names
         if profiles.get(name)
     )
-    return DifferenceTable(quantity, names, layers, stages_of_rows(rows), lines)
+    return DifferenceTable(quantity, names, layers, stages_of_rows(rows), lines, counts)
 
 
 def _difference_line(
@@ -258,7 +277,7 @@ def draw_differences(
     else:
         ax.set_ylim(bottom=0)
     ax.set_xlim(0.2, len(table.layers) + 0.8)
-    ax.set_xlabel("convolution, counted from the input", color=theme.ink)
+    ax.set_xlabel(f"{table.counts}, counted from the input", color=theme.ink)
     ax.set_ylabel(QUANTITIES[table.quantity], color=theme.ink)
     finish(ax, theme)
     mark_stages(ax, table.stages, theme, edge=0.5)

@@ -39,6 +39,7 @@ class Contents:
         records: finished trials.
         unfinished: every other cell.
         strays: trials in the folder that the study no longer names.
+        notes: what is to be known of the folder besides its trials.
         answer: what the study found.
         depths: Figure 3, one table per score.
         differences: Figure 2, one table per quantity.
@@ -52,6 +53,7 @@ class Contents:
     records: tuple[TrialRecord, ...]
     unfinished: tuple[TrialState, ...]
     strays: tuple[TrialState, ...]
+    notes: tuple[str, ...]
     answer: Answer
     depths: tuple[DepthTable, ...]
     differences: Mapping[Quantity, DifferenceTable]
@@ -90,8 +92,11 @@ def _context(contents: Contents) -> dict[str, Any]:
         "answer": contents.answer,
         "headline": headline(contents.answer),
         "findings": findings(contents.answer),
-        "cautions": cautions(
-            contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
+        "cautions": (
+            *contents.notes,
+            *cautions(
+                contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
+            ),
         ),
         "rule": compare_with_rule(contents.answer, contents.differences["cosine"]),
         "forest": rows.forest(contents.answer),
@@ -152,7 +157,12 @@ def _depth_words(contents: Contents) -> dict[str, Any]:
     paper = table.numbering == "paper"
     others = bool(table.plans) or any(line.variant for line in table.lines)
     k = "k (paper)" if paper else "k"
-    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+    return {
+        "paper": paper,
+        "unit": table.unit,
+        "others": table.plans,
+        "k_head": f"{k} or plan" if others else k,
+    }
 
 
 def _marks(contents: Contents) -> dict[str, bool]:

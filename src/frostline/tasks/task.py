@@ -25,6 +25,7 @@ class Placed(Protocol):
     """
 
     dataset: DatasetIndex
+    canvas: Canvas
 
     def __len__(self) -> int: ...
 
