@@ -211,7 +211,7 @@ def test_the_deepest_depth_holds_a_backbone_and_leaves_a_head() -> None:
 def test_a_head_of_convolutions_is_counted_and_one_in_the_last_stage_is_left() -> None:
     whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
     table = observe_table(whole, EXAMPLE)
-    assert table.used_at(2) == set(whole.state_dict())
+    assert table.used_at(2) == frozenset(whole.state_dict())
     inside = nn.Sequential(
         nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(256, 2))
     )
