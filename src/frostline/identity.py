@@ -87,13 +87,16 @@ class Identity:
         Raises:
             KeyError: it is no identity, or of a later form.
         """
-        form = stored.get("form", 1)
-        if form == FORM:
-            training = {name: value for name, value in stored.items() if name != "scoring"}
-            return cls(training, dict(stored["scoring"]))
-        if form != 1:
-            raise KeyError(form)
-        return _of_first_form(dict(stored))
+        try:
+            form = stored.get("form", 1)
+            if form == FORM:
+                training = {name: value for name, value in stored.items() if name != "scoring"}
+                return cls(training, dict(stored["scoring"]))
+            if form == 1:
+                return _of_first_form(dict(stored))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise KeyError(f"no identity: {error}") from None
+        raise KeyError(f"form {form}, expected up to {FORM}")
 
 
 def identify(

@@ -198,5 +198,5 @@ def test_a_record_that_cannot_be_written_stops_a_run_in_workers(
 
 
 def test_an_unknown_engine_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"unknown engine 'locl': .* \(did you mean local\?\)"):
+    with pytest.raises(ConfigError, match=r"unknown engine 'locl': .*; did you mean local\?"):
         engine("locl")

@@ -39,11 +39,13 @@ class Folder:
         path: Where it is.
         tree: Its files.
         names: All their names, sorted.
+        named: The file in it that the user named, such as a ``data.yaml``, or empty.
     """
 
     path: Path
     tree: Tree
     names: tuple[str, ...]
+    named: str = ""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def open_source(images: Path, annotations: Path, masks: MaskOptions = AS_FOUND) 
 
 def part_of_file(split: str, file: Path) -> str | None:
     """The part of an annotation file that is a split: its own of a ``data.yaml``, else all."""
-    return split if file.name.endswith(_YAML) else None
+    return split if file.name.lower().endswith(_YAML) else None
 
 
 def recognise(source: Source) -> str:
@@ -90,14 +90,14 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
         DatasetError: If no layout, or more than one, is found.
     """
     require_layout(layout)
-    top = data.parent if data.name.endswith(_YAML) and not is_folder(data) else data
+    top = data.parent if data.name.lower().endswith(_YAML) and not is_folder(data) else data
     if not is_folder(top):
         raise DatasetError(
             f"expected a folder or zip file with a data set, found none at {shown(data)}"
         )
     top = _sole_folder(top)
     tree = open_tree(top)
-    folder = Folder(top, tree, tree.names())
+    folder = Folder(top, tree, tree.names(), data.name if data.name.lower().endswith(_YAML) else "")
     rows = layouts() if layout == "auto" else (layout_named(layout),)
     found = [location for row in rows for location in row.find(folder)]
     if any(location.layout != "masks" for location in found):  # of boxes and masks, the boxes

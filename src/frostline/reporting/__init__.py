@@ -104,8 +104,7 @@ def report(
     Args:
         study: a study, or its output folder.
         base: folder against which the study's data paths resolve, for the example images; None:
-            the study's own, or two levels above its folder, as ``runs/<stem>`` lies beside
-            ``study.yaml``.
+            where the study's file lay, as its folder says it.
         examples: how many validation images to show, >= 0.
 
     Returns:
@@ -119,6 +118,7 @@ def report(
         study = study.folder
     folder = Path(study)
     study = open_study(folder)
+    base = study.base if base is None else base
     records = study.records()
     if not records:
         raise RecordError(
@@ -130,7 +130,7 @@ def report(
     found = answer(records, deepest=depths[0].deepest)
     differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
     losses = loss_table(records)
-    shown, note = _examples(study, records, found, _base(folder, base), examples)
+    shown, note = _examples(study, records, found, base, examples)
     contents = Contents(
         name=folder.resolve().name,
         config=study.config,
@@ -207,10 +207,6 @@ def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as temporary:
         # The names of example images need not be UTF-8.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def _base(folder: Path, base: Path | None) -> Path:
-    return base if base is not None else folder.resolve().parent.parent
 
 
 def _examples(

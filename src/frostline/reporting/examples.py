@@ -68,8 +68,8 @@ class Panel:
 
     Attributes:
         title: what it shows.
-        boxes: drawn on the photo.
-        counts: how many of each kind.
+        boxes: those that are drawn; of each kind the first 400.
+        counts: how many there are of each kind.
         overlay: a transparent picture over the photo as a data URI; "" for none.
         text: what the caption says instead of the counts.
     """
@@ -79,6 +79,11 @@ class Panel:
     counts: Mapping[Kind, int]
     overlay: str = ""
     text: str = ""
+
+    @property
+    def left_out(self) -> int:
+        """Boxes that are counted and not drawn."""
+        return sum(self.counts.values()) - len(self.boxes)
 
 
 @dataclass(frozen=True, slots=True)
