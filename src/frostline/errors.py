@@ -149,8 +149,7 @@ class DependencyError(FrostlineError):
 
 
 class TrainingError(FrostlineError):
-    """Training stopped: the loss is not finite (names epoch, step and images), or what a trainer
-    left is not the model's weights.
+    """Training stopped: the loss is not finite, or what a trainer left is not the model's weights.
 
     What to do:
         Lower the learning rate (for one start alone: ``schedule`` under its init), keep
