@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 
 from frostline.errors import RecordError
 from frostline.loading import load_data
@@ -63,3 +67,41 @@ def test_it_says_where_the_study_lies(tmp_path: Path) -> None:
     assert moved.base == (tmp_path / "b").resolve()
     assert moved.cells() == study.cells()
     assert [key.plan for key in moved.cells()][:3] == ["k00", "k09", "to-4"]
+
+
+_WITHOUT_TIMM = """
+import sys
+sys.modules["timm"] = None
+from frostline.cli import main
+for words in (["status", {folder!r}], ["report", {folder!r}]):
+    sys.argv = ["frostline", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, words
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is optional")
+def test_a_study_of_timm_is_read_where_timm_is_not(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_resnet", pretrained=False).state_dict()
+    path = write_study(
+        tmp_path,
+        model={"backbone": "timm:test_resnet", "preset": "slim", "image_size": 64},
+        inits={"mine": {"source": "mine.safetensors"}},
+        depths=[0, "all"],
+        plans={"to-1": {"stage": "layer1"}},
+        schedule={"epochs": 1},
+    )
+    safetensors.torch.save_file(network, tmp_path / "mine.safetensors")
+    study = Study.from_yaml(path)
+    assert all(outcome.ok for outcome in study.run())
+    program = _WITHOUT_TIMM.format(folder=str(study.folder))
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[-1] for line in lines if line[:1] == ["mine"]] == ["done"] * 3

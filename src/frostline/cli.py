@@ -261,9 +261,10 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
     cells = study.cells()
     depths = [depth_of_label(key.plan) for key in cells]
+    counted = " (paper numbering)" if study.config.numbering == "paper" else ""
     for what, values in (
         ("inits", [key.init for key in cells]),
-        ("depths", sorted(k for k in depths if k is not None)),
+        (f"depths{counted}", sorted(k for k in depths if k is not None)),
         ("plans", [key.plan for key, k in zip(cells, depths, strict=True) if k is None]),
         ("seeds", [key.seed for key in cells]),
     ):
@@ -294,7 +295,7 @@ def _duration(minutes: float) -> str:
 def _summary(record: "TrialRecord") -> dict[str, Any]:
     shown = [score for score in record.task.scores if score.headline]
     return {
-        **key_columns(record.key, record.plan.depth),
+        **key_columns(record.key, record.plan),
         **{score.label: record.scores["val"].get(score.key) for score in shown},
         "minutes": sum(record.seconds.values()) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
@@ -321,6 +322,8 @@ def _without_idle(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         idle.add("variant")
     if all(_is_depth(row) for row in rows):
         idle.add("plan")
+    if all(row.get("numbering") in (None, "all") for row in rows):
+        idle.add("numbering")
     return [{name: value for name, value in row.items() if name not in idle} for row in rows]
 
 

@@ -59,12 +59,12 @@ def _data() -> None:
 @data_app.command()
 def check(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="Folder or zip file of a data set, an annotation file, data.yaml or study.yaml.",
             show_default=False,
         ),
-    ],
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of the images, where PATH is an annotation file."),
@@ -88,9 +88,19 @@ def check(
     output: Annotated[
         CheckFormat, typer.Option("--format", help="How the result is printed.")
     ] = CheckFormat.table,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Say what a kind of finding means, and do nothing else."),
+    ] = None,
 ) -> None:
     """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
     from frostline.datasets import check_dataset, clean_copy
+
+    if explain is not None:
+        _explain(explain)
+        return
+    if path is None:
+        raise typer.BadParameter("expected a data set, got none: name a folder or a file")
 
     if annotations_only and fix_to is not None:
         raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
@@ -117,6 +127,12 @@ def check(
             err=True,
         )
     raise typer.Exit(0 if result.ok else 1)
+
+
+def _explain(code: str) -> None:
+    from frostline.datasets.codes import explain
+
+    typer.echo(explain(code))
 
 
 @dataclass(frozen=True)

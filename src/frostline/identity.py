@@ -36,7 +36,7 @@ FORM = 2  # of an identity; form 1 had the cell's key, eval_every and max_detect
 
 #: Fields that came after form 1, with the value that stands for all trials before them.
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "model": {"architecture": "faster_rcnn"},
+    "model": {"architecture": "faster_rcnn", "losses": None},
     "schedule": {"backbone_lr_scale": 1.0},
 }
 

@@ -195,6 +195,7 @@ def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
     history = training.history
     if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
         flags.append("loss did not fall")
+    flags += training.remarks
     if len(training.conditions) > 1:
         flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)

@@ -166,6 +166,7 @@ class Trained:
         conditions: what the training depended on besides its definition; several where parts of it
             ran under different ones.
         seconds: wall-clock time by phase, over all parts of a resumed training.
+        remarks: what was done otherwise than asked; they become flags of the record.
     """
 
     weights: Path | None
@@ -173,6 +174,7 @@ class Trained:
     resumed_at: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -369,11 +371,25 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         digest=plan.digest(),
         version=plan.version,
         unit=plan.unit,
-        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
+        layers=tuple(
+            index
+            for index, _, begin, layer in _all_layers(table, prefix)
+            if _freezes(plan, layer, begin)
+        ),
         tensors=plan.tensors,
         frozen_parameters=frozen.frozen_parameters,
         trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[int, str | None, str, ConvLayer]]:
+    """Index, section (None for the counted one), prefix and layer: the counted layers first."""
+    yield from ((layer.index, None, prefix, layer) for layer in table.layers)
+    index = len(table)
+    for section in table.others:
+        for layer in section.layers:
+            index += 1
+            yield index, section.name, section.prefix, layer
 
 
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:

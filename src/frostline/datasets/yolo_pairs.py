@@ -1,7 +1,7 @@
 """Which images a YOLO data set has, and which text file belongs to which."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +110,7 @@ def _pairs_of_folders(
         label = labels.of(image, Place(image), options.problems)
         pairs.append(Pair(_in_root(source, top, image, Place(image)), top, label))
     labels.mention_found(_name(source), options.problems)
+    _mention_shared(pairs, _name(source), options.problems)
     _mention_unused(labels, images, prefixes, _name(source), options.problems)
     return pairs
 
@@ -257,6 +258,19 @@ def _label_stem(image: str) -> str:
     stem = image.rpartition(".")[0]
     head, images, tail = f"/{stem}".rpartition("/images/")
     return f"{head}/labels/{tail}".removeprefix("/") if images else stem
+
+
+def _mention_shared(pairs: Sequence[Pair], name: str, problems: Problems) -> None:
+    """Say where two images, such as a picture and its mask, have one label file."""
+    owners = Counter(pair.label for pair in pairs if pair.label is not None)
+    shared = [label for label, number in owners.items() if number > 1]
+    if shared:
+        images = [pair.image.file for pair in pairs if pair.label == shared[0]]
+        message = (
+            f"{len(shared)} label files are of several images that differ in their ending alone, "
+            f"such as {several(images)}: each has the boxes"
+        )
+        problems.warning("label-shared", Place(name), message)
 
 
 def _mention_unused(

@@ -56,11 +56,22 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of an example: its title and boxes; ``counts`` is how many of each kind."""
+    """One picture of an example.
+
+    Attributes:
+        title: what it shows.
+        boxes: those that are drawn; of each kind the first 400.
+        counts: how many there are of each kind.
+    """
 
     title: str
     boxes: tuple[Box, ...]
     counts: Mapping[Kind, int]
+
+    @property
+    def left_out(self) -> int:
+        """Boxes that are counted and not drawn."""
+        return sum(self.counts.values()) - len(self.boxes)
 
 
 @dataclass(frozen=True, slots=True)

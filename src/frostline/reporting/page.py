@@ -157,7 +157,12 @@ def _depth_words(contents: Contents) -> dict[str, Any]:
     paper = table.numbering == "paper"
     others = bool(table.plans) or any(line.variant for line in table.lines)
     k = "k (paper)" if paper else "k"
-    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+    return {
+        "paper": paper,
+        "unit": table.unit,
+        "others": table.plans,
+        "k_head": f"{k} or plan" if others else k,
+    }
 
 
 def _marks(contents: Contents) -> dict[str, bool]:

@@ -183,7 +183,7 @@ def plans(
 def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
     depth = plan.k
     if depth is None:
-        return f"{plan.layers} {'convolution' if plan.layers == 1 else 'convolutions'}"
+        return f"{plan.layers} {plan.unit if plan.layers == 1 else f'{plan.unit}s'}"
     if depth == 0:
         return "nothing"
     if depth == deepest:
@@ -193,7 +193,7 @@ def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
             return f"to the end of {stage.name}"
         if depth < stage.last:
             return f"{depth - stage.first + 1} of {stage.last - stage.first + 1} in {stage.name}"
-    return f"{depth} convolutions"
+    return f"{depth} {plan.unit}s"
 
 
 def _strip(record: TrialRecord, plan: CellPlan, stages: Sequence[Stage]) -> list[dict[str, Any]]:

@@ -177,7 +177,15 @@ def _require_boxes(material: Material) -> None:
 
 _PER_FILE = "label-without-image"
 _TOLD = (
-    *(UNLISTED, PATH_FOUND, "split-missing", "labels-unused", "class-merged", "class-above"),
+    *(
+        UNLISTED,
+        PATH_FOUND,
+        "split-missing",
+        "labels-unused",
+        "label-shared",
+        "class-merged",
+        "class-above",
+    ),
     *("class-unnamed", "outline-boxed", "points-unread"),
 )
 """Codes of findings that say at once what was taken for granted."""
