@@ -30,7 +30,7 @@ from frostline.architectures import faster_rcnn_network
 from frostline.architectures.building import build_model
 from frostline.config import ModelConfig
 from frostline.depth import layer_table
-from frostline.freezing import apply_plan, set_train_mode
+from frostline.freezing import Frozen
 from frostline.plans import FreezePlan
 
 IMAGES, SIDE, BOXES = 4, 256, 12
@@ -66,8 +66,8 @@ class Bench:
         config = ModelConfig(backbone="mobilenet_v2", preset="slim", image_size=SIDE)
         with without(variant):
             self.model = build_model(config, 3, seed=0)
-        self.plan = FreezePlan.at_depth(layer_table("mobilenet_v2"), depth, batch_norm="frozen")
-        apply_plan(self.model, self.plan)
+        plan = FreezePlan.at_depth(layer_table("mobilenet_v2"), depth, batch_norm="frozen")
+        self.frozen = Frozen(self.model, plan)
         if variant != "without channels_last":
             self.model.to(memory_format=torch.channels_last)
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -81,7 +81,7 @@ class Bench:
         boxes = torch.cat([corners, corners + SIDE / 5], dim=2)
         labels = torch.ones(BOXES, dtype=torch.int64)
         targets = [{"boxes": b, "labels": labels} for b in boxes]
-        set_train_mode(self.model, self.plan)
+        self.frozen.train()
         with without(self.variant):
             began = time.perf_counter()
             loss = torch.stack(list(self.model(images, targets).values())).sum()

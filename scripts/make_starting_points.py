@@ -34,7 +34,7 @@ from frostline.backbones import known_backbone
 from frostline.config import AugmentConfig, ModelConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, read_dataset
 from frostline.evaluation import evaluate
-from frostline.freezing import apply_plan
+from frostline.freezing import Frozen
 from frostline.plans import BACKBONE_PREFIX, FreezePlan
 from frostline.records import file_digest
 from frostline.tasks import DETECTION, PlacedImages, common_canvas
@@ -419,13 +419,12 @@ def detection(work: Path, out: Path) -> tuple[dict[str, Tensor], dict[str, float
     model = build_model(config, len(SHAPES), seed=SEED)
     load_tensors(model, load_file(out / "start_classification.safetensors"))
     plan = FreezePlan.at_depth(known_backbone(config).table, 0, batch_norm="live")
-    apply_plan(model, plan)
     fabric = make_fabric("cpu")
     result = train(
         model,
         PlacedImages(seen, canvas),
         task=DETECTION,
-        plan=plan,
+        frozen=Frozen(model, plan),
         schedule=schedule,
         seed=SEED,
         fabric=fabric,

@@ -22,14 +22,11 @@ __all__ = [
     "FreezeAudit",
     "Frozen",
     "PlanLike",
-    "apply_plan",
-    "audit",
     "compare",
     "fingerprint",
     "freeze",
     "plan_for",
     "require_passed",
-    "set_train_mode",
 ]
 
 PlanLike = FreezePlan | int | str | Sequence[str]
@@ -307,59 +304,14 @@ class FreezeAudit(AuditRecord):
     gone: tuple[str, ...] = ()
 
 
-def apply_plan(model: nn.Module, plan: FreezePlan) -> tuple[int, int]:
-    """Set ``requires_grad`` of every parameter: False exactly for those the plan names.
-
-    The plan already contains what its BatchNorm policy fixes. Give the optimiser only the
-    parameters that still require a gradient.
-
-    Returns:
-        Numbers of frozen and of trainable parameters (elements; buffers are not counted).
-
-    Raises:
-        PlanError: the plan names tensors that the model does not have, or leaves none to train.
-    """
-    _require_known(plan, model.state_dict(keep_vars=True))
-    frozen = set(_frozen_parameters(model, plan))
-    counts = {True: 0, False: 0}
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter not in frozen)
-        counts[parameter in frozen] += parameter.numel()
-    if counts[False] == 0:
-        raise PlanError(f"plan '{plan.label}' freezes every parameter: nothing is left to train")
-    return counts[True], counts[False]
-
-
-def set_train_mode(model: nn.Module, plan: FreezePlan) -> None:
-    """``model.train()``, except modules with buffers that the plan fixes, which stay in eval.
-
-    Call it wherever ``model.train()`` would be called: a parent's ``train()`` undoes a child's
-    ``eval()``, and a BatchNorm in train mode moves its statistics even without gradients.
-    """
-    model.train()
-    for name in _held_names(model, plan):
-        _reach(model, name).training = False
-
-
 def fingerprint(model: nn.Module) -> dict[str, str]:
     """SHA-256 (hex) of the bytes of every parameter and buffer, by state-dict name."""
     state = model.state_dict().items()
     return {name: _digest(value) for name, value in state if isinstance(value, Tensor)}
 
 
-def audit(before: Mapping[str, str], model: nn.Module, plan: FreezePlan) -> AuditRecord:
-    """Compare fingerprints: what the plan names must be byte-identical, the rest should have moved.
-
-    Args:
-        before: ``fingerprint(model)`` from before training.
-        model: the trained model.
-        plan: the plan that was in force.
-    """
-    return compare(before, fingerprint(model), plan)
-
-
 def compare(before: Mapping[str, str], after: Mapping[str, str], plan: FreezePlan) -> AuditRecord:
-    """``audit`` of two fingerprints, such as those of weight files.
+    """Compare fingerprints: what the plan names must be byte-identical, the rest should have moved.
 
     Args:
         before: digests of the tensors by name, from before training.
@@ -402,13 +354,6 @@ def require_passed(result: AuditRecord) -> None:
             f"freeze audit: expected {result.frozen} tensors to stay byte-identical, "
             f"{len(result.changed)} changed ({shown}); the trial does not count"
         )
-
-
-def _frozen_parameters(model: nn.Module, plan: FreezePlan) -> Iterator[nn.Parameter]:
-    """Each parameter once; one with several names (tied weights) is frozen under any of them."""
-    names = frozenset(plan.tensors)
-    named = model.named_parameters(remove_duplicate=False)
-    yield from dict.fromkeys(parameter for name, parameter in named if name in names)
 
 
 def _places(
@@ -536,7 +481,7 @@ def _require_freezable(model: nn.Module) -> None:
     """Refuse what has no values yet, or a wrapper that a freeze comes too late for."""
     require_values(model)
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.RecursiveScriptModule) and not _takes_hooks(module):
+        if isinstance(module, torch.jit.ScriptModule) and not _takes_hooks(module):
             raise PlanError(
                 f"{type(model).__name__} is compiled to TorchScript, which takes no hooks: freeze "
                 "and train the model itself, undo, then compile it"
