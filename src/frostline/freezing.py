@@ -481,7 +481,7 @@ def _require_freezable(model: nn.Module) -> None:
     """Refuse what has no values yet, or a wrapper that a freeze comes too late for."""
     require_values(model)
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.RecursiveScriptModule) and not _takes_hooks(module):
+        if isinstance(module, torch.jit.ScriptModule) and not _takes_hooks(module):
             raise PlanError(
                 f"{type(model).__name__} is compiled to TorchScript, which takes no hooks: freeze "
                 "and train the model itself, undo, then compile it"

@@ -220,6 +220,7 @@ def _data_record(task: Task, images: Placed) -> DataRecord:
         classes=index.classes,
         groups=dict(counts.images_per_group),
         findings=findings,
+        pixels=counts.pixels_per_class,
     )
 
 

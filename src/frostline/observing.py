@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frostline.attention import AttentionCalls, is_attention_function
-from frostline.depth import ConvLayer, LayerTable, Role, Section
+from frostline.depth import ConvLayer, LayerTable, Role, Section, Unit
 from frostline.errors import PlanError
 from frostline.passage import Event, Passage
 from frostline.tracing import Tracer, aliases, eager_and_quiet, state_names
@@ -30,6 +30,7 @@ def observe_table(
     *,
     architecture: str | None = None,
     backbone: bool = False,
+    unit: Unit | None = None,
 ) -> LayerTable:
     """The convolutions of a model in the order in which one forward pass meets them.
 
@@ -59,6 +60,7 @@ def observe_table(
         architecture: name of the table; None: the name of the model's class.
         backbone: whether the model is a backbone, all of which the deepest depth holds. Else that
             ends where a head begins: at the first weight matrix behind the last layer's stage.
+        unit: ``convolution`` counts these whatever attention there is; None: as above.
 
     Raises:
         PlanError: there is no example, the forward pass fails, it meets neither convolution nor
@@ -67,6 +69,8 @@ def observe_table(
     seen = _watched(module, example)
     name = architecture or type(module).__name__
     blocks = seen.attention.blocks(after=seen.last_convolution())
+    if unit == "convolution":
+        blocks = []
     rows = tuple(_block_rows(seen, blocks) if blocks else _rows(seen))
     if not rows:
         raise PlanError(

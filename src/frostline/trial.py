@@ -373,7 +373,7 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         unit=plan.unit,
         layers=tuple(
             index
-            for index, _, begin, layer in _all_layers(table, prefix)
+            for index, (begin, layer) in enumerate(_all_layers(table, prefix), start=1)
             if _freezes(plan, layer, begin)
         ),
         tensors=plan.tensors,
@@ -382,14 +382,11 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
     )
 
 
-def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[int, str | None, str, ConvLayer]]:
-    """Index, section (None for the counted one), prefix and layer: the counted layers first."""
-    yield from ((layer.index, None, prefix, layer) for layer in table.layers)
-    index = len(table)
+def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[str, ConvLayer]]:
+    """Prefix and layer: those that depth counts, then those of other sections."""
+    yield from ((prefix, layer) for layer in table.layers)
     for section in table.others:
-        for layer in section.layers:
-            index += 1
-            yield index, section.name, section.prefix, layer
+        yield from ((section.prefix, layer) for layer in section.layers)
 
 
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:

@@ -88,7 +88,7 @@ def read_masks(source: Source, options: ReadOptions) -> RawDataset:
     for name, image in pairs:
         mask = _mask(tree, name, scans[name], reading, options.problems)
         if mask is not None:
-            images.append(RawImage(image, (mask.width, mask.height), None, Place(name), name, True))
+            images.append(RawImage(image, (mask.width, mask.height), None, Place(name), None, True))
             masks.append(mask)
     _mention(source, [image.file for image in images], options)
     if not images:

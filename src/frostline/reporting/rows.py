@@ -146,10 +146,17 @@ def _data(data: DataRecord) -> dict[str, Any]:
     return {
         "data": data,
         "per_image": data.boxes / data.images if data.images else math.nan,
+        "pixels": _pixel_shares(data),
         "groups": groups[:_MOST_GROUPS],
         "more_groups": max(0, len(groups) - _MOST_GROUPS),
         "findings": sum(data.findings.values()),
     }
+
+
+def _pixel_shares(data: DataRecord) -> list[tuple[str, float]]:
+    """Classes of masks and their share of the pixels that count."""
+    total = sum(data.pixels.values())
+    return [(name, pixels / total) for name, pixels in data.pixels.items() if total]
 
 
 def plans(
