@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from frostline.advice.cells import Cell
+from frostline.advice.cells import Candidate
 from frostline.advice.model import condition
 from frostline.advice.policies import even, ladder, priced
 from frostline.advice.replay import replay
@@ -96,16 +96,16 @@ def _of(context: "Context", policy: object) -> Iterator[tuple[Interval, list[Int
         yield pick, prices
 
 
-def _frozen(context: "Context", pick: Cell) -> list[Cell]:
+def _frozen(context: "Context", pick: Candidate) -> list[Candidate]:
     facts = context.task.facts
     return [c for c in facts if (c.init, c.variant) == (pick.init, pick.variant) and facts[c].depth]
 
 
-def _mean(context: "Context", cell: Cell, seeds: frozenset[int]) -> float:
+def _mean(context: "Context", cell: Candidate, seeds: frozenset[int]) -> float:
     return statistics.fmean(context.task.scores.test[cell, seed] for seed in sorted(seeds))
 
 
-def _lost(context: "Context", whole: Cell, cell: Cell, seeds: frozenset[int]) -> float:
+def _lost(context: "Context", whole: Candidate, cell: Candidate, seeds: frozenset[int]) -> float:
     return 100 * (_mean(context, whole, seeds) - _mean(context, cell, seeds))
 
 
@@ -130,6 +130,6 @@ def depth_only(context: "Context", contexts: "Sequence[Context]") -> Iterator[In
                 yield Interval(middle - half, middle + half, _lost(context, pick, cell, shared))
 
 
-def _shared(context: "Context", a: Cell, b: Cell, seed: int) -> frozenset[int]:
+def _shared(context: "Context", a: Candidate, b: Candidate, seed: int) -> frozenset[int]:
     scores = context.task.scores
     return scores.held_out(a, seed) & scores.held_out(b, seed)

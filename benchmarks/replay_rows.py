@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from frostline.advice.cells import Cell, Facts, Problem
+from frostline.advice.cells import Candidate, Facts, Problem
 from frostline.advice.fitting import History
 from frostline.advice.replay import Recorded
 from frostline.advice.scoring import Scores
@@ -37,7 +37,7 @@ class Task:
 
     name: str
     family: str
-    facts: Mapping[Cell, Facts]
+    facts: Mapping[Candidate, Facts]
     epochs: int
     seeds: tuple[int, ...]
     recorded: Recorded
@@ -143,10 +143,10 @@ def _signals(name: str, trials: Mapping[More, Row]) -> Signals:
     return {key: tuple(values.items()) for key, values in found.items()}
 
 
-def cell_of(arm: More, rates_open: bool) -> Cell:
+def cell_of(arm: More, rates_open: bool) -> Candidate:
     rate_ = f"lr{arm.lr:g}" if rates_open else ""
     share = f"e{arm.share:g}" if arm.share != 1 else ""
-    return Cell(arm.init, f"k{arm.depth:02d}", "-".join(filter(None, (rate_, share))))
+    return Candidate(arm.init, f"k{arm.depth:02d}", "-".join(filter(None, (rate_, share))))
 
 
 def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) -> Task | None:

@@ -25,6 +25,7 @@ from rooms import draw
 import frostline
 from frostline import config, records
 from frostline.cli import app
+from frostline.datasets.codes import CODES
 from frostline.depth import BACKBONES, layer_table
 from frostline.reporting import answer
 from frostline.schema import described_attributes
@@ -405,6 +406,17 @@ def _escape_bars(*arguments: Any) -> None:
 # --- Sphinx ---------------------------------------------------------------------------------------
 
 
+def findings() -> str:
+    """Kinds of findings of ``frostline data check``."""
+    rows = ((f"`{code}`", *_described(text)) for code, text in sorted(CODES.items()))
+    return _table(("finding", "what it means", "what to do"), rows)
+
+
+def _described(text: tuple[str, str]) -> tuple[str, str]:
+    means, advice = text
+    return means, "" if advice == "nothing" else advice
+
+
 def rooms() -> str:
     """The picture of the rooms."""
     return draw()
@@ -414,6 +426,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         rooms,
+        findings,
         cli,
         study,
         record,

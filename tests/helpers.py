@@ -1,5 +1,6 @@
 """Small worlds for tests: a data set of coloured squares, and starting weights for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,27 @@ def write_squares(folder: Path, images: int = 6, seed: int = 0) -> None:
             rows.append(f'im{i},{SIZE},{SIZE},"[{x}, {y}, {side}, {side}]",field_{i % 2}')
         picture.save(folder / "images" / f"im{i}.png")
     (folder / "train.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_masks(
+    folder: Path, sizes: Sequence[tuple[int, int]], *, values: tuple[int, int] = (0, 1)
+) -> tuple[Path, Path]:
+    """``images/N.png`` and ``masks/N.png`` of these sizes (width, height), the left half marked.
+
+    Returns:
+        The two folders.
+    """
+    images, masks = folder / "images", folder / "masks"
+    images.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for n, (width, height) in enumerate(sizes):
+        mask = np.full((height, width), values[0], np.uint8)
+        mask[:, : width // 2] = values[1]
+        pixels = random.integers(0, 60, (height, width, 3)) + 120 * (mask == values[1])[..., None]
+        Image.fromarray(pixels.astype(np.uint8)).save(images / f"{n}.png")
+        Image.fromarray(mask).save(masks / f"{n}.png")
+    return images, masks
 
 
 def write_start(path: Path, seed: int = 1) -> None:

@@ -162,7 +162,7 @@ def test_run_of_a_path_resumes_and_says_what_failed(
     def burst(*_: object, **__: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr("frostline.engines.local.run_trial", burst)
+    monkeypatch.setattr("frostline.attempt.run_trial", burst)
     with caplog.at_level(logging.WARNING, "frostline.api"):
         again = frostline.run(path, out=tmp_path / "again")
     assert "trial a-k52-s0 failed: MemoryError: no room" in caplog.messages

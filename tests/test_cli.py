@@ -21,6 +21,7 @@ from frostline.architectures.building import build_model
 from frostline.cli import main
 from frostline.config import ModelConfig
 from frostline.estimate import Estimate
+from frostline.study import threads_of_trial
 from tests.factories import make_config, make_record, write_study_folder
 from tests.helpers import SIZE, write_study
 
@@ -111,21 +112,28 @@ def test_threads_sleep_while_they_wait(
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
-def test_the_default_is_the_cores_that_a_process_may_use(
+def test_threads_by_one_rule(
     tmp_path: Path, frostline: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As asked, else OMP_NUM_THREADS, else the cores that the process may use / workers."""
     write_study(tmp_path)
-    asked: list[int] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 7, 9}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_of_trial(workers) for workers in (1, 2, 8)] == [5, 2, 1]
+    for value, threads in (("3", 3), ("4,2", 4), ("", 5), ("0", 5), ("many", 5), ("-1", 5)):
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+        assert threads_of_trial(1) == threads
+        assert threads_of_trial(1, 7) == 7
+    asked: list[int | None] = []
 
-    def estimate(_study: object, *, threads: int, **_: object) -> Estimate:
+    def estimate(_study: object, *, threads: int | None, **_: object) -> Estimate:
         asked.append(threads)
         return Estimate(6, 6, 1.0, 1.0)
 
     monkeypatch.setattr("frostline.study.Study.estimate", estimate)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 7, 9}, raising=False)
-    for workers in ("1", "2", "8"):
-        frostline("run", "study.yaml", "--dry-run", "--workers", workers, cwd=tmp_path)
-    assert asked == [5, 2, 1]
+    frostline("run", "study.yaml", "--dry-run", cwd=tmp_path)
+    frostline("run", "study.yaml", "--dry-run", "--threads", "6", cwd=tmp_path)
+    assert asked == [None, 6]
 
 
 def test_layers_prints_both_numberings(frostline: Command) -> None:

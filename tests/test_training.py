@@ -21,7 +21,8 @@ from frostline.identity import Identity
 from frostline.plans import FreezePlan
 from frostline.tasks import Canvas, Task, task_named
 from frostline.tasks.boxes import PlacedImages, Sample
-from frostline.training import TrainingResult, choose_device, train
+from frostline.trainers.loop import _remarks
+from frostline.training import TrainingResult, choose_device, train, warmup_steps
 
 X = Identity({"name": "x"}, {})
 OFF = AugmentConfig(flip=False, colour=False, scale_jitter=False)
@@ -266,20 +267,27 @@ def test_a_checkpoint_that_says_less_of_its_conditions_resumes(
 
 
 def _broken(payload: dict[str, Any], how: str) -> object:
-    if how == "no rng":
-        return {name: value for name, value in payload.items() if name != "rng"}
-    if how == "unknown state":
-        return payload | {"state": payload["state"] | {"of_a_later_version": 1}}
-    if how == "other tensors":
-        return payload | {"model": {"w": torch.zeros(3)}}
-    if how == "other optimiser":
-        groups = payload["optimizer"] | {"param_groups": []}
-        return payload | {"optimizer": groups}
-    return [1, 2]
+    state, groups = payload["state"], payload["optimizer"]
+    changed: dict[str, object] = {
+        "no rng": {name: value for name, value in payload.items() if name != "rng"},
+        "other rng": payload | {"rng": payload["rng"][:-1]},
+        "unknown state": payload | {"state": state | {"of_a_later_version": 1}},
+        "no number": payload | {"state": state | {"step": "four"}},
+        "a row of another version": payload
+        | {"state": state | {"history": [{"epoch": 1, "later": 2}]}},
+        "other tensors": payload | {"model": {"w": torch.zeros(3)}},
+        "other optimiser": payload | {"optimizer": groups | {"param_groups": []}},
+        "a list": [1, 2],
+    }
+    return changed[how]
 
 
 @pytest.mark.parametrize(
-    "how", ["no rng", "unknown state", "other tensors", "other optimiser", "a list", "no file"]
+    "how",
+    [
+        *("no rng", "unknown state", "a row of another version", "no number", "other rng"),
+        *("other tensors", "other optimiser", "a list", "no file"),
+    ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_kept_aside_and_the_trial_starts_anew(
     images: PlacedImages, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
@@ -327,3 +335,28 @@ def test_the_rate_of_the_backbone_by_hand(images: PlacedImages, tmp_path: Path) 
     assert torch.allclose(moved[0.1]["conv.weight"], 0.1 * moved[1.0]["conv.weight"], rtol=1e-3)
     assert torch.equal(moved[0.1]["head.weight"], moved[1.0]["head.weight"])
     assert moved[1.0]["conv.weight"].abs().max() > 1e-5
+
+
+def test_gradients_are_clipped_in_the_optimisers_order(
+    images: PlacedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights before biases: another order of the sum is another last bit of every step."""
+    seen: list[list[int]] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def note(parameters: list[nn.Parameter], limit: float) -> Tensor:
+        seen.append([parameter.ndim for parameter in parameters])
+        return clip(parameters, limit)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", note)
+    _train(images, tmp_path / "a.pt")
+    assert len(seen) == 9
+    assert seen[0] == [4, 2, 1, 1, 1, 1]
+
+
+def test_a_warm_up_longer_than_half_the_steps_is_cut_and_said() -> None:
+    schedule = ScheduleConfig(epochs=3, batch_size=4, warmup_epochs=2.0)
+    assert warmup_steps(schedule, 5, 15) == (10, 7)
+    (remark,) = _remarks(schedule, 18)  # 18 images are 5 steps an epoch
+    assert remark == "warm-up cut: 7 steps, half of all, where 10 were asked for"
+    assert list(_remarks(schedule.model_copy(update={"warmup_epochs": 1.0}), 18)) == []

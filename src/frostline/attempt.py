@@ -52,7 +52,6 @@ def attempt(
     Raises:
         RecordError: nothing can be written, which would stop every trial.
     """
-    emit(Started(spec.key))
     outcome = _outcome(folder, spec, emit, until)
     ended = Ended if outcome.paused_at is None else Paused
     emit(ended(spec.key, outcome))
@@ -60,7 +59,10 @@ def attempt(
 
 
 def ask_to_pause(folder: Path) -> None:
-    """Let the trial in ``folder`` pause at the end of the epoch that is under way."""
+    """Let the trial in ``folder`` pause at the end of the epoch that is under way.
+
+    It must have said that it has started: what was asked before that is forgotten.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _PAUSE).touch()
 
@@ -119,13 +121,9 @@ def _outcome(
     folder: Path, spec: TrialSpec, emit: Callable[[Event], None], until: int | None
 ) -> Outcome:
     """One trial to its end; an error becomes a failure file and an outcome."""
-
-    def on_step(progress: Progress) -> None:
-        emit(Stepped(spec.key, progress))
-
     try:
         with _locked(folder):
-            record = _finish(folder, spec, until, on_step)
+            record = _finish(folder, spec, until, emit)
             return _paused(folder, spec) if record is None else _done(record)
     except BusyError as error:
         return Outcome(spec.key, False, str(error))
@@ -158,17 +156,22 @@ def _done(record: TrialRecord) -> Outcome:
 
 
 def _finish(
-    folder: Path, spec: TrialSpec, until: int | None, on_step: Callable[[Progress], None]
+    folder: Path, spec: TrialSpec, until: int | None, emit: Callable[[Event], None]
 ) -> TrialRecord | None:
     """The trial's record: of another process that was here first, or made now."""
+
+    def on_step(progress: Progress) -> None:
+        emit(Stepped(spec.key, progress))
+
     for leftover in folder.glob(".*.tmp"):  # of a killed process: the lock says it is gone
         leftover.unlink()
+    (folder / _PAUSE).unlink(missing_ok=True)  # asked of an earlier attempt
+    emit(Started(spec.key))
     if (folder / FILES.record).exists():
         record = TrialRecord.read(folder / FILES.record)
         (folder / FILES.checkpoint).unlink(missing_ok=True)
         return record
-    for name in (FILES.failure, _PAUSE):  # of an earlier attempt
-        (folder / name).unlink(missing_ok=True)
+    (folder / FILES.failure).unlink(missing_ok=True)  # of an earlier attempt
     append_line(folder / FILES.log, {"event": "started"})
     try:
         with torch_as_before():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from frostline.depth import depth_label, depth_of_label
 
 if TYPE_CHECKING:
-    from frostline.records import TrialKey, TrialRecord
+    from frostline.records import PlanRecord, TrialKey, TrialRecord
 
-__all__ = ["CellPlan", "cell_plan", "key_columns", "plan_of_key", "shared_name"]
+__all__ = ["CellPlan", "cell_plan", "key_columns", "numbering_column", "plan_of_key", "shared_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class CellPlan:
         depth: k, where the plan is a prefix of the backbone; else None.
         numbering: how ``depth`` counts: ``all`` or ``paper``.
         layers: how many of the backbone's layers are frozen.
+        unit: what a layer is: ``convolution`` or ``block``.
     """
 
     label: str
@@ -29,6 +30,7 @@ class CellPlan:
     depth: int | None
     numbering: str
     layers: int
+    unit: str = "convolution"
 
     @property
     def k(self) -> int | None:
@@ -67,7 +69,7 @@ class CellPlan:
 def cell_plan(record: "TrialRecord") -> CellPlan:
     """The plan of a trial's cell."""
     plan, key = record.plan, record.key
-    return CellPlan(key.plan, key.variant, plan.depth, plan.numbering, len(plan.layers))
+    return CellPlan(key.plan, key.variant, plan.depth, plan.numbering, len(plan.layers), plan.unit)
 
 
 def plan_of_key(key: "TrialKey") -> CellPlan:
@@ -76,20 +78,25 @@ def plan_of_key(key: "TrialKey") -> CellPlan:
     return CellPlan(key.plan, key.variant, depth, "all", depth or 0)
 
 
-def key_columns(key: "TrialKey", depth: int | None = None) -> dict[str, Any]:
+def key_columns(key: "TrialKey", plan: "PlanRecord | None" = None) -> dict[str, Any]:
     """The columns of every table that say which trial a row is of.
 
     Args:
         key: of the trial.
-        depth: k of its plan; None takes it from the label, where that is one of a depth.
+        plan: as its record has it; None for a trial without one: its depth is what the label says.
     """
-    return {
+    columns = {
         "init": key.init,
         "plan": key.plan,
         "variant": key.variant,
-        "depth": depth_of_label(key.plan) if depth is None else depth,
-        "seed": key.seed,
+        "depth": depth_of_label(key.plan) if plan is None else plan.depth,
     }
+    return columns | ({} if plan is None else numbering_column(plan)) | {"seed": key.seed}
+
+
+def numbering_column(plan: "PlanRecord | CellPlan") -> dict[str, Any]:
+    """How the depth beside it counts; nothing where there is no depth."""
+    return {"numbering": None if plan.depth is None else plan.numbering}
 
 
 def shared_name(plans: Iterable[CellPlan]) -> str:

@@ -113,10 +113,13 @@ def run(
         outcomes = plan.run(
             workers=workers, threads=threads, device=device.value, on_event=on_event
         )
-    failed = [outcome for outcome in outcomes if not outcome.ok]
+    paused = [outcome for outcome in outcomes if outcome.paused_at is not None]
+    failed = [outcome for outcome in outcomes if not outcome.ok and outcome not in paused]
     _print_rows([_summary(record) for record in plan.records()], output)
     for outcome in failed:
         typer.echo(f"failed: {outcome.key.slug}: {outcome.message}", err=True)
+    for outcome in paused:
+        typer.echo(f"{outcome.key.slug}: {outcome.message}; run again to go on", err=True)
     typer.echo(f"next: frostline report {_shown_path(plan.folder)}", err=True)
     raise typer.Exit(1 if failed else 0)
 
@@ -147,7 +150,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the study file, to find images. Default: two levels above DIR.",
+            help="Folder of the study file, to find images. Default: as DIR says.",
         ),
     ] = None,
 ) -> None:
@@ -258,9 +261,10 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     """The grid in words, then what is left of it; ``--format json`` has the plain numbers."""
     cells = study.cells()
     depths = [depth_of_label(key.plan) for key in cells]
+    counted = " (paper numbering)" if study.config.numbering == "paper" else ""
     for what, values in (
         ("inits", [key.init for key in cells]),
-        ("depths", sorted(k for k in depths if k is not None)),
+        (f"depths{counted}", sorted(k for k in depths if k is not None)),
         ("plans", [key.plan for key, k in zip(cells, depths, strict=True) if k is None]),
         ("seeds", [key.seed for key in cells]),
     ):
@@ -291,7 +295,7 @@ def _duration(minutes: float) -> str:
 def _summary(record: "TrialRecord") -> dict[str, Any]:
     shown = [score for score in record.task.scores if score.headline]
     return {
-        **key_columns(record.key, record.plan.depth),
+        **key_columns(record.key, record.plan),
         **{score.label: record.scores["val"].get(score.key) for score in shown},
         "minutes": sum(record.seconds.values()) / 60,
         "flags": ", ".join(record.flags) or ("" if record.ranked else "unranked reference"),
@@ -316,9 +320,17 @@ def _without_idle(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     idle = set()
     if all(row.get("variant") is None for row in rows):
         idle.add("variant")
-    if all(row.get("depth") is not None for row in rows):
+    if all(_is_depth(row) for row in rows):
         idle.add("plan")
+    if all(row.get("numbering") in (None, "all") for row in rows):
+        idle.add("numbering")
     return [{name: value for name, value in row.items() if name not in idle} for row in rows]
+
+
+def _is_depth(row: Mapping[str, Any]) -> bool:
+    """Whether a row's plan was given as a depth, not as a stage that ends at one."""
+    depth = row.get("depth")
+    return depth is not None and depth_of_label(row["plan"]) == depth
 
 
 def _cell(column: str, value: object) -> str:

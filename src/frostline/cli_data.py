@@ -17,6 +17,7 @@ from frostline.layouts import LAYOUTS
 
 if TYPE_CHECKING:
     from frostline.datasets import DataCheck, DatasetIndex, DatasetLocation
+    from frostline.datasets.raw import MaskOptions
 
 __all__ = ["LayoutOption", "Target", "data_app", "find_target"]
 
@@ -59,12 +60,12 @@ def _data() -> None:
 @data_app.command()
 def check(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="Folder or zip file of a data set, an annotation file, data.yaml or study.yaml.",
             show_default=False,
         ),
-    ],
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of the images, where PATH is an annotation file."),
@@ -88,9 +89,20 @@ def check(
     output: Annotated[
         CheckFormat, typer.Option("--format", help="How the result is printed.")
     ] = CheckFormat.table,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Say what a kind of finding means, and do nothing else."),
+    ] = None,
 ) -> None:
     """List what is in a data set and what is wrong with it. Exit code 1 if there are errors."""
     from frostline.datasets import check_dataset, clean_copy
+    from frostline.datasets.raw import AS_FOUND
+
+    if explain is not None:
+        _explain(explain)
+        return
+    if path is None:
+        raise typer.BadParameter("expected a data set, got none: name a folder or a file")
 
     if annotations_only and fix_to is not None:
         raise typer.BadParameter("--fix-to copies images: leave out --annotations-only")
@@ -104,6 +116,7 @@ def check(
             divide=target.divide,
             annotations_only=annotations_only,
             on_image=on_image,
+            masks=target.masks or AS_FOUND,
         )
     if output is CheckFormat.json:
         typer.echo(json.dumps({"layout": location.layout, **result.to_dict()}, indent=1))
@@ -119,6 +132,12 @@ def check(
     raise typer.Exit(0 if result.ok else 1)
 
 
+def _explain(code: str) -> None:
+    from frostline.datasets.codes import explain
+
+    typer.echo(explain(code))
+
+
 @dataclass(frozen=True)
 class Target:
     """What is to be checked, and for which model."""
@@ -127,6 +146,7 @@ class Target:
     image_size: int = 320
     preset: str = "slim"
     divide: "Callable[[DatasetIndex], dict[str, DatasetIndex]] | None" = None
+    masks: "MaskOptions | None" = None
 
 
 def find_target(path: Path, images: Path | None, layout: str) -> Target:
@@ -165,6 +185,7 @@ def _target_of_study(path: Path) -> Target:
     """The splits that the study trains and is scored on, and its model."""
     from frostline.config import load_study
     from frostline.datasets import DatasetLocation, train_and_val
+    from frostline.loading import mask_options
 
     study = load_study(path)
     data, base = study.data, path.parent
@@ -176,7 +197,8 @@ def _target_of_study(path: Path) -> Target:
         layout = _recognised(images, next(iter(files.values())))
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
-    return Target(location, study.model.image_size, study.model.preset, divide)
+    masks = mask_options(data)
+    return Target(location, study.model.image_size, study.model.preset, divide, masks)
 
 
 @contextmanager
@@ -204,10 +226,13 @@ def _print_check(title: str, result: "DataCheck", examples: int) -> None:
     console = Console()
     console.print(Text(title), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("split", "images", "without boxes", "boxes"):
+    counted = result.counts()
+    boxes = not any(counts.masks for counts in counted.values())
+    for name in ("split", "images", *(("without boxes", "boxes") if boxes else ())):
         table.add_column(name, justify="left" if name == "split" else "right")
-    for split, counts in result.counts().items():
-        table.add_row(Text(split), str(counts.images), str(counts.empty_images), str(counts.boxes))
+    for split, counts in counted.items():
+        more = (str(counts.empty_images), str(counts.boxes)) if boxes else ()
+        table.add_row(Text(split), str(counts.images), *more)
     console.print(table)
     for line in (*_totals(result), *_sizes_lines(result), *_finding_lines(result, examples)):
         console.print(Text(line), soft_wrap=True)
@@ -224,6 +249,7 @@ def _totals(result: "DataCheck") -> Iterator[str]:
     counts = result.counts().values()
     for what, parts in (
         ("boxes by class", [c.boxes_per_class for c in counts]),
+        ("pixels by class", [c.pixels_per_class for c in counts]),
         ("images by group", [c.images_per_group for c in counts]),
     ):
         total: Counter[str] = Counter()

@@ -84,9 +84,11 @@ def _found(starter: "Starter") -> list[str]:
     total = material.total()
     parts = ", ".join(f"{name} {counts.images}" for name, counts in material.counts().items())
     starts = [file.path.name for file in choice.files] + [row.enum for row in choice.cached]
+    count = len(total.boxes_per_class) or len(total.pixels_per_class)
+    what = "a mask each" if total.masks else f"{total.boxes} boxes"
     lines = [
-        f"data: layout {material.layout}, {total.images} images ({parts}), {total.boxes} boxes, "
-        f"{len(total.boxes_per_class)} {'class' if len(total.boxes_per_class) == 1 else 'classes'}",
+        f"data: layout {material.layout}, {total.images} images ({parts}), {what}, "
+        f"{count} {'class' if count == 1 else 'classes'}",
         f"model: {choice.backbone}, {choice.reason}",
         f"starting weights: {', '.join(starts) or 'will be downloaded at first use'}",
         f"wrote {starter.path}: {starter.trials} trials",

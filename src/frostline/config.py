@@ -29,6 +29,7 @@ __all__ = [
     "DataConfig",
     "Depth",
     "InitConfig",
+    "MasksConfig",
     "ModelConfig",
     "Normalisation",
     "OptimizerName",
@@ -42,7 +43,7 @@ __all__ = [
     "save_study",
 ]
 
-Part = Literal["backbone", "neck", "rpn", "head", "all"]
+Part = Literal["backbone", "neck", "rpn", "head", "encoder", "decoder", "all"]
 OptimizerName = Literal["sgd", "adamw"]
 Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 
@@ -167,8 +168,43 @@ class SplitConfig(_Model):
         return self
 
 
+_Value = Annotated[int, Field(ge=0, le=0xFFFF)]
+_Shade = Annotated[int, Field(ge=0, le=255)]
+_Colour = tuple[_Shade, _Shade, _Shade]
+
+
+class MasksConfig(_Model):
+    """What the pixels of masks mean. Without it their values are the classes.
+
+    Attributes:
+        classes: name of each class by its value in the mask files; every value that there is.
+        colours: red, green and blue of each class, 0 to 255, for masks that are told by colour.
+        ignore_index: value of pixels that are neither learned nor scored.
+        ignore_colour: their colour, with ``colours``.
+    """
+
+    classes: dict[_Value, str] = Field(default_factory=dict)
+    colours: dict[str, _Colour] = Field(default_factory=dict)
+    ignore_index: _Value | None = None
+    ignore_colour: _Colour | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning_each(self) -> Self:
+        if self.classes and self.colours:
+            raise ValueError("give 'classes' for masks of numbers or 'colours', not both")
+        if self.ignore_index in self.classes:
+            raise ValueError(f"'ignore_index' {self.ignore_index} is the value of a class")
+        if self.ignore_colour in self.colours.values():
+            raise ValueError("'ignore_colour' is the colour of a class")
+        if len(set(self.classes.values())) != len(self.classes):
+            raise ValueError("'classes' gives two values one name; name each class once")
+        if len(set(self.colours.values())) != len(self.colours):
+            raise ValueError("'colours' gives two classes one colour")
+        return self
+
+
 class DataConfig(_Model):
-    """Images and boxes. Paths are relative to the study's file.
+    """Images and boxes, or masks. Paths are relative to the study's file.
 
     Attributes:
         layout: annotation layout; ``auto`` recognises it.
@@ -181,6 +217,7 @@ class DataConfig(_Model):
         on_problem: ``raise`` stops at the first bad box or row; ``drop`` counts and omits it.
         metrics: scores to measure besides the task's usual ones; of detection: ``wheat``, which is
             measured unasked for layouts ``kaggle`` and ``gwhd2021``.
+        masks: what the pixels of masks mean (layout ``masks``).
     """
 
     layout: _LayoutName = "auto"
@@ -192,6 +229,7 @@ class DataConfig(_Model):
     split: SplitConfig | None = None
     on_problem: Literal["raise", "drop"] = "raise"
     metrics: tuple[str, ...] = ()
+    masks: MasksConfig = MasksConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -207,16 +245,20 @@ class ModelConfig(_Model):
     """The model that every arm of the study shares.
 
     Attributes:
-        architecture: what is built over the backbone; ``faster_rcnn`` is a detector.
-        backbone: network under the FPN: one of torchvision's six, or ``timm:<model>`` for any of
-            timm's convolutional feature extractors (extra ``timm``).
-        preset: ``stock`` is torchvision's Faster R-CNN; ``slim`` has a smaller neck and head.
+        architecture: what is built over the backbone; ``faster_rcnn`` is a detector, ``unet``
+            segments (extra ``unet``).
+        backbone: network under the FPN, or encoder: one of torchvision's six, or ``timm:<model>``
+            for any of timm's convolutional feature extractors (extra ``timm``).
+        preset: ``stock`` is the library's own model; ``slim``, of ``faster_rcnn``, has a smaller
+            neck and head.
         batch_norm: ``frozen`` (affine and statistics fixed everywhere), ``follow`` (fixed exactly
             where the convolution is), ``live``.
         image_size: longest side after resizing, px, on a canvas that is fixed for the study.
         width_mult: channel multiplier of ``mobilenet_v2``, > 0.
         norm_eps: eps of BatchNorm; None is the value the backbone's published weights use.
         max_detections: boxes kept per image, >= 1 (wheat images reach 116 boxes).
+        losses: weights of the losses of ``unet``, >= 0: ``cross_entropy`` and ``dice``; one that is
+            not named is 0. None is 1 for each.
     """
 
     architecture: _Architecture = "faster_rcnn"
@@ -227,6 +269,13 @@ class ModelConfig(_Model):
     width_mult: float = Field(default=1.0, gt=0, le=4)
     norm_eps: float | None = Field(default=None, ge=0, le=0.1)
     max_detections: int = Field(default=300, ge=1, le=10_000)
+    losses: dict[Literal["cross_entropy", "dice"], Annotated[float, Field(ge=0)]] | None = None
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> Self:
+        if self.losses is not None and not sum(self.losses.values()):
+            raise ValueError("expected a loss with a weight above 0 under 'losses'")
+        return self
 
     @model_validator(mode="after")
     def _width_of_mobilenet(self) -> Self:
@@ -493,7 +542,7 @@ def _explain(error: ValidationError) -> str:
 
 def _all_keys() -> list[str]:
     models = (
-        *(StudyConfig, DataConfig, SplitConfig, ModelConfig),
+        *(StudyConfig, DataConfig, SplitConfig, MasksConfig, ModelConfig),
         *(InitConfig, ScheduleConfig, AugmentConfig, Normalisation),
     )
     return [key for model in models for key in model.model_fields]

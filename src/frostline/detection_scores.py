@@ -19,7 +19,7 @@ _SIZES = {
     "ap_large": "AP, boxes over 96 x 96 px",
     "ar_1": "recall with 1 detection an image and class",
     "ar_10": "recall with 10 detections an image and class",
-    "ar": "recall",
+    "ar": "recall with as many as count",
     "ar_small": "recall, boxes under 32 x 32 px",
     "ar_medium": "recall, boxes from 32 x 32 to 96 x 96 px",
     "ar_large": "recall, boxes over 96 x 96 px",

@@ -149,7 +149,7 @@ class DependencyError(FrostlineError):
 
 
 class TrainingError(FrostlineError):
-    """Training stopped: the loss is not finite; names epoch, step and images.
+    """Training stopped: a loss that is not finite, or weights that are not the model's.
 
     What to do:
         Lower the learning rate (for one start alone: ``schedule`` under its init), keep

@@ -36,7 +36,7 @@ FORM = 2  # of an identity; form 1 had the cell's key, eval_every and max_detect
 
 #: Fields that came after form 1, with the value that stands for all trials before them.
 INTRODUCED: Mapping[str, Mapping[str, Any]] = {
-    "model": {"architecture": "faster_rcnn"},
+    "model": {"architecture": "faster_rcnn", "losses": None},
     "schedule": {"backbone_lr_scale": 1.0},
 }
 
@@ -87,13 +87,16 @@ class Identity:
         Raises:
             KeyError: it is no identity, or of a later form.
         """
-        form = stored.get("form", 1)
-        if form == FORM:
-            training = {name: value for name, value in stored.items() if name != "scoring"}
-            return cls(training, dict(stored["scoring"]))
-        if form != 1:
-            raise KeyError(form)
-        return _of_first_form(dict(stored))
+        try:
+            form = stored.get("form", 1)
+            if form == FORM:
+                training = {name: value for name, value in stored.items() if name != "scoring"}
+                return cls(training, dict(stored["scoring"]))
+            if form == 1:
+                return _of_first_form(dict(stored))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise KeyError(f"no identity: {error}") from None
+        raise KeyError(f"form {form}, expected up to {FORM}")
 
 
 def identify(

@@ -13,12 +13,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frostline.architectures import architecture_of
 from frostline.depth import LayerTable, Section
 from frostline.difference import profile
-from frostline.errors import RecordError, one_line
+from frostline.errors import TrainingError, one_line
 from frostline.freezing import require_passed
 from frostline.identity import Identity
 from frostline.observing import observe_sections
@@ -56,7 +56,8 @@ def judge(
 
     Raises:
         AuditError: a frozen tensor changed.
-        RecordError: the weights are not the model's, or nothing can be written.
+        RecordError: nothing can be written.
+        TrainingError: the weights are not the model's, or not finite.
     """
     clock = _Clock(dict(seconds))
     device = choose_device(start.spec.device)
@@ -93,12 +94,36 @@ def judge(
 
 
 def _load_trained(model: nn.Module, weights: Path | None) -> None:
-    """Fill the model from a file of weights, which must be exactly the model's tensors."""
+    """Fill the model from a file of weights, which must be exactly the model's tensors.
+
+    Raises:
+        TrainingError: it is not: names what differs. The other trials may be fine.
+    """
     assert weights is not None, "a paused training is not judged"
     try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise RecordError(f"cannot read trained weights {weights}: {one_line(error)}") from None
+        tensors = safetensors.torch.load_file(weights)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TrainingError(f"cannot read trained weights {weights}: {one_line(error)}") from None
+    problem = next(_unlike(model.state_dict(), tensors), None)
+    if problem:
+        raise TrainingError(
+            f"expected the model's tensors in the trained weights {weights.name}: {problem}"
+        )
+    model.load_state_dict(tensors)
+
+
+def _unlike(model: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> Iterator[str]:
+    """In what trained weights are not a model's, tensor by tensor."""
+    for name, tensor in model.items():
+        if name not in trained:
+            yield f"{name} is missing"
+            continue
+        wanted, got = (f"{x.dtype} {tuple(x.shape)}" for x in (tensor, trained[name]))
+        if wanted != got:
+            yield f"{name} is {got}, expected {wanted}".replace("torch.", "")
+        elif not torch.isfinite(trained[name]).all():
+            yield f"{name} is not finite"
+    yield from (f"{name} is not one of them" for name in trained if name not in model)
 
 
 def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
@@ -170,6 +195,7 @@ def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
     history = training.history
     if len(history) > 1 and _total(history[-1]) >= _total(history[0]):
         flags.append("loss did not fall")
+    flags += training.remarks
     if len(training.conditions) > 1:
         flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)
@@ -194,6 +220,7 @@ def _data_record(task: Task, images: Placed) -> DataRecord:
         classes=index.classes,
         groups=dict(counts.images_per_group),
         findings=findings,
+        pixels=counts.pixels_per_class,
     )
 
 

@@ -10,6 +10,7 @@ LAYOUTS = {
     "coco": "frostline.datasets.coco",
     "kaggle": "frostline.datasets.kaggle",
     "gwhd2021": "frostline.datasets.gwhd",
+    "masks": "frostline.datasets.masks",
     "voc": "frostline.datasets.voc",
     "yolo": "frostline.datasets.yolo",  # last: it takes any folder with images or text files
 }

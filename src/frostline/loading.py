@@ -10,8 +10,9 @@ from frostline.datasets import (
     train_and_val,
 )
 from frostline.datasets.locations import open_source, recognise
+from frostline.datasets.raw import MaskOptions
 
-__all__ = ["layout_of", "load_data"]
+__all__ = ["layout_of", "load_data", "mask_options"]
 
 
 def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
@@ -31,11 +32,29 @@ def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
             base / config.annotations,
             layout=config.layout,
             on_problem=config.on_problem,
+            masks=mask_options(config),
         )
         return train_and_val(index, **config.split.model_dump())
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
-    return read_splits(images, files, layout=config.layout, on_problem=config.on_problem)
+    return read_splits(
+        images,
+        files,
+        layout=config.layout,
+        on_problem=config.on_problem,
+        masks=mask_options(config),
+    )
+
+
+def mask_options(config: DataConfig) -> MaskOptions:
+    """What a study says of its masks; classes by ascending value, colours as they are given."""
+    said = config.masks
+    return MaskOptions(
+        tuple(sorted(said.classes.items())),
+        tuple(said.colours.items()),
+        said.ignore_index,
+        said.ignore_colour,
+    )
 
 
 def layout_of(config: DataConfig, base: Path) -> str:

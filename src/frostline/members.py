@@ -17,11 +17,13 @@ __all__ = ["ARCHITECTURES", "ENGINES", "TASKS", "TRAINERS", "known_member", "mem
 #: An ``Architecture``; importing one imports no torch.
 ARCHITECTURES: dict[str, str] = {
     "faster_rcnn": "frostline.architectures.faster_rcnn:ARCHITECTURE",
+    "unet": "frostline.architectures.unet:ARCHITECTURE",
 }
 
 #: A ``Task``; importing one imports no torch.
 TASKS: dict[str, str] = {
     "detection": "frostline.tasks.detection:TASK",
+    "segmentation": "frostline.tasks.segmentation:TASK",
 }
 
 #: A ``Trainer``: start, folder -> what was trained.

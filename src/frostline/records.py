@@ -135,7 +135,8 @@ class PlanRecord(_Record):
         digest: SHA-256 (hex) over names and policy: equal plans are equal experiments.
         version: of the rule that made the list; see ``FreezePlan``.
         unit: what ``depth`` and ``layers`` count.
-        layers: which layers of the backbone's table are frozen, by their index, from 1.
+        layers: which layers of the backbone's table are frozen, by their index, from 1; where the
+            table covers other sections too (``unet``), those follow and count on.
         tensors: state-dict names of what must not change, sorted.
         frozen_parameters: elements that are not updated; buffers are not counted.
         trainable_parameters: elements that are.
@@ -210,6 +211,7 @@ class DataRecord(_Record):
         groups: images by group (``source`` or ``domain``); empty where there are none.
         findings: what reading the data found or dropped, by kind; where one annotation file was
             divided, what names no image of ``val`` is under ``train``.
+        pixels: of masks, pixels by class; empty where annotations are boxes.
     """
 
     digest: str
@@ -219,6 +221,7 @@ class DataRecord(_Record):
     classes: tuple[str, ...]
     groups: dict[str, int] = Field(default_factory=dict)
     findings: dict[str, int] = Field(default_factory=dict)
+    pixels: dict[str, int] = Field(default_factory=dict)
 
 
 class PartRecord(_Record):

@@ -73,7 +73,7 @@ class Declaration(_Declared):
     task: str
     scores: tuple[Score, ...]
     least_gain: float
-    examples: Literal["boxes"] | None = None
+    examples: Literal["boxes", "masks"] | None = None
 
     @model_validator(mode="after")
     def _one_ranks(self) -> "Declaration":

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,14 +15,23 @@ from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
 from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
-from frostline.errors import ConfigError, RecordError, StudyChangedError
+from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
 from frostline.events import Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
+from frostline.members import nearest
 from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
-from frostline.policy import Observation, Observed, Policy, grid
-from frostline.records import FILES, EpochRecord, TrialKey, TrialRecord, set_aside, write_json
+from frostline.policy import Advance, Observation, Observed, Policy, grid
+from frostline.records import (
+    FILES,
+    SCHEMA_VERSION,
+    EpochRecord,
+    TrialKey,
+    TrialRecord,
+    set_aside,
+    write_json,
+)
 from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
@@ -38,6 +48,8 @@ __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_tria
 
 _TRIALS = "trials"
 _HASHES = "images.json"  # of the image files, so that they are read once
+
+_SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +138,9 @@ class Study:
         """Folder of one cell."""
         return self.folder / _TRIALS / key.slug
 
+    def _record_file(self, key: TrialKey) -> Path:
+        return self.trial_folder(key) / FILES.record
+
     def spec(self, key: TrialKey, *, threads: int = 1, device: str = "auto") -> "TrialSpec":
         """One cell, ready to run."""
         from frostline.trial import TrialSpec
@@ -166,7 +181,7 @@ class Study:
                 "(--out) freezes everything up to the cut."
             )
         for state in self.status():
-            if state.state == "damaged":
+            if state.state == "damaged" and not _later_version(self._record_file(state.key)):
                 yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
         unknown = sum("pixels" not in record.spec for record in self.records())
         if unknown:
@@ -209,7 +224,7 @@ class Study:
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
-                require_filled(plan, start.init)
+                require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
         return hashes
@@ -235,10 +250,13 @@ class Study:
             policy: which trials to advance next; None runs every cell to its end.
             on_event: called for everything that happens.
 
+        A trial that is paused by order, not by the policy, rests until the next run.
+
         Returns:
             Outcomes of the trials that ended now, or were paused in the last round.
 
         Raises:
+            ConfigError: the policy names a trial that is none of the study's, or one twice.
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
@@ -256,10 +274,15 @@ class Study:
             return self._advance(where, policy or grid(self.cells()), resources, on_event)
 
     def _set_damaged_aside(self) -> None:
-        """Records that cannot be read are kept under another name, and their trials run again."""
+        """Records that cannot be read are kept under another name, and their trials run again.
+
+        Raises:
+            RecordError: a later version wrote one, which is no damage.
+        """
         for state in self.status():
             if state.state == "damaged":
-                aside = set_aside(self.trial_folder(state.key) / FILES.record)
+                _require_known_version(self._record_file(state.key))
+                aside = set_aside(self._record_file(state.key))
                 _log.warning("trial %s runs again: %s; kept as %s", state.key.slug, state.detail,
                              aside.name)  # fmt: skip
 
@@ -274,17 +297,19 @@ class Study:
         from frostline.engines import Job
 
         outcomes: dict[TrialKey, Outcome] = {}
+        over: set[TrialKey] = set()  # ended, or paused by order before the policy wanted it
         while True:
-            ended = {key for key, outcome in outcomes.items() if outcome.paused_at is None}
-            advances = [a for a in policy(self.observed(), None) if a.key not in ended]
-            if not advances:
+            wanted = _by_key(policy(self.observed(), None), self.cells())
+            wanted = {key: until for key, until in wanted.items() if key not in over}
+            if not wanted:
                 return list(outcomes.values())
-            for advance in advances:
-                spec = self.spec(advance.key, **resources)
-                engine.submit(Job(self.trial_folder(advance.key), spec, advance.until))
+            for key, until in wanted.items():
+                engine.submit(Job(self.trial_folder(key), self.spec(key, **resources), until))
             for outcome in engine.wait(on_event):
                 outcomes.pop(outcome.key, None)  # in the order in which they ended
                 outcomes[outcome.key] = outcome
+                if not _reached(outcome, wanted.get(outcome.key)):
+                    over.add(outcome.key)
 
     def observed(self) -> Observed:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
@@ -444,11 +469,17 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
         damaged = isinstance(found, RecordError)
         return TrialState(key, "damaged" if damaged else "done", str(found) if damaged else "")
     if (folder / FILES.failure).exists():
-        text = json.loads((folder / FILES.failure).read_bytes()).get("text", "")
-        return TrialState(key, "failed", text)
+        return TrialState(key, "failed", _failure_in(folder))
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
+
+
+def _failure_in(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / FILES.failure).read_bytes())["text"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{FILES.failure} cannot be read"
 
 
 def threads_of_trial(workers: int, asked: int | None = None) -> int:
@@ -461,7 +492,12 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
     Example:
         >>> threads_of_trial(2, 3)
         3
+
+    Raises:
+        ConfigError: one of them is below 1.
     """
+    if (asked is not None and asked < 1) or workers < 1:
+        raise ConfigError(f"expected at least 1 worker and 1 thread, got {workers} and {asked}")
     if asked is not None:
         return asked
     variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -474,17 +510,52 @@ def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observatio
     """A trial's epochs so far, from its record or, where it is paused, from its history."""
     record = _record_in(folder)
     if isinstance(record, TrialRecord):
-        history, last = record.history, True
+        history, final = record.history, record.scores["val"].get(rank)
     elif (folder / FILES.history).exists():
-        raw = json.loads((folder / FILES.history).read_bytes())
-        history, last = tuple(EpochRecord.model_validate(row) for row in raw), False
+        history, final = _history_in(folder), None
     else:
         return
     seconds = 0.0
     for epoch in history:
         seconds += epoch.seconds
-        score = (epoch.metrics or {}).get(rank)
-        yield Observation(key, epoch.epoch, score, seconds, last and epoch is history[-1])
+        last = isinstance(record, TrialRecord) and epoch is history[-1]
+        score = final if last else (epoch.metrics or {}).get(rank)
+        yield Observation(key, epoch.epoch, score, seconds, last)
+
+
+def _history_in(folder: Path) -> tuple[EpochRecord, ...]:
+    """The epochs of a paused trial."""
+    try:
+        raw = json.loads((folder / FILES.history).read_bytes())
+        return tuple(EpochRecord.model_validate(row) for row in raw)
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(
+            f"cannot read {folder / FILES.history}: {one_line(error)}; delete it"
+        ) from None
+
+
+def _by_key(advances: Sequence[Advance], cells: Sequence[TrialKey]) -> dict[TrialKey, int | None]:
+    """How far to bring each trial that a policy names."""
+    known = {key.slug: key for key in cells}
+    wanted: dict[TrialKey, int | None] = {}
+    for advance in advances:
+        key = advance.key
+        if known.get(key.slug) != key:
+            raise ConfigError(
+                f"expected trials of the study, the policy names {key.slug}"
+                f"{nearest(key.slug, known)}"
+            )
+        if key in wanted:
+            raise ConfigError(
+                f"expected each trial once a round, the policy names {key.slug} twice"
+            )
+        wanted[key] = advance.until
+    return wanted
+
+
+def _reached(outcome: Outcome, until: int | None) -> bool:
+    """Whether a trial is paused where its policy wanted it, and so may go on in another round."""
+    return outcome.paused_at is not None and until is not None and outcome.paused_at >= until
 
 
 def _require_own_folders(keys: Sequence[TrialKey]) -> None:
@@ -509,6 +580,25 @@ def _record_in(folder: Path) -> TrialRecord | RecordError | None:
         return error
 
 
+def _require_known_version(path: Path) -> None:
+    """Refuse a record that a later version wrote: nothing is wrong with it."""
+    version = _later_version(path)
+    if version:
+        raise RecordError(
+            f"{path} was written by a later frostline (schema version {version}, expected up to "
+            f"{SCHEMA_VERSION}); use that version, or --out for a new folder"
+        )
+
+
+def _later_version(path: Path) -> int | None:
+    """The schema version of a record that this frostline is too old for; None of all others."""
+    try:
+        version = json.loads(path.read_bytes())["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, int) and version > SCHEMA_VERSION else None
+
+
 def _require_writable(folder: Path) -> None:
     """Refuse now what would stop the first trial."""
     place = folder.absolute()
@@ -519,6 +609,14 @@ def _require_writable(folder: Path) -> None:
         raise RecordError(f"{place} {what}; use --out for another folder")
 
 
+def _key_of(slug: str) -> TrialKey:
+    """What a folder's name says, as far as it says it: names may hold hyphens."""
+    found = _SLUG.fullmatch(slug)
+    if found is None:
+        return TrialKey(init=slug, plan="", seed=0)
+    return TrialKey(init=found["init"], plan=found["plan"], seed=int(found["seed"]))
+
+
 def _is_stray(folder: Path, named: Collection[str]) -> bool:
     return folder.name not in named and any(
         (folder / file).exists() for file in (FILES.record, FILES.checkpoint)
@@ -526,9 +624,8 @@ def _is_stray(folder: Path, named: Collection[str]) -> bool:
 
 
 def _stray(folder: Path) -> TrialState:
-    """A trial that no cell names; its key is read off its folder's name."""
-    cell, _, seed = folder.name.rpartition("-s")
-    init, _, plan = cell.rpartition("-")
-    key = TrialKey(init=init, plan=plan, seed=int(seed) if seed.isdecimal() else 0)
+    """A trial that no cell names; without a record its key is read off its folder's name."""
+    record = _record_in(folder)
+    key = record.key if isinstance(record, TrialRecord) else _key_of(folder.name)
     what = "a record" if (folder / FILES.record).exists() else "a checkpoint"
     return TrialState(key, "unlisted", f"the study does not name it; its folder has {what}")

@@ -9,11 +9,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from frostline.config import StudyConfig
+from frostline.config import StudyConfig, parse_study
 from frostline.depth import LayerTable
-from frostline.errors import RecordError
+from frostline.errors import ConfigError, RecordError
 from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.records import write_json
 
@@ -69,7 +69,10 @@ class StudyFile:
             )
         try:
             return _parse(json.loads(path.read_bytes()), folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            text = f"it lacks {error}"
+            raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             text = " ".join(str(error).split())
             raise RecordError(f"cannot read {path}: {text}; use --out for a new folder") from None
 
@@ -77,20 +80,31 @@ class StudyFile:
 def _parse(raw: Mapping[str, Any], folder: Path) -> StudyFile:
     version = raw.get("schema_version", 1)
     if version == 1:  # the configuration alone; runs/<stem> lies beside the study's file
-        return StudyFile(StudyConfig.model_validate(raw), folder.resolve().parent.parent, None, 1)
+        return StudyFile(_config(raw), folder.resolve().parent.parent, None, 1)
     if version != _VERSION:
         raise RecordError(
             f"{folder} was written by a later frostline (study version {version}, expected up to "
             f"{_VERSION}); use that version, or --out for a new folder"
         )
-    base = raw["base"]
-    layers = raw["layers"]
+    base, layers, plans = raw["base"], raw["layers"], raw["plan_version"]
+    if plans not in get_args(PlanVersion):
+        raise RecordError(
+            f"{folder} has freeze plans of version {plans}, expected up to {PLAN_VERSION}; use the "
+            "frostline that wrote it, or --out for a new folder"
+        )
     return StudyFile(
-        StudyConfig.model_validate(raw["config"]),
+        _config(raw["config"]),
         folder.resolve().parent.parent if base is None else (folder.resolve() / base).resolve(),
         None if layers is None else LayerTable.from_dict(layers),
-        raw["plan_version"],
+        plans,
     )
+
+
+def _config(raw: object) -> StudyConfig:
+    try:
+        return parse_study(raw, "its study")
+    except ConfigError as error:
+        raise ValueError(error) from None
 
 
 def _relative(base: Path, folder: Path) -> str | None:

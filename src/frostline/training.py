@@ -34,6 +34,7 @@ __all__ = [
     "choose_device",
     "torch_as_before",
     "train",
+    "warmup_steps",
 ]
 
 
@@ -176,7 +177,7 @@ def train(
             losses = task.loss(model, batch, device)
         loss = torch.stack(list(losses.values())).sum()
         _require_finite(loss, losses, epoch, state.step, batch)
-        norm = _differentiate(model, optimizer, loss, schedule.clip_norm)
+        norm = _differentiate(optimizer, loss, schedule.clip_norm)
         _require_finite(norm, {"gradient": norm}, epoch, state.step, batch)
         optimizer.step()
 
@@ -194,13 +195,17 @@ def train(
 
 
 def _differentiate(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
+    optimizer: torch.optim.Optimizer, loss: Tensor, clip_norm: float | None
 ) -> Tensor:
-    """Gradients of the loss, clipped; returns their L2 norm before that."""
+    """Gradients of the loss, clipped; returns their L2 norm before that.
+
+    The optimiser's order of parameters decides the last bits of the norm.
+    """
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     limit = math.inf if clip_norm is None else clip_norm
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def _result(state: _State, total: int) -> TrainingResult:
@@ -261,7 +266,7 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
 
     What follows the warm-up is counted in the steps after it.
     """
-    warmup = min(round(schedule.warmup_epochs * per_epoch), total // 2)
+    warmup = warmup_steps(schedule, per_epoch, total)[1]
     if step < warmup:
         return schedule.lr * (0.01 + 0.99 * (step + 1) / warmup)
     done = (step - warmup) / max(1, total - warmup)
@@ -270,6 +275,12 @@ def _learning_rate(step: int, total: int, per_epoch: int, schedule: ScheduleConf
     if schedule.lr_schedule == "step":
         return schedule.lr * 0.1 ** ((done >= 2 / 3) + (done >= 8 / 9))
     return schedule.lr
+
+
+def warmup_steps(schedule: ScheduleConfig, per_epoch: int, total: int) -> tuple[int, int]:
+    """Steps of warm-up that the schedule asks for and that it gets: half of all steps at most."""
+    asked = round(schedule.warmup_epochs * per_epoch)
+    return asked, min(asked, total // 2)
 
 
 def batch_at(
@@ -413,9 +424,28 @@ def _unusable(payload: Any, model: nn.Module, optimizer: Any) -> str | None:
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if {name: tensor.shape for name, tensor in payload["model"].items()} != shapes:
         return "its tensors are not the model's"
+    problem = _unusable_state(payload["state"], payload["rng"])
+    if problem:
+        return problem
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     if [len(group["params"]) for group in payload["optimizer"]["param_groups"]] != sizes:
         return "its optimiser has other parameters"
+    return None
+
+
+def _unusable_state(state: dict[str, Any], rng: Tensor) -> str | None:
+    """What keeps the loop from going on with a state, and the generator from being set."""
+    try:
+        for row in state.get("history", ()):
+            EpochRecord.model_validate(row)
+    except ValueError as error:
+        return f"its history is of another version ({one_line(error)})"
+    kinds = {field.name: field.type for field in dataclasses.fields(_State)}
+    for name, value in state.items():
+        if kinds[name] in (int, float) and not isinstance(value, int | float):
+            return f"state {name} is no number"
+    if rng.dtype != torch.uint8 or rng.shape != torch.get_rng_state().shape:
+        return "its generator is not torch's"
     return None
 
 

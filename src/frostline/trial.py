@@ -5,7 +5,7 @@ weights of it; ``judging`` audits, scores and compares that file and makes the r
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from frostline.architectures import architecture_of
+from frostline.architectures import Architecture, architecture_of
 from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
@@ -166,6 +166,7 @@ class Trained:
         conditions: what the training depended on besides its definition; several where parts of it
             ran under different ones.
         seconds: wall-clock time by phase, over all parts of a resumed training.
+        remarks: what was done otherwise than asked; they become flags of the record.
     """
 
     weights: Path | None
@@ -173,6 +174,7 @@ class Trained:
     resumed_at: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -299,7 +301,7 @@ def prepare(
     architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
-    require_filled(plan, init)
+    require_filled(plan, init, architecture)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix)
     before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
@@ -310,7 +312,8 @@ def prepare(
 def plan_of(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """The freeze plan of a cell, for a model with tensors of these names.
 
-    Patterns name what is frozen besides the BatchNorm that the policy fixes everywhere.
+    Patterns name what is frozen besides the BatchNorm that the policy fixes: all of it, or what is
+    behind a frozen layer.
 
     Raises:
         PlanError: a depth is beyond the model, a stage is unknown, or a pattern matches nothing.
@@ -330,7 +333,9 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
         )
     if wanted.patterns is not None:
         found = FreezePlan.matching(names, wanted.patterns, batch_norm=policy)
-        fixed = FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1)
+        fixed = set(FreezePlan.at_depth(table, 0, batch_norm=policy, prefix=prefix, version=1))
+        if policy == "follow":
+            fixed |= set(_norms_behind(found, table, prefix, names))
         return dataclasses.replace(found, tensors=tuple(sorted({*found, *fixed})))
     assert wanted.depth is not None, "one of the three is given"
     return FreezePlan.at_depth(
@@ -343,6 +348,19 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     )
 
 
+def _norms_behind(
+    plan: FreezePlan, table: LayerTable, prefix: str, names: Collection[str]
+) -> Iterator[str]:
+    """Tensors of the BatchNorm behind every layer that a plan freezes."""
+    for layer in table.layers:
+        if not _freezes(plan, layer, prefix):
+            continue
+        if layer.norm_tensors is not None:
+            yield from (prefix + name for name in layer.norm_tensors)
+        elif layer.norm is not None:
+            yield from (name for name in names if name.startswith(f"{prefix}{layer.norm}."))
+
+
 def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
     plan = frozen.plan
     return PlanRecord(
@@ -353,11 +371,22 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         digest=plan.digest(),
         version=plan.version,
         unit=plan.unit,
-        layers=tuple(layer.index for layer in table.layers if _freezes(plan, layer, prefix)),
+        layers=tuple(
+            index
+            for index, (begin, layer) in enumerate(_all_layers(table, prefix), start=1)
+            if _freezes(plan, layer, begin)
+        ),
         tensors=plan.tensors,
         frozen_parameters=frozen.frozen_parameters,
         trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[str, ConvLayer]]:
+    """Prefix and layer: those that depth counts, then those of other sections."""
+    yield from ((prefix, layer) for layer in table.layers)
+    for section in table.others:
+        yield from ((section.prefix, layer) for layer in section.layers)
 
 
 def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
@@ -366,18 +395,20 @@ def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
     return all(prefix + name in plan for name in names)
 
 
-def require_filled(plan: FreezePlan, init: InitRecord) -> None:
-    """What stayed random by permission must at least be trained.
+def require_filled(plan: FreezePlan, init: InitRecord, architecture: Architecture) -> None:
+    """What a start leaves random, by permission or as it was not asked for, must be trained.
 
     Raises:
         InitError: the plan would freeze it.
     """
     mismatched = (text.partition(": ")[0] for text in init.mismatched)
-    random = sorted({*init.missing, *mismatched} & set(plan))
+    filled = architecture.prefixes(init.parts)
+    unasked = {name for name in plan if not name.startswith(filled)}
+    random = sorted({*init.missing, *mismatched} & set(plan) | unasked)
     if random:
         raise InitError(
             f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "
-            "like that; lower the depth or give weights that fill it"
+            "like that; freeze less or give weights that fill it"
         )
 
 

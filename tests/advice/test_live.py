@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from frostline.advice.cells import Cell, Decision, Facts, Observation, Problem
+from frostline.advice.cells import Candidate, Decision, Evaluated, Facts, Problem
 from frostline.advice.live import cell_of, key_of, seen, study_policy
 from frostline.advice.policies import even, priced
 from frostline.advice.replay import Recorded, replay
@@ -25,7 +25,7 @@ def test_a_live_study_replayed_gives_the_same_decisions(tmp_path: Path) -> None:
     choice = Problem(facts, TOY_EPOCHS, seed=0)
     live: list[Decision] = []
 
-    def noted(problem: Problem, observed: frozenset[Observation], left: float) -> Decision:
+    def noted(problem: Problem, observed: frozenset[Evaluated], left: float) -> Decision:
         live.append(priced(even(), 0.5)(problem, observed, left))
         return live[-1]
 
@@ -49,7 +49,7 @@ def test_what_a_study_saw_comes_at_written_prices() -> None:
     """Two epochs without a score are paid with the third; other seeds and plans are left alone."""
     key = key_of(A, 0)
     assert (key.plan, key.variant, cell_of(key)) == ("k00", None, A)
-    assert cell_of(key_of(Cell("a", "k00", "lr1e-3"), 1)) == Cell("a", "k00", "lr1e-3")
+    assert cell_of(key_of(Candidate("a", "k00", "lr1e-3"), 1)) == Candidate("a", "k00", "lr1e-3")
     found = seen(
         frozenset(
             {
@@ -59,7 +59,7 @@ def test_what_a_study_saw_comes_at_written_prices() -> None:
                 Seen(key, 4, 0.4, 100.0, False),
                 Seen(key_of(FROZEN, 0), 1, 0.1, 1.0, False),
                 Seen(key_of(B, 1), 1, 0.9, 1.0, False),
-                Seen(key_of(Cell("a", "layer2"), 0), 1, 0.9, 1.0, True),
+                Seen(key_of(Candidate("a", "layer2"), 0), 1, 0.9, 1.0, True),
             }
         ),
         problem(),
@@ -71,8 +71,8 @@ def test_what_a_study_saw_comes_at_written_prices() -> None:
 def test_scores_where_an_epoch_was_not_evaluated() -> None:
     """Even shares to epoch 5 with evaluations after 2, 4, 6 and so on: those after 4 decide."""
 
-    def of(cell: Cell, epoch: int, score: float) -> Observation:
-        return Observation(cell, 0, epoch, score, 0.2)
+    def of(cell: Candidate, epoch: int, score: float) -> Evaluated:
+        return Evaluated(cell, 0, epoch, score, 0.2)
 
     observed = {of(A, 2, 0.9), of(A, 4, 0.2), of(A, 6, 0.9), of(B, 4, 0.3), of(B, 6, 0.1)}
     decision = even()(problem((A, B)), frozenset(observed), 0.5)

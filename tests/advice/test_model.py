@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from frostline.advice.cells import Cell, Facts, Observation
+from frostline.advice.cells import Candidate, Evaluated, Facts
 from frostline.advice.fitting import History, fit, widened
 from frostline.advice.model import FLOOR, LEVEL_SD, Constants, condition, log_odds
 from frostline.advice.racing import race
@@ -31,8 +31,8 @@ PLAIN = Constants(
 )
 
 
-def seen(cell: Cell, epoch: int, score: float, seed: int = 0) -> Observation:
-    return Observation(cell, seed, epoch, score, 0.1)
+def seen(cell: Candidate, epoch: int, score: float, seed: int = 0) -> Evaluated:
+    return Evaluated(cell, seed, epoch, score, 0.1)
 
 
 def test_one_finished_trial_by_hand() -> None:
@@ -103,7 +103,7 @@ def test_depth_costs_what_others_say_until_it_is_seen() -> None:
 
 def test_a_small_loss_leaves_little_between_the_depths() -> None:
     """Around the shape, depths scatter in shares of the loss that the all-frozen trial showed."""
-    middle = Cell("a", "k26")
+    middle = Candidate("a", "k26")
     choice = problem((A, middle, FROZEN))
     facts = {**choice.cells, middle: Facts(0.5, 0.8, 3e-4)}
     choice = dataclasses.replace(choice, cells=facts)
@@ -171,7 +171,7 @@ def made_up(seed: int, slope: float) -> History:
     for start in "abcdef":
         level = random.normal(0, 0.3)
         for depth, lost in ((0.0, 0.0), (0.5, 0.25), (1.0, 1.0)):
-            cell = Cell(start, f"k{depth:g}", "lr1")
+            cell = Candidate(start, f"k{depth:g}", "lr1")
             facts[cell] = Facts(depth, 1.0, 1.0)
             for s in range(8):
                 end = level - slope * lost + random.normal(0, 0.05)

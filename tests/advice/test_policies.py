@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from frostline.advice.cells import Cell, Facts
+from frostline.advice.cells import Candidate, Facts
 from frostline.advice.policies import (
     asha,
     at_depth,
@@ -14,20 +14,20 @@ from frostline.advice.policies import (
     halving,
     hyperband,
     ladder,
+    of_known_starts,
     priced,
     probe,
-    recall,
     rewound,
     signalled,
     smallest_budget,
 )
-from frostline.advice.replay import Outcome, Recorded, replay
+from frostline.advice.replay import Played, Recorded, replay
 from frostline.errors import ConfigError
 from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
 
 
-def reached_by(outcome: Outcome) -> dict[Cell, int]:
-    epochs: dict[Cell, int] = {}
+def reached_by(outcome: Played) -> dict[Candidate, int]:
+    epochs: dict[Candidate, int] = {}
     for one in outcome.observed:
         epochs[one.cell] = max(epochs.get(one.cell, 0), one.epoch)
     return epochs
@@ -103,7 +103,7 @@ def test_hyperband_and_asha_end_with_a_finished_candidate() -> None:
 
 def test_a_short_schedule_is_paid_beside_the_whole_training() -> None:
     """Two of 2 of 10 epochs each, and 10: the picks cost 1.4."""
-    short = {Cell(c.init, "k00", "e0.2"): end for c, end in ((A, 0.1), (B, 0.2))}
+    short = {Candidate(c.init, "k00", "e0.2"): end for c, end in ((A, 0.1), (B, 0.2))}
     whole = problem((A, B))
     facts = {**whole.cells, **{c: Facts(0.0, 1.0, 3e-4, share=0.2) for c in short}}
     rows = Recorded(
@@ -118,12 +118,14 @@ def test_a_short_schedule_is_paid_beside_the_whole_training() -> None:
 
 
 def test_recalled_starts_are_looked_at_alone() -> None:
-    outcome = replay(recall({"a": 0.2, "c": 0.1, "b": -0.1}, 2, 0.4), problem(), recorded())
+    outcome = replay(
+        of_known_starts({"a": 0.2, "c": 0.1, "b": -0.1}, 2, 0.4), problem(), recorded()
+    )
     assert (outcome.pick, reached_by(outcome)) == (A, {A: 10, C: 4})
 
 
-def with_signals(values: dict[tuple[Cell, str], float]) -> Recorded:
-    by_cell: dict[Cell, list[tuple[str, float]]] = {}
+def with_signals(values: dict[tuple[Candidate, str], float]) -> Recorded:
+    by_cell: dict[Candidate, list[tuple[str, float]]] = {}
     for (cell, name), value in values.items():
         by_cell.setdefault(cell, []).append((name, value))
     signals = {(cell, 0, 2): tuple(found) for cell, found in by_cell.items()}

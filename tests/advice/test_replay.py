@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.advice.cells import Advance, Cell, Decision, Observation, Policy, Problem
+from frostline.advice.cells import Candidate, Decision, Evaluated, Goal, Policy, Problem
 from frostline.advice.model import Constants
 from frostline.advice.policies import (
     always,
@@ -10,9 +10,9 @@ from frostline.advice.policies import (
     everything,
     halving,
     ladder,
+    of_known_starts,
     priced,
     probe,
-    recall,
 )
 from frostline.advice.racing import race
 from frostline.advice.replay import Recorded, Step, World, play, replay
@@ -52,7 +52,7 @@ CONSTANTS = Constants(
         ladder(),
         priced(ladder(), 0.3),
         halving(0.2, 2),
-        recall({"a": 1.0, "b": 0.5}, 2, 0.2),
+        of_known_starts({"a": 1.0, "b": 0.5}, 2, 0.2),
         race(CONSTANTS, (0.2, 0.5), 0.2),
     ],
 )
@@ -77,11 +77,11 @@ def world_of(rows: Recorded) -> World:
     return lambda steps: [one for step in steps for one in rows.observe(problem(), step)]
 
 
-def by_round(policy: Policy) -> list[Observation]:
+def by_round(policy: Policy) -> list[Evaluated]:
     """Observations in the order in which one worker makes them."""
-    order: list[Observation] = []
+    order: list[Evaluated] = []
 
-    def world(steps: tuple[Step, ...]) -> list[Observation]:
+    def world(steps: tuple[Step, ...]) -> list[Evaluated]:
         found = list(world_of(falling())(steps))
         order.extend(found)
         return found
@@ -104,8 +104,8 @@ def test_a_missing_trial_and_a_standstill_are_named() -> None:
     ):
         replay(always(A), problem(), Recorded({}))
 
-    def standing(problem: Problem, observed: frozenset[Observation], left: float) -> Decision:
-        return Decision((Advance(A, 1),))
+    def standing(problem: Problem, observed: frozenset[Evaluated], left: float) -> Decision:
+        return Decision((Goal(A, 1),))
 
     with pytest.raises(ConfigError, match="a round that advances a trial"):
         replay(standing, problem(), recorded())
@@ -115,4 +115,4 @@ def test_a_decision_is_a_round_or_a_pick() -> None:
     with pytest.raises(ConfigError, match="got neither"):
         Decision()
     with pytest.raises(ConfigError, match="got both"):
-        Decision((Advance(A, 1),), pick=Cell("a", "k00"))
+        Decision((Goal(A, 1),), pick=Candidate("a", "k00"))

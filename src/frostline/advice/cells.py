@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from frostline.errors import ConfigError
 
-__all__ = ["Advance", "Cell", "Decision", "Facts", "Observation", "Policy", "Problem", "reached"]
+__all__ = ["Candidate", "Decision", "Evaluated", "Facts", "Goal", "Policy", "Problem", "reached"]
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class Candidate:
     """A candidate; with a seed it is a trial's key.
 
     Attributes:
@@ -52,7 +52,7 @@ class Problem:
         boxes: on the selection images, >= 1: the fewer, the noisier are scores.
     """
 
-    cells: Mapping[Cell, Facts]
+    cells: Mapping[Candidate, Facts]
     epochs: int
     seed: int
     boxes: int = 100
@@ -62,13 +62,13 @@ class Problem:
         return min(self.epochs, max(1, round(share * self.epochs)))
 
     @property
-    def unfrozen(self) -> tuple[Cell, ...]:
+    def unfrozen(self) -> tuple[Candidate, ...]:
         """Candidates that freeze nothing."""
         return tuple(
             cell for cell, facts in self.cells.items() if facts.depth == 0 and facts.share == 1
         )
 
-    def short(self, share: float) -> dict[Cell, Cell]:
+    def short(self, share: float) -> dict[Candidate, Candidate]:
         """Short schedules of a share, and the candidate that each is the forerunner of."""
         whole = {(cell.init, self.cells[cell].rate): cell for cell in self.unfrozen}
         return {
@@ -79,7 +79,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Observation:
+class Evaluated:
     """One evaluation of a trial.
 
     Attributes:
@@ -91,7 +91,7 @@ class Observation:
         signals: what else was measured then, by name.
     """
 
-    cell: Cell
+    cell: Candidate
     seed: int
     epoch: int
     score: float
@@ -100,10 +100,10 @@ class Observation:
 
 
 @dataclass(frozen=True, order=True)
-class Advance:
+class Goal:
     """Train one candidate, with the problem's seed, to the end of an epoch."""
 
-    cell: Cell
+    cell: Candidate
     epoch: int
 
 
@@ -114,8 +114,8 @@ class Decision:
     The loop finishes a pick that is not finished.
     """
 
-    advance: tuple[Advance, ...] = ()
-    pick: Cell | None = None
+    advance: tuple[Goal, ...] = ()
+    pick: Candidate | None = None
     why: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -126,13 +126,13 @@ class Decision:
             )
 
 
-Policy = Callable[[Problem, frozenset[Observation], float], Decision]
+Policy = Callable[[Problem, frozenset[Evaluated], float], Decision]
 """(problem, observed, budget left in ``1x``) -> decision; it keeps no state and reads no clock."""
 
 
-def reached(observed: frozenset[Observation]) -> dict[Cell, Observation]:
+def reached(observed: frozenset[Evaluated]) -> dict[Candidate, Evaluated]:
     """The last observation of every trial."""
-    last: dict[Cell, Observation] = {}
+    last: dict[Candidate, Evaluated] = {}
     for one in observed:
         if one.cell not in last or last[one.cell].epoch < one.epoch:
             last[one.cell] = one

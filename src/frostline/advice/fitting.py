@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frostline.advice.cells import Cell, Facts
+from frostline.advice.cells import Candidate, Facts
 from frostline.advice.model import BOXES, Constants, log_odds
 
 __all__ = ["History", "fit"]
@@ -29,18 +29,18 @@ class History:
         boxes: on the selection images.
     """
 
-    facts: Mapping[Cell, Facts]
-    curves: Mapping[tuple[Cell, int], Sequence[float]]
-    test: Mapping[tuple[Cell, int], float]
+    facts: Mapping[Candidate, Facts]
+    curves: Mapping[tuple[Candidate, int], Sequence[float]]
+    test: Mapping[tuple[Candidate, int], float]
     boxes: int = BOXES
 
     def of_images(self, variance: float | None) -> float | None:
         """A variance that images make, for ``BOXES`` boxes."""
         return None if variance is None else variance * self.boxes / BOXES
 
-    def ends(self) -> dict[Cell, dict[int, float]]:
-        """Cell -> seed -> log of the last selection score."""
-        found: dict[Cell, dict[int, float]] = {cell: {} for cell in self.facts}
+    def ends(self) -> dict[Candidate, dict[int, float]]:
+        """Candidate -> seed -> log of the last selection score."""
+        found: dict[Candidate, dict[int, float]] = {cell: {} for cell in self.facts}
         for (cell, seed), curve in self.curves.items():
             found[cell][seed] = log_odds(curve[-1])
         return {cell: by_seed for cell, by_seed in found.items() if by_seed}
@@ -111,7 +111,7 @@ def _variance(values: Iterable[float]) -> float | None:
     return statistics.variance(found) if len(found) > 1 else None
 
 
-def _unfrozen(history: History) -> dict[Cell, float]:
+def _unfrozen(history: History) -> dict[Candidate, float]:
     return {
         cell: statistics.fmean(by_seed.values())
         for cell, by_seed in history.ends().items()
@@ -155,7 +155,7 @@ def _losses(history: History) -> dict[str, dict[float, float]]:
     return widest
 
 
-def _whole(history: History, cell: Cell) -> Cell | None:
+def _whole(history: History, cell: Candidate) -> Candidate | None:
     """The cell with the same start and variant that freezes nothing."""
     same = (
         other
@@ -226,7 +226,9 @@ def _drift_variance(history: History, share: float) -> float | None:
     return (sum(changes) - sum(noises)) / sum(wholes) if changes else None
 
 
-def _paired(history: History, whole: Cell | None, cell: Cell, share: float) -> list[float]:
+def _paired(
+    history: History, whole: Candidate | None, cell: Candidate, share: float
+) -> list[float]:
     """By seed that both have: log odds lost by a cell after a share of the epochs."""
     if whole is None:
         return []
@@ -261,7 +263,7 @@ def _noise(history: History) -> tuple[float | None, float | None]:
     return max(0.0, float(shared.var(ddof=1)) - trial / table.shape[0]), trial
 
 
-def _offsets(history: History) -> dict[Cell, list[float]]:
+def _offsets(history: History) -> dict[Candidate, list[float]]:
     """Nothing frozen: cell -> by seed, log odds of the selection score minus of the test score."""
     return {
         cell: [value - log_odds(history.test[cell, seed]) for seed, value in by_seed.items()]
@@ -270,7 +272,7 @@ def _offsets(history: History) -> dict[Cell, list[float]]:
     }
 
 
-def _offset_variance(table: Mapping[Cell, Sequence[float]]) -> float | None:
+def _offset_variance(table: Mapping[Candidate, Sequence[float]]) -> float | None:
     """Between cells, without what the noise of their few seeds adds."""
     whole = [values for values in table.values() if len(values) > 1]
     between = _variance(map(statistics.fmean, whole))
@@ -296,14 +298,14 @@ def _gaps(
     return tuple(rows)
 
 
-def _within(table: Mapping[Cell, Sequence[float]]) -> float | None:
+def _within(table: Mapping[Candidate, Sequence[float]]) -> float | None:
     found = [v for values in table.values() if (v := _variance(values)) is not None]
     return statistics.fmean(found) if found else None
 
 
-def _gaps_at(history: History, share: float) -> dict[Cell, list[float]]:
+def _gaps_at(history: History, share: float) -> dict[Candidate, list[float]]:
     """Nothing frozen: cell -> by seed, log odds at the end minus those after a share."""
-    found: dict[Cell, list[float]] = {}
+    found: dict[Candidate, list[float]] = {}
     for (cell, _seed), curve in sorted(history.curves.items()):
         if history.facts[cell].depth == 0:
             found.setdefault(cell, []).append(_at(curve, 1.0) - _at(curve, share))

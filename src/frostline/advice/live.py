@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from frostline.advice.cells import Cell, Observation, Policy, Problem
+from frostline.advice.cells import Candidate, Evaluated, Policy, Problem
 from frostline.advice.replay import next_steps, spent
 from frostline.policy import Advance, Observed
 from frostline.policy import Policy as StudyPolicy
@@ -11,24 +11,24 @@ from frostline.records import TrialKey
 __all__ = ["cell_of", "key_of", "seen", "study_policy"]
 
 
-def key_of(cell: Cell, seed: int) -> TrialKey:
+def key_of(cell: Candidate, seed: int) -> TrialKey:
     """The trial of a candidate with a seed."""
     return TrialKey(init=cell.init, plan=cell.label, variant=cell.variant or None, seed=seed)
 
 
-def cell_of(key: TrialKey) -> Cell:
+def cell_of(key: TrialKey) -> Candidate:
     """The candidate that a trial is of."""
-    return Cell(key.init, key.plan, key.variant or "")
+    return Candidate(key.init, key.plan, key.variant or "")
 
 
-def seen(observed: Observed, problem: Problem) -> frozenset[Observation]:
+def seen(observed: Observed, problem: Problem) -> frozenset[Evaluated]:
     """What a study observed of the problem's candidates, at the problem's prices.
 
     Seconds are not used: they differ from run to run, and a killed study must decide the same. An
     epoch without a score is paid with the next that has one.
     """
     found = []
-    begun: dict[Cell, int] = {}
+    begun: dict[Candidate, int] = {}
     for one in sorted(observed, key=lambda one: (one.key.slug, one.epoch)):
         cell = cell_of(one.key)
         if one.key.seed != problem.seed or cell not in problem.cells or one.score is None:
@@ -36,7 +36,7 @@ def seen(observed: Observed, problem: Problem) -> frozenset[Observation]:
         epochs = one.epoch - begun.get(cell, 0)
         begun[cell] = one.epoch
         price = problem.cells[cell].price * epochs / problem.epochs
-        found.append(Observation(cell, problem.seed, one.epoch, one.score, price))
+        found.append(Evaluated(cell, problem.seed, one.epoch, one.score, price))
     return frozenset(found)
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frostline.advice.cells import Cell, Observation, Problem
+from frostline.advice.cells import Candidate, Evaluated, Problem
 
 __all__ = ["FLOOR", "Constants", "Posterior", "condition"]
 
@@ -99,14 +99,14 @@ class Posterior:
         spread: SD of one further seed around its cell.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Candidate, ...]
     mean: Array
     covariance: Array
     selection_mean: Array
     selection_covariance: Array
     spread: float
 
-    def chances(self, among: Sequence[Cell]) -> dict[Cell, float]:
+    def chances(self, among: Sequence[Candidate]) -> dict[Candidate, float]:
         """Probability of each candidate to be the best of some by selection score."""
         places = [self.cells.index(cell) for cell in among]
         draws = _draws(
@@ -115,17 +115,17 @@ class Posterior:
         counts = np.bincount(draws.argmax(1), minlength=len(places)) / len(draws)
         return dict(zip(among, counts.tolist(), strict=True))
 
-    def expected_regret(self, pick: Cell, among: Sequence[Cell]) -> float:
+    def expected_regret(self, pick: Candidate, among: Sequence[Candidate]) -> float:
         """Mean of the best score minus the pick's, in score units."""
         places = [self.cells.index(cell) for cell in among]
         scores = _score(_draws(self.mean[places], self.covariance[np.ix_(places, places)]))
         return float((scores.max(1) - scores[:, list(among).index(pick)]).mean())
 
-    def score(self, cell: Cell) -> float:
+    def score(self, cell: Candidate) -> float:
         """Median of a cell's test score over seeds."""
         return float(_score(self.mean[[self.cells.index(cell)]])[0])
 
-    def interval(self, cell: Cell, seeds: float = math.inf) -> tuple[float, float]:
+    def interval(self, cell: Candidate, seeds: float = math.inf) -> tuple[float, float]:
         """95 % interval of a cell's test score: its mean over a number of further seeds."""
         place = self.cells.index(cell)
         sd = math.sqrt(self.covariance[place, place] + self.spread**2 / seeds)
@@ -133,7 +133,9 @@ class Posterior:
         low, high = _score(np.array([middle - 1.96 * sd, middle + 1.96 * sd]))
         return float(low), float(high)
 
-    def difference(self, a: Cell, b: Cell, seeds: float = math.inf) -> tuple[float, float, float]:
+    def difference(
+        self, a: Candidate, b: Candidate, seeds: float = math.inf
+    ) -> tuple[float, float, float]:
         """Mean and 95 % interval of test score a - b, each a mean over so many further seeds."""
         places = [self.cells.index(a), self.cells.index(b)]
         covariance = self.covariance[np.ix_(places, places)] + self.spread**2 / seeds * np.eye(2)
@@ -166,7 +168,7 @@ def _draws(mean: Array, covariance: Array) -> Array:
     return result
 
 
-def condition(problem: Problem, observed: Iterable[Observation], constants: Constants) -> Posterior:
+def condition(problem: Problem, observed: Iterable[Evaluated], constants: Constants) -> Posterior:
     """What the observations say of every candidate.
 
     The order of observations does not matter. Cost: cubic in their number, some hundreds.
@@ -179,7 +181,7 @@ def condition(problem: Problem, observed: Iterable[Observation], constants: Cons
 
 
 def _seen_loss(
-    problem: Problem, seen: Sequence[Observation], posterior: Posterior, constants: Constants
+    problem: Problem, seen: Sequence[Evaluated], posterior: Posterior, constants: Constants
 ) -> float | None:
     """Mean loss, were all frozen, of the starts that ran with something frozen; None without."""
     ran = {one.cell for one in seen if problem.cells[one.cell].depth > 0}
@@ -195,7 +197,7 @@ def _seen_loss(
 
 
 def _solved(
-    problem: Problem, seen: Sequence[Observation], constants: Constants, loss: float
+    problem: Problem, seen: Sequence[Evaluated], constants: Constants, loss: float
 ) -> Posterior:
     cells = tuple(problem.cells)
     lost = np.array([constants.lost(problem.cells[cell].depth) for cell in cells])
@@ -226,7 +228,9 @@ def at_boxes(constants: Constants, boxes: float) -> Constants:
     )
 
 
-def _covariance(cells: Sequence[Cell], lost: Array, constants: Constants, loss: float) -> Array:
+def _covariance(
+    cells: Sequence[Candidate], lost: Array, constants: Constants, loss: float
+) -> Array:
     """Prior covariance of cells, (n, n)."""
     start = _same([cell.init for cell in cells])
     rate = _same([(cell.init, cell.variant) for cell in cells])
@@ -243,7 +247,7 @@ def _covariance(cells: Sequence[Cell], lost: Array, constants: Constants, loss: 
 
 
 def _trial_covariance(
-    seen: Sequence[Observation], shares: Array, lost: Array, constants: Constants
+    seen: Sequence[Evaluated], shares: Array, lost: Array, constants: Constants
 ) -> Array:
     """What trials have beside their cells: seed, noise, gaps and drift, (n, n)."""
     seed = _same([one.seed for one in seen])

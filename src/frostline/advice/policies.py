@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from frostline.advice.cells import Advance, Cell, Decision, Observation, Policy, Problem, reached
+from frostline.advice.cells import Candidate, Decision, Evaluated, Goal, Policy, Problem, reached
 from frostline.errors import ConfigError
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "halving",
     "hyperband",
     "ladder",
+    "of_known_starts",
     "priced",
     "probe",
-    "recall",
     "rewound",
     "signalled",
     "smallest_budget",
@@ -29,16 +29,16 @@ __all__ = [
 
 _ROUNDING = 1e-9  # of sums of prices
 
-Which = Callable[[Problem], tuple[Cell, ...]]
-Observed = frozenset[Observation]
+Which = Callable[[Problem], tuple[Candidate, ...]]
+Observed = frozenset[Evaluated]
 
 
-def unfrozen(problem: Problem) -> tuple[Cell, ...]:
+def unfrozen(problem: Problem) -> tuple[Candidate, ...]:
     """Every start, and rate, with nothing frozen."""
     return problem.unfrozen
 
 
-def everything(problem: Problem) -> tuple[Cell, ...]:
+def everything(problem: Problem) -> tuple[Candidate, ...]:
     """The whole grid."""
     return tuple(cell for cell, facts in problem.cells.items() if facts.share == 1)
 
@@ -48,7 +48,7 @@ def at_depth(label: str) -> Which:
     return lambda problem: tuple(cell for cell in everything(problem) if cell.label == label)
 
 
-def always(cell: Cell) -> Policy:
+def always(cell: Candidate) -> Policy:
     """One candidate, whatever is seen; it must be one of the problem's."""
     return lambda problem, observed, left: Decision(pick=cell)
 
@@ -131,7 +131,7 @@ def priced(policy: Policy, share: float) -> Policy:
         decision = policy(problem, own, left + paid - aside)
         if decision.pick is None:
             return decision
-        step = Advance(deepest(problem, decision.pick), epoch)
+        step = Goal(deepest(problem, decision.pick), epoch)
         last = reached(observed)
         if step.cell == decision.pick or (step.cell in last and last[step.cell].epoch >= epoch):
             return decision
@@ -140,7 +140,7 @@ def priced(policy: Policy, share: float) -> Policy:
     return with_price
 
 
-def deepest(problem: Problem, cell: Cell) -> Cell:
+def deepest(problem: Problem, cell: Candidate) -> Candidate:
     """The candidate of a cell's start and rate that freezes most."""
     same = [c for c in everything(problem) if (c.init, c.variant) == (cell.init, cell.variant)]
     return max(same, key=lambda c: problem.cells[c].depth)
@@ -170,7 +170,7 @@ def _first_affordable(
 
 
 def _knocked_out(
-    problem: Problem, observed: Observed, cells: Sequence[Cell], plan: Sequence[int]
+    problem: Problem, observed: Observed, cells: Sequence[Candidate], plan: Sequence[int]
 ) -> Decision:
     """Where a plan stands: at each of its epochs the lowest candidate goes out."""
     for epoch in plan:
@@ -182,7 +182,7 @@ def _knocked_out(
     return Decision(pick=cells[0], why="the last one left")
 
 
-def recall(means: Mapping[str, float], keep: int, share: float) -> Policy:
+def of_known_starts(means: Mapping[str, float], keep: int, share: float) -> Policy:
     """The starts that did best on other data sets, then a probe among them.
 
     Args:
@@ -191,7 +191,7 @@ def recall(means: Mapping[str, float], keep: int, share: float) -> Policy:
         share: of the epochs.
     """
 
-    def kept(problem: Problem) -> tuple[Cell, ...]:
+    def kept(problem: Problem) -> tuple[Candidate, ...]:
         starts = dict.fromkeys(cell.init for cell in problem.unfrozen)
         order = sorted(starts, key=lambda init: -means.get(init, 0.0))[:keep]
         return tuple(cell for cell in problem.unfrozen if cell.init in order)
@@ -245,7 +245,7 @@ def halving(share: float, eta: int = 2, which: Which = everything) -> Policy:
 
 
 def bracket(
-    problem: Problem, observed: Observed, cells: Sequence[Cell], share: float, eta: int
+    problem: Problem, observed: Observed, cells: Sequence[Candidate], share: float, eta: int
 ) -> Decision:
     """One bracket of successive halving, as far as it has come."""
     epoch = problem.until(share)
@@ -305,28 +305,28 @@ def asha(share: float, eta: int = 3, which: Which = everything) -> Policy:
     return policy
 
 
-def _promotion(observed: Observed, rungs: Sequence[int], eta: int) -> Advance | None:
+def _promotion(observed: Observed, rungs: Sequence[int], eta: int) -> Goal | None:
     for rung, after in reversed(list(itertools.pairwise(rungs))):
         scores = scores_at(observed, rung)
         order = sorted(scores, key=lambda cell: (-scores[cell], cell))
         above = scores_at(observed, after)
         for cell in order[: len(order) // eta]:
             if cell not in above:
-                return Advance(cell, after)
+                return Goal(cell, after)
     return None
 
 
-def _newcomer(observed: Observed, cells: Iterable[Cell], epoch: int) -> Advance | None:
+def _newcomer(observed: Observed, cells: Iterable[Candidate], epoch: int) -> Goal | None:
     last = reached(observed)
-    return next((Advance(cell, epoch) for cell in cells if cell not in last), None)
+    return next((Goal(cell, epoch) for cell in cells if cell not in last), None)
 
 
 def _affordable(
-    problem: Problem, last: Mapping[Cell, Observation], step: Advance, left: float
+    problem: Problem, last: Mapping[Candidate, Evaluated], step: Goal, left: float
 ) -> bool:
     """Whether the step leaves enough to finish any candidate that has begun."""
 
-    def price(cell: Cell, begin: int, end: int) -> float:
+    def price(cell: Candidate, begin: int, end: int) -> float:
         return problem.cells[cell].price * (end - begin) / problem.epochs
 
     begun = {cell: one.epoch for cell, one in last.items()}
@@ -336,36 +336,36 @@ def _affordable(
     return cost + finish <= left
 
 
-def _highest_rung(last: Mapping[Cell, Observation], rungs: Sequence[int]) -> Cell:
+def _highest_rung(last: Mapping[Candidate, Evaluated], rungs: Sequence[int]) -> Candidate:
     top = max(one.epoch for one in last.values())
     return best(last, sorted(cell for cell, one in last.items() if one.epoch == top))
 
 
-def best(last: Mapping[Cell, Observation], cells: Sequence[Cell]) -> Cell:
+def best(last: Mapping[Candidate, Evaluated], cells: Sequence[Candidate]) -> Candidate:
     """The candidate with the highest last score."""
     return max(cells, key=lambda cell: last[cell].score)
 
 
-def best_at(observed: Observed, cells: Sequence[Cell], epoch: int) -> Cell:
+def best_at(observed: Observed, cells: Sequence[Candidate], epoch: int) -> Candidate:
     """The candidate with the highest score after one epoch, whatever came later."""
     scores = scores_at(observed, epoch)
     return max(cells, key=lambda cell: scores[cell])
 
 
-def scores_at(observed: Observed, epoch: int) -> dict[Cell, float]:
+def scores_at(observed: Observed, epoch: int) -> dict[Candidate, float]:
     """Scores of the trials that have come to an epoch.
 
     Where it was not evaluated, the last one before; of a trial with an end score alone, that.
     """
     last = reached(observed)
-    found: dict[Cell, Observation] = {}
+    found: dict[Candidate, Evaluated] = {}
     for one in sorted(observed, key=lambda one: (one.epoch > epoch, -one.epoch)):
         if last[one.cell].epoch >= epoch:
             found.setdefault(one.cell, one)
     return {cell: one.score for cell, one in found.items()}
 
 
-def signal_of(observed: Observed, cell: Cell, name: str, until: int) -> float:
+def signal_of(observed: Observed, cell: Candidate, name: str, until: int) -> float:
     """A signal's last value up to an epoch; minus infinity where it was not measured."""
     found = [
         (one.epoch, value)
@@ -378,14 +378,14 @@ def signal_of(observed: Observed, cell: Cell, name: str, until: int) -> float:
 
 
 def _not_at(
-    last: Mapping[Cell, Observation], cells: Iterable[Cell], epoch: int
-) -> tuple[Advance, ...]:
+    last: Mapping[Candidate, Evaluated], cells: Iterable[Candidate], epoch: int
+) -> tuple[Goal, ...]:
     return tuple(
-        Advance(cell, epoch) for cell in cells if cell not in last or last[cell].epoch < epoch
+        Goal(cell, epoch) for cell in cells if cell not in last or last[cell].epoch < epoch
     )
 
 
-def _scattered(cells: Sequence[Cell], seed: int) -> list[Cell]:
+def _scattered(cells: Sequence[Candidate], seed: int) -> list[Candidate]:
     """A permutation fixed by the seed: 64-bit mixing of position, as no order is neutral."""
     key = {cell: _mix(seed * 1_000_003 + number) for number, cell in enumerate(cells)}
     return sorted(cells, key=lambda cell: key[cell])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from frostline.advice.cells import Advance, Decision, Observation, Policy, Problem, reached
+from frostline.advice.cells import Decision, Evaluated, Goal, Policy, Problem, reached
 from frostline.advice.model import Constants, condition
 
 __all__ = ["race"]
@@ -17,14 +17,14 @@ def race(constants: Constants, shares: Sequence[float], chance: float) -> Policy
         chance: candidates less likely than this to be the best are dropped.
     """
 
-    def policy(problem: Problem, observed: frozenset[Observation], left: float) -> Decision:
+    def policy(problem: Problem, observed: frozenset[Evaluated], left: float) -> Decision:
         kept = problem.unfrozen
         for share in shares:
             epoch, last = problem.until(share), reached(observed)
             todo = [cell for cell in kept if cell not in last or last[cell].epoch < epoch]
             if todo:
                 why = f"{len(todo)} candidates to epoch {epoch}"
-                return Decision(tuple(Advance(cell, epoch) for cell in todo), why=why)
+                return Decision(tuple(Goal(cell, epoch) for cell in todo), why=why)
             so_far = [one for one in observed if one.epoch <= epoch]
             chances = condition(problem, so_far, constants).chances(kept)
             best = max(kept, key=lambda cell: chances[cell])

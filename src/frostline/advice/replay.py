@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from frostline.advice.cells import Cell, Decision, Observation, Policy, Problem, reached
+from frostline.advice.cells import Candidate, Decision, Evaluated, Policy, Problem, reached
 from frostline.errors import ConfigError
 
-__all__ = ["Outcome", "Recorded", "Step", "World", "next_steps", "play", "replay", "spent"]
+__all__ = ["Played", "Recorded", "Step", "World", "next_steps", "play", "replay", "spent"]
 
 Signals = tuple[tuple[str, float], ...]
 
@@ -20,17 +20,17 @@ Signals = tuple[tuple[str, float], ...]
 class Step:
     """Train a candidate, with the problem's seed, from the end of one epoch to that of another."""
 
-    cell: Cell
+    cell: Candidate
     begin: int
     end: int
 
 
-World = Callable[[tuple[Step, ...]], Iterable[Observation]]
+World = Callable[[tuple[Step, ...]], Iterable[Evaluated]]
 """Advances the trials of a round, side by side or not, and says what their new epochs gave."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Played:
     """How a policy ended.
 
     Attributes:
@@ -40,10 +40,10 @@ class Outcome:
         observed: everything that was seen.
     """
 
-    pick: Cell
+    pick: Candidate
     spent: float
     decisions: tuple[Decision, ...]
-    observed: frozenset[Observation]
+    observed: frozenset[Evaluated]
 
 
 def play(
@@ -52,9 +52,9 @@ def play(
     world: World,
     budget: float = math.inf,
     *,
-    observed: Iterable[Observation] = (),
+    observed: Iterable[Evaluated] = (),
     on_decision: Callable[[Decision], None] = lambda decision: None,
-) -> Outcome:
+) -> Played:
     """Ask, advance, and ask again until the policy picks; then finish the pick.
 
     Args:
@@ -77,13 +77,13 @@ def play(
         steps = next_steps(decision, problem, seen)
         seen |= frozenset(world(steps)) if steps else frozenset()
         if decision.pick is not None:
-            return Outcome(decision.pick, spent(seen), tuple(decisions), seen)
+            return Played(decision.pick, spent(seen), tuple(decisions), seen)
         if not steps:
             raise ConfigError(f"expected a round that advances a trial, got {decision.advance}")
 
 
 def next_steps(
-    decision: Decision, problem: Problem, observed: frozenset[Observation]
+    decision: Decision, problem: Problem, observed: frozenset[Evaluated]
 ) -> tuple[Step, ...]:
     """What a decision asks for beyond what was observed; the pick to its end."""
     wanted = {step.cell: step.epoch for step in decision.advance}
@@ -97,7 +97,7 @@ def next_steps(
     )
 
 
-def spent(observed: Iterable[Observation]) -> float:
+def spent(observed: Iterable[Evaluated]) -> float:
     """Price of everything observed, ``1x``; exact, so that no order of observations matters."""
     return math.fsum(one.price for one in observed)
 
@@ -112,10 +112,10 @@ class Recorded:
         signals: (cell, seed, epoch) -> what else was measured.
     """
 
-    curves: Mapping[tuple[Cell, int], tuple[float, ...]]
-    signals: Mapping[tuple[Cell, int, int], Signals] = field(default_factory=dict)
+    curves: Mapping[tuple[Candidate, int], tuple[float, ...]]
+    signals: Mapping[tuple[Candidate, int, int], Signals] = field(default_factory=dict)
 
-    def observe(self, problem: Problem, step: Step) -> list[Observation]:
+    def observe(self, problem: Problem, step: Step) -> list[Evaluated]:
         """What the epochs of one step gave."""
         cell, seed = step.cell, problem.seed
         curve = self.curves.get((cell, seed))
@@ -126,7 +126,7 @@ class Recorded:
             )
         price = problem.cells[cell].price / problem.epochs
         return [
-            Observation(cell, seed, epoch, curve[epoch - 1], price,
+            Evaluated(cell, seed, epoch, curve[epoch - 1], price,
                         self.signals.get((cell, seed, epoch), ()))
             for epoch in range(step.begin + 1, step.end + 1)
         ]  # fmt: skip
@@ -134,14 +134,14 @@ class Recorded:
 
 def replay(
     policy: Policy, problem: Problem, recorded: Recorded, budget: float = math.inf
-) -> Outcome:
+) -> Played:
     """Play a policy on recorded trials.
 
     Raises:
         ConfigError: as ``play``, or a trial that the policy wants is not recorded.
     """
 
-    def world(steps: tuple[Step, ...]) -> list[Observation]:
+    def world(steps: tuple[Step, ...]) -> list[Evaluated]:
         return [one for step in steps for one in recorded.observe(problem, step)]
 
     return play(policy, problem, world, budget)

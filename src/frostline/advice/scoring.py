@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.advice.cells import Cell
+from frostline.advice.cells import Candidate
 
 __all__ = ["Scores", "family_interval", "family_mean", "reference", "regret"]
 
-Table = Mapping[tuple[Cell, int], float]
+Table = Mapping[tuple[Candidate, int], float]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Scores:
     selection: Table
     test: Table
 
-    def held_out(self, cell: Cell, seed: int) -> frozenset[int]:
+    def held_out(self, cell: Candidate, seed: int) -> frozenset[int]:
         """Seeds of a cell other than one."""
         return frozenset(s for c, s in self.test if c == cell and s != seed)
 
 
-def reference(cells: Iterable[Cell], seed: int, scores: Scores) -> Cell:
+def reference(cells: Iterable[Candidate], seed: int, scores: Scores) -> Candidate:
     """The cell with the highest mean selection score over the held-out seeds.
 
     Where cells have different numbers of seeds, only those with the most count: a maximum over
@@ -42,12 +42,12 @@ def reference(cells: Iterable[Cell], seed: int, scores: Scores) -> Cell:
     return max(whole, key=lambda cell: _mean(scores.selection, cell, seeds[cell]))
 
 
-def regret(pick: Cell, seed: int, cells: Iterable[Cell], scores: Scores) -> float:
+def regret(pick: Candidate, seed: int, cells: Iterable[Candidate], scores: Scores) -> float:
     """Mean test score of the reference minus the pick's, over the held-out seeds that both have.
 
     It may be negative: the reference is chosen by selection scores. NaN where they share no seed.
 
-    >>> a, b = Cell("imagenet", "k00"), Cell("coco", "k00")
+    >>> a, b = Candidate("imagenet", "k00"), Candidate("coco", "k00")
     >>> table = {(a, 1): 0.5, (a, 2): 0.7, (b, 1): 0.4, (b, 2): 0.5}
     >>> round(regret(b, 0, (a, b), Scores(table, table)), 3)
     0.15
@@ -59,7 +59,7 @@ def regret(pick: Cell, seed: int, cells: Iterable[Cell], scores: Scores) -> floa
     return _mean(scores.test, top, shared) - _mean(scores.test, pick, shared)
 
 
-def _mean(table: Table, cell: Cell, seeds: Iterable[int]) -> float:
+def _mean(table: Table, cell: Candidate, seeds: Iterable[int]) -> float:
     return statistics.fmean(table[cell, seed] for seed in sorted(seeds))
 
 

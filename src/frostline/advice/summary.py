@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from frostline.advice.cells import Cell, Observation, Problem
+from frostline.advice.cells import Candidate, Evaluated, Problem
 from frostline.advice.model import Constants, Posterior, condition
 
-__all__ = ["Against", "Summary", "fastest", "summary"]
+__all__ = ["Against", "Summary", "fastest", "summarise"]
 
 TOLERANCE = 0.01  # score that speed may cost, where it is preferred
 
@@ -24,7 +24,7 @@ class Against:
         price: of one training, in ``1x``.
     """
 
-    cell: Cell
+    cell: Candidate
     observed: bool
     loss: float
     low: float
@@ -52,7 +52,7 @@ class Summary:
         prices: the pick's start at every depth, from shallow to deep.
     """
 
-    pick: Cell
+    pick: Candidate
     score: float
     low: float
     high: float
@@ -67,8 +67,8 @@ class Summary:
         return tuple(other for other in self.others if not other.told_apart)
 
 
-def summary(
-    problem: Problem, observed: Iterable[Observation], constants: Constants, pick: Cell
+def summarise(
+    problem: Problem, observed: Iterable[Evaluated], constants: Constants, pick: Candidate
 ) -> Summary:
     """What was observed says of a pick and of everything else.
 
@@ -106,13 +106,13 @@ def summary(
 
 
 def against(
-    posterior: Posterior, problem: Problem, pick: Cell, cell: Cell, observed: bool
+    posterior: Posterior, problem: Problem, pick: Candidate, cell: Candidate, observed: bool
 ) -> Against:
     """One candidate beside the pick."""
     return Against(cell, observed, *posterior.difference(pick, cell), problem.cells[cell].price)
 
 
-def fastest(found: Summary, tolerance: float = TOLERANCE) -> Cell:
+def fastest(found: Summary, tolerance: float = TOLERANCE) -> Candidate:
     """The cheapest cell of the pick's start whose expected loss is small; else the pick."""
     within = [price for price in found.prices if price.loss <= tolerance]
     return min(within, key=lambda price: price.price).cell if within else found.pick

@@ -13,9 +13,10 @@ from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import find_dataset
+from frostline.datasets.masks import mask_labels
 from frostline.datasets.reading import read_dataset, read_splits
 from frostline.datasets.splits import split_by_fraction, split_by_group, train_and_val
-from frostline.datasets.targets import Boxes
+from frostline.datasets.targets import Boxes, Mask
 from frostline.layouts import LAYOUTS
 
 __all__ = [
@@ -29,12 +30,14 @@ __all__ = [
     "FileHashes",
     "Finding",
     "ImageRecord",
+    "Mask",
     "check_dataset",
     "check_splits",
     "clean_copy",
     "find_dataset",
     "image_size",
     "load_image",
+    "mask_labels",
     "read_dataset",
     "read_splits",
     "resolve_inside",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
+import numpy as np
+
 from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import UNLISTED, Finding, shown
@@ -14,8 +16,10 @@ from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import part_of_file
 from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
+from frostline.datasets.raw import AS_FOUND, MaskOptions
 from frostline.datasets.reading import common_classes, read_dataset, unused_images
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
+from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
 from frostline.notebook import table_html
 
@@ -120,6 +124,7 @@ def check_dataset(
     divide: Divide | None = None,
     annotations_only: bool = False,
     on_image: Callable[[], None] | None = None,
+    masks: MaskOptions = AS_FOUND,
 ) -> DataCheck:
     """Read every split, dropping what cannot be used, and look at all of it.
 
@@ -131,11 +136,12 @@ def check_dataset(
         annotations_only: Whether the images are not looked at; they need not be there, unless the
             layout does not tell their sizes.
         on_image: Called after each decoded image.
+        masks: What is said of masks.
 
     Raises:
         DatasetError: If no split can be read at all.
     """
-    splits, failed = _read_all(location, check_files=not annotations_only)
+    splits, failed = _read_all(location, masks, check_files=not annotations_only)
     read, of_reading = splits, tuple[Finding, ...]()
     if divide is not None and len(splits) == 1:
         (index,) = splits.values()
@@ -156,13 +162,13 @@ def check_dataset(
 
 
 def _read_all(
-    location: DatasetLocation, *, check_files: bool
+    location: DatasetLocation, masks: MaskOptions, *, check_files: bool
 ) -> tuple[dict[str, DatasetIndex], dict[str, tuple[Finding, ...]]]:
     """The splits that can be read, with the same classes, and why the others cannot."""
     splits: dict[str, DatasetIndex] = {}
     failed: dict[str, tuple[Finding, ...]] = {}
     first: DatasetError | None = None
-    classes = common_classes(location.images, location.splits.values(), location.layout)
+    classes = common_classes(location.images, location.splits.values(), location.layout, masks)
     for name, file in location.splits.items():
         try:
             splits[name] = read_dataset(
@@ -174,6 +180,7 @@ def _read_all(
                 check_files=check_files,
                 unlisted="ignore" if len(location.splits) > 1 else "empty",
                 split=part_of_file(name, file),
+                masks=masks,
             )
         except DatasetError as error:
             first = first or error
@@ -222,7 +229,7 @@ def check_splits(
         name: (
             *index.findings,
             *_pixel_findings(facts[name]),
-            *_box_findings(index),
+            *(_mask_findings(index) if index.counts().masks else _box_findings(index)),
             *_copies_within(facts[name]),
         )
         for name, index in splits.items()
@@ -276,6 +283,24 @@ def _box_findings(index: DatasetIndex) -> Iterator[Finding]:
         yield Finding("note", "boxes-crowd", "", message)
 
 
+def _mask_findings(index: DatasetIndex) -> Iterator[Finding]:
+    """Shares of the classes, and masks that two images have alike."""
+    counts = index.counts()
+    total = sum(counts.pixels_per_class.values())
+    shares = ", ".join(f"{shown(n)} {p / total:.1%}" for n, p in counts.pixels_per_class.items())
+    ignored = counts.ignored_pixels / (total + counts.ignored_pixels)
+    message = f"pixels by class: {shares}" + (f"; {ignored:.1%} ignored" if ignored else "")
+    yield Finding("note", "mask-shares", "", message)
+    first: dict[bytes, str] = {}
+    for image in index:
+        mask = image.target
+        if isinstance(mask, Mask) and np.count_nonzero(mask.pixels) > 1:
+            other = first.setdefault(mask.sha256, image.file)
+            if other != image.file:
+                message = f"its mask {shown(mask.file)} is that of {shown(other)}, pixel by pixel"
+                yield Finding("warning", "mask-copy", image.file, message)
+
+
 def _same_box_finding(index: DatasetIndex, image: ImageRecord, pair: SameBoxes) -> Finding:
     box = ", ".join(f"{v:.6g}" for v in image.boxes[pair.second])
     first, second = (shown(index.classes[image.labels[n] - 1]) for n in (pair.first, pair.second))
@@ -302,12 +327,14 @@ def _copies_within(facts: Sequence[PixelFacts]) -> Iterator[Finding]:
 
 def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
     classes = next(iter(splits.values())).classes
-    boxes: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    what = "boxes"
     for index in splits.values():
-        boxes.update(index.counts().boxes_per_class)
+        what = "pixels" if index.counts().masks else what
+        found.update(_per_class(index))
     for name in classes:
-        if not boxes[name]:
-            message = f"class {shown(name)} has no boxes"
+        if not found[name]:
+            message = f"class {shown(name)} has no {what}"
             yield Finding("warning", "class-unused", "", message, entry=f"class {shown(name)}")
     for a, b in combinations(classes, 2):
         if _folded(a) == _folded(b):
@@ -315,17 +342,25 @@ def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
             yield Finding("warning", "class-alike", "", message, entry=f"class {shown(b)}")
     train = splits.get("train")
     if train is not None and len(splits) > 1:
-        yield from _untrained_classes(train, boxes)
+        yield from _untrained_classes(train, found, what)
+
+
+def _per_class(index: DatasetIndex) -> Mapping[str, int]:
+    """Boxes of each class, or pixels."""
+    counts = index.counts()
+    return counts.pixels_per_class if counts.masks else counts.boxes_per_class
 
 
 def _folded(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
-def _untrained_classes(train: DatasetIndex, boxes: Mapping[str, int]) -> Iterator[Finding]:
-    for name, number in train.counts().boxes_per_class.items():
-        if not number and boxes[name]:
-            message = f"class {shown(name)} has boxes, but none to train on"
+def _untrained_classes(
+    train: DatasetIndex, found: Mapping[str, int], what: str
+) -> Iterator[Finding]:
+    for name, number in _per_class(train).items():
+        if not number and found[name]:
+            message = f"class {shown(name)} has {what}, but none to train on"
             yield Finding("warning", "class-untrained", "", message, entry=f"class {shown(name)}")
 
 

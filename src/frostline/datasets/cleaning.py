@@ -57,6 +57,11 @@ def clean_copy(check: DataCheck, folder: Path) -> CleanCopy:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"expected a new or empty folder to write to, {shown(folder)} is in use")
+    if any(counts.masks for counts in check.counts().values()):
+        raise DatasetError(
+            "expected boxes: a clean copy is written as COCO, which has no place for mask files; "
+            "correct the masks that are listed, or train with on_problem: drop"
+        )
     splits = {name: _cleaned(index, _lost(check, name)) for name, index in check.splits.items()}
     for name, index in splits.items():
         if not len(index):

@@ -15,7 +15,15 @@ from frostline.errors import DatasetError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_PIXELS", "exif_orientation", "image_size", "load_image"]
+__all__ = [
+    "MAX_IMAGE_BYTES",
+    "MAX_PIXELS",
+    "exif_orientation",
+    "image_size",
+    "is_grey",
+    "load_image",
+    "load_mask",
+]
 
 MAX_PIXELS = 89_478_485
 """Largest image that is decoded, in pixels: 256 MiB of RGB, as Pillow's own warning limit."""
@@ -25,6 +33,8 @@ MAX_IMAGE_BYTES = 1 << 28
 
 _MAX_16_BIT = 0xFFFF
 _ORIENTATION = 0x0112  # EXIF tag
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+_COLOURS = 8  # of a mask that are named in a message
 _LOCK = threading.Lock()
 
 # Only these decoders run. Pillow knows more, some of which start other programs (EPS).
@@ -88,6 +98,66 @@ def load_image(root: Path, file: str, *, max_pixels: int = MAX_PIXELS) -> npt.ND
             return _to_rgb(image)
         except Exception as error:  # decoders raise anything from SyntaxError to struct.error
             raise _unreadable(file, error) from error
+
+
+def is_grey(root: Path, file: str) -> bool:
+    """Whether an image has one channel, which is repeated for networks that want three.
+
+    Raises:
+        DatasetError: As `image_size`.
+    """
+    with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
+        return _header(stream, file).mode in _GREY
+
+
+def load_mask(root: Path, file: str, *, colours: bool = False) -> npt.NDArray[np.int32]:
+    """Decode a mask: numbers of classes, never blended, or colours.
+
+    A palette's numbers are taken, not its colours; so is the one number of a grey pixel, and that
+    of a colour picture all of whose pixels are grey.
+
+    Args:
+        root: Folder of the masks.
+        file: Relative POSIX path.
+        colours: Whether classes are told by colour.
+
+    Returns:
+        int32 (H, W): values, or ``r << 16 | g << 8 | b`` where ``colours`` are asked for.
+
+    Raises:
+        DatasetError: As `load_image`; or it is a colour picture and numbers are expected.
+    """
+    with open_tree(root).open(file, MAX_IMAGE_BYTES) as stream:
+        image = _header(stream, file)
+        if image.width * image.height > MAX_PIXELS:
+            raise DatasetError(
+                f"{shown(file)}: expected at most {MAX_PIXELS} pixels, got "
+                f"{image.width}x{image.height}"
+            )
+        try:
+            if colours:
+                return _packed(np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8))
+            if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
+                return np.asarray(image).astype(np.int32)
+            if image.mode in ("LA", "PA", "La"):
+                return np.asarray(image)[..., 0].astype(np.int32)
+            rgb = np.array(image.convert("RGB"), dtype=np.uint8)
+        except Exception as error:
+            raise _unreadable(file, error) from error
+    if (rgb == rgb[..., :1]).all():
+        return rgb[..., 0].astype(np.int32)
+    found = np.unique(_packed(rgb))
+    named = ", ".join(f"[{c >> 16}, {c >> 8 & 255}, {c & 255}]" for c in found[:_COLOURS])
+    raise DatasetError(
+        f"{shown(file)}: expected one number a pixel, got {len(found)} colours ({named}"
+        f"{', ...' if len(found) > _COLOURS else ''}); name them under data.masks.colours"
+    )
+
+
+def _packed(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Colours uint8 (H, W, 3) as one number each, int32 (H, W)."""
+    wide = rgb.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def _header(stream: BinaryIO, file: str) -> "Image":

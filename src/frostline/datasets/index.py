@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.datasets.findings import Finding, shown
-from frostline.datasets.targets import Target
+from frostline.datasets.targets import Mask, Target
 from frostline.errors import DatasetError
 from frostline.notebook import facts_html
 
@@ -71,6 +71,9 @@ class DatasetCounts:
         crowd_boxes: Boxes that stand for a group of objects.
         boxes_per_class: Class name to number of boxes, in the order of the classes.
         images_per_group: Group to number of images, sorted; images without a group are left out.
+        pixels_per_class: Of masks, class name to number of pixels, in the order of the classes;
+            empty without masks.
+        ignored_pixels: Of masks, pixels that are neither learned nor scored.
     """
 
     images: int
@@ -79,10 +82,19 @@ class DatasetCounts:
     crowd_boxes: int
     boxes_per_class: dict[str, int]
     images_per_group: dict[str, int]
+    pixels_per_class: dict[str, int] = field(default_factory=dict)
+    ignored_pixels: int = 0
+
+    @property
+    def masks(self) -> bool:
+        """Whether the images have masks, not boxes."""
+        return bool(self.pixels_per_class)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dict(vars(self))
+        """Plain values for JSON; of boxes or masks alone."""
+        mask, box = ("pixels_per_class", "ignored_pixels"), ("empty_images", "boxes_per_class")
+        other = (*box, "boxes", "crowd_boxes") if self.masks else mask
+        return {name: value for name, value in vars(self).items() if name not in other}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,21 +157,26 @@ class DatasetIndex:
         return sha.hexdigest()
 
     def counts(self) -> DatasetCounts:
-        """How many images, boxes, and boxes per class there are."""
+        """How many images, boxes, and boxes (or pixels of masks) per class there are."""
         labels = np.concatenate([np.zeros(0, np.int64), *(i.labels for i in self.images)])
         per_class = np.bincount(labels, minlength=len(self.classes) + 1)[1:].tolist()
         groups = Counter(i.group for i in self.images if i.group is not None)
+        masks = [image.target for image in self.images if isinstance(image.target, Mask)]
+        pixels = sum((mask.pixels for mask in masks), np.zeros(len(self.classes), np.int64))
+        boxed = [image for image in self.images if not isinstance(image.target, Mask)]
         return DatasetCounts(
             images=len(self.images),
-            empty_images=sum(len(i.labels) == 0 for i in self.images),
+            empty_images=sum(len(i.labels) == 0 for i in boxed),
             boxes=len(labels),
-            crowd_boxes=sum(int(i.crowd.sum()) for i in self.images),
-            boxes_per_class=dict(zip(self.classes, per_class, strict=True)),
+            crowd_boxes=sum(int(i.crowd.sum()) for i in boxed),
+            boxes_per_class={} if masks else dict(zip(self.classes, per_class, strict=True)),
             images_per_group=dict(sorted(groups.items())),
+            pixels_per_class=dict(zip(self.classes, pixels.tolist(), strict=True)) if masks else {},
+            ignored_pixels=sum(mask.ignored for mask in masks),
         )
 
     def to_coco(self) -> dict[str, Any]:
-        """The data set as a COCO dictionary.
+        """The data set as a COCO dictionary; masks have no place in it.
 
         Image and annotation ids count from 1 (an annotation id of 0 reads as "no match" in COCO
         evaluation); category ids are the labels. ``area`` is that of the box, in square pixels.
@@ -188,8 +205,9 @@ class DatasetIndex:
         counts = self.counts()
         rows = [
             ("images", counts.images),
-            ("without boxes", counts.empty_images),
-            *((name, number) for name, number in counts.boxes_per_class.items()),
+            *([] if counts.masks else [("without boxes", counts.empty_images)]),
+            *counts.boxes_per_class.items(),
+            *((f"{name}, pixels", number) for name, number in counts.pixels_per_class.items()),
             ("findings", len(self.findings)),
         ]
         return facts_html(f"data set {self.root.name}", rows)

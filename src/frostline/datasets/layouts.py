@@ -39,11 +39,13 @@ class Folder:
         path: Where it is.
         tree: Its files.
         names: All their names, sorted.
+        named: The file in it that the user named, such as a ``data.yaml``, or empty.
     """
 
     path: Path
     tree: Tree
     names: tuple[str, ...]
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Layout:
         read: Everything that the annotations say, unchecked.
         classes: Class names that the annotations of one split have, for a layout in which no file
             lists those of all splits; None where one does.
+        class_order: By what those are ordered.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Layout:
     find: Callable[[Folder], Iterator[DatasetLocation]]
     read: Callable[[Source, ReadOptions], RawDataset]
     classes: Callable[[Source], tuple[str, ...]] | None = None
+    class_order: Callable[[str], str | int] = str
 
 
 def layout_named(name: str) -> Layout:

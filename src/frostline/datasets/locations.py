@@ -16,7 +16,7 @@ from frostline.datasets.layouts import (
     require_layout,
 )
 from frostline.datasets.named import split_word
-from frostline.datasets.raw import Source
+from frostline.datasets.raw import AS_FOUND, MaskOptions, Source
 from frostline.datasets.text import csv_has
 from frostline.errors import DatasetError
 from frostline.layouts import LAYOUTS
@@ -47,21 +47,21 @@ def is_folder(path: Path) -> bool:
     return bool(tree.names())
 
 
-def open_source(images: Path, annotations: Path) -> Source:
-    """Open what the user named.
+def open_source(images: Path, annotations: Path, masks: MaskOptions = AS_FOUND) -> Source:
+    """Open what the user named, and was said of its masks.
 
     Raises:
         DatasetError: If there is no such file or folder.
     """
     if is_folder(annotations):
         real = Path(os.path.realpath(annotations))
-        return Source(open_tree(images), open_tree(real), "")
-    return Source(open_tree(images), *locate(annotations))
+        return Source(open_tree(images), open_tree(real), "", masks)
+    return Source(open_tree(images), *locate(annotations), masks)
 
 
 def part_of_file(split: str, file: Path) -> str | None:
     """The part of an annotation file that is a split: its own of a ``data.yaml``, else all."""
-    return split if file.name.endswith(_YAML) else None
+    return split if file.name.lower().endswith(_YAML) else None
 
 
 def recognise(source: Source) -> str:
@@ -90,16 +90,18 @@ def find_dataset(data: Path, layout: str = "auto") -> DatasetLocation:
         DatasetError: If no layout, or more than one, is found.
     """
     require_layout(layout)
-    top = data.parent if data.name.endswith(_YAML) and not is_folder(data) else data
+    top = data.parent if data.name.lower().endswith(_YAML) and not is_folder(data) else data
     if not is_folder(top):
         raise DatasetError(
             f"expected a folder or zip file with a data set, found none at {shown(data)}"
         )
     top = _sole_folder(top)
     tree = open_tree(top)
-    folder = Folder(top, tree, tree.names())
+    folder = Folder(top, tree, tree.names(), data.name if data.name.lower().endswith(_YAML) else "")
     rows = layouts() if layout == "auto" else (layout_named(layout),)
     found = [location for row in rows for location in row.find(folder)]
+    if any(location.layout != "masks" for location in found):  # of boxes and masks, the boxes
+        found = [location for location in found if location.layout != "masks"]
     names = sorted({location.layout for location in found})
     if len(names) == 1:
         return found[0]

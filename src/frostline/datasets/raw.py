@@ -14,10 +14,19 @@ from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, sh
 from frostline.datasets.images import image_size
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.datasets.named import NamedFiles, Naming, Spelling, split_words
-from frostline.datasets.targets import Boxes
+from frostline.datasets.targets import Boxes, Target
 from frostline.errors import DatasetError
 
-__all__ = ["RawBoxes", "RawDataset", "RawImage", "ReadOptions", "Source", "build_index"]
+__all__ = [
+    "AS_FOUND",
+    "MaskOptions",
+    "RawBoxes",
+    "RawDataset",
+    "RawImage",
+    "ReadOptions",
+    "Source",
+    "build_index",
+]
 
 _ROUNDING = 0.01
 """Pixels that a box may stick out without mention: layouts with relative numbers round."""
@@ -41,6 +50,27 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
+class MaskOptions:
+    """What a study says of its masks; see ``MasksConfig``.
+
+    Attributes:
+        classes: Value and name of each class, in the order of labels; empty: the values there are.
+        colours: Name and colour of each class, in the order of labels; empty: masks of numbers.
+        ignore_index: Value of pixels to leave out.
+        ignore_colour: Colour of pixels to leave out.
+    """
+
+    classes: tuple[tuple[int, str], ...] = ()
+    colours: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    ignore_index: int | None = None
+    ignore_colour: tuple[int, int, int] | None = None
+
+
+AS_FOUND = MaskOptions()
+"""Nothing is said: masks are read by what is in them."""
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a layout's reader reads from.
 
@@ -48,11 +78,13 @@ class Source:
         images: Files under the data root.
         annotations: Files beside the annotation file, or below the annotation folder.
         name: Annotation file in ``annotations``; empty for a layout whose annotations are a folder.
+        masks: What is said of masks.
     """
 
     images: Tree
     annotations: Tree
     name: str
+    masks: MaskOptions = MaskOptions()
 
     def naming(self, split: str | None = None) -> Naming:
         """From where the annotations name files, see `Naming`.
@@ -132,12 +164,14 @@ class RawDataset:
         images: In the order of the annotations.
         boxes: Unchecked.
         relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
+        targets: What each image is annotated with, where that is no boxes; None for boxes.
     """
 
     classes: tuple[str, ...]
     images: Sequence[RawImage]
     boxes: RawBoxes
     relative: bool = False
+    targets: Sequence[Target] | None = None
 
 
 def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
@@ -158,7 +192,7 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
     ]
     images = [image or named for image, named in zip(found, raw.images, strict=True)]
     boxes = _checked_boxes(raw, sizes, options)
-    records = _records(images, sizes, boxes)
+    records = _records(images, sizes, boxes, raw.targets)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
@@ -189,37 +223,25 @@ def _located(
         lambda name: "\\" not in name and _is_there(tree, name),
         source.naming(options.split),
     )
-    spellings = [
-        Spelling((image.file,)) if image.resolved else files.find(image.file) for image in images
-    ]
-    folders = _shared_folders(images, spellings)
-    certain = len(folders) == 1 and all(len(spelling.fits) < 2 for spelling in spellings)  # noqa: PLR2004
-    if len(folders) == 1:
-        (folder,) = folders
-        spellings = [
-            Spelling((folder + relative_name(image.file),)) if spelling.fits else spelling
-            for image, spelling in zip(images, spellings, strict=True)
-        ]
+    named = iter(files.find_all(image.file for image in images if not image.resolved))
+    spellings = [Spelling((image.file,)) if image.resolved else next(named) for image in images]
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
     ]
-    if not certain:
+    if not _in_one_folder(images, spellings):
         _mention_found(found, source, problems)
     return _once_each(found, problems)
 
 
-def _shared_folders(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> set[str]:
-    """Folders in each of which all images that are there are, by the names that they have."""
-    shared: set[str] | None = None
-    there = ((image, found) for image, found in zip(images, spellings, strict=True) if found.fits)
-    for image, spelling in there:
-        name = relative_name(image.file)
-        these = {f.removesuffix(name) for f in spelling.fits if spelling.only_prefix}
-        shared = these if shared is None else shared & these
-        if not shared:
-            break
-    return shared or set()
+def _in_one_folder(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> bool:
+    """Whether names lack nothing but one folder in front, the same for all."""
+    folders = {
+        file.removesuffix(relative_name(image.file)) if spelling.only_prefix else "*"
+        for image, spelling in zip(images, spellings, strict=True)
+        for file in spelling.fits
+    }
+    return len(folders) == 1 and "*" not in folders
 
 
 def _renamed(image: RawImage, spelling: Spelling, problems: Problems) -> RawImage | None:
@@ -402,7 +424,10 @@ def _box_text(xyxy: npt.NDArray[np.float64]) -> str:
 
 
 def _records(
-    images: Sequence[RawImage], sizes: Sequence[tuple[int, int] | None], boxes: RawBoxes
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    boxes: RawBoxes,
+    targets: Sequence[Target] | None,
 ) -> list[ImageRecord]:
     order = np.argsort(boxes.image, kind="stable")
     ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
@@ -410,6 +435,7 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            target = Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
+            own = None if targets is None else targets[n]
+            target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
             records.append(ImageRecord(image.file, *size, target, image.group))
     return records

@@ -1,13 +1,13 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from frostline.datasets.files import is_image, open_tree
 from frostline.datasets.findings import UNLISTED, Finding, OnProblem, Problems, shown
-from frostline.datasets.index import DatasetIndex
+from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.datasets.layouts import layout_named
 from frostline.datasets.locations import (
     find_dataset,
@@ -17,7 +17,8 @@ from frostline.datasets.locations import (
     recognise,
 )
 from frostline.datasets.named import split_words
-from frostline.datasets.raw import ReadOptions, build_index
+from frostline.datasets.raw import AS_FOUND, MaskOptions, ReadOptions, build_index
+from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
 
 __all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
@@ -35,6 +36,7 @@ def read_dataset(
     check_files: bool = True,
     unlisted: Unlisted | None = None,
     split: str | None = None,
+    masks: MaskOptions = AS_FOUND,
 ) -> DatasetIndex:
     """Read images and boxes of any layout, from folders or out of a zip file.
 
@@ -56,6 +58,7 @@ def read_dataset(
             files share one folder. Without it: ``empty``, unless the data set found has several
             splits.
         split: Which part to read where ``data.yaml``, or the data set found, has several.
+        masks: What is said of masks.
 
     Raises:
         DatasetError: With file and line or entry, expected, came.
@@ -81,8 +84,8 @@ such folder
         split=split,
     )
     if annotations is None:
-        return _read_found(root, layout, options, unlisted)
-    return _read(root, Path(annotations), layout, options)
+        return _read_found(root, layout, options, unlisted, masks)
+    return _read(root, Path(annotations), layout, options, masks)
 
 
 def read_splits(
@@ -93,6 +96,7 @@ def read_splits(
     on_problem: OnProblem = "raise",
     classes: Sequence[str] | None = None,
     check_files: bool = True,
+    masks: MaskOptions = AS_FOUND,
 ) -> dict[str, DatasetIndex]:
     """Read several annotation files over one folder, all with the same classes.
 
@@ -108,6 +112,7 @@ def read_splits(
         classes: See `read_dataset`; without it, those of the first split are used for all, or
             for VOC, whose files name the classes of their own boxes only, those of all splits.
         check_files: See `read_dataset`.
+        masks: See `read_dataset`.
 
     Returns:
         One index per name.
@@ -118,7 +123,7 @@ def read_splits(
     if annotations is None:
         found = find_dataset(Path(images), layout)
         images, layout, annotations = found.images, found.layout, found.splits
-    classes = classes or common_classes(Path(images), annotations.values(), layout)
+    classes = classes or common_classes(Path(images), annotations.values(), layout, masks)
     splits: dict[str, DatasetIndex] = {}
     for name, file in annotations.items():
         splits[name] = read_dataset(
@@ -130,22 +135,27 @@ def read_splits(
             check_files=check_files,
             unlisted="ignore" if len(annotations) > 1 else "empty",
             split=part_of_file(name, Path(file)),
+            masks=masks,
         )
         classes = splits[name].classes
     _require_disjoint(splits)
     return _with_unused_images(splits) if len(splits) > 1 else splits
 
 
-def common_classes(images: Path, files: Iterable[Path], layout: str) -> tuple[str, ...] | None:
-    """Classes of several splits together, for a layout that has no list of them (VOC)."""
-    found: set[str] = set()
+def common_classes(
+    images: Path, files: Iterable[Path], layout: str, masks: MaskOptions = AS_FOUND
+) -> tuple[str, ...] | None:
+    """Classes of several splits together, for a layout that has no list of them (VOC, masks)."""
+    found: dict[str, None] = {}
+    order: Callable[[str], str | int] = str
     for file in dict.fromkeys(map(Path, files)):
-        source = open_source(images, file)
+        source = open_source(images, file, masks)
         row = layout_named(recognise(source) if layout == "auto" else layout)
         if row.classes is None:
             return None
-        found.update(row.classes(source))
-    return tuple(sorted(found)) or None
+        found |= dict.fromkeys(row.classes(source))
+        order = row.class_order
+    return tuple(sorted(found, key=order)) or None
 
 
 def _require_disjoint(splits: Mapping[str, DatasetIndex]) -> None:
@@ -183,8 +193,10 @@ def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding
         them; under ``""`` a warning about folders of splits that there are not, and a note about
         the others.
     """
-    used = {image.file for index in splits.values() for image in index}
-    tree = open_tree(next(iter(splits.values())).root)
+    images = [image for index in splits.values() for image in index]
+    root = next(iter(splits.values())).root
+    used = {image.file for image in images} | set(_mask_files(images, root))
+    tree = open_tree(root)
     folders: dict[str, set[str]] = {}
     for name, index in splits.items():
         for image in index:
@@ -196,6 +208,13 @@ def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding
     for (split, missing), files in groups.items():
         found[split] = (*found.get(split, ()), _unused(split, missing, files))
     return found
+
+
+def _mask_files(images: Iterable[ImageRecord], root: Path) -> Iterator[str]:
+    """Masks that lie under the root of the images."""
+    for image in images:
+        if isinstance(image.target, Mask) and image.target.root.is_relative_to(root):
+            yield (image.target.root.relative_to(root) / image.target.file).as_posix()
 
 
 def _owner(
@@ -222,7 +241,11 @@ def _unused(split: str, missing: str, files: Sequence[str]) -> Finding:
 
 
 def _read_found(
-    data: Path, layout: str, options: ReadOptions, unlisted: Unlisted | None
+    data: Path,
+    layout: str,
+    options: ReadOptions,
+    unlisted: Unlisted | None,
+    masks: MaskOptions,
 ) -> DatasetIndex:
     found = find_dataset(data, layout)
     split = options.split or (next(iter(found.splits)) if len(found.splits) == 1 else None)
@@ -235,10 +258,12 @@ def _read_found(
     chosen = part_of_file(split, file)
     empty = options.unlisted_empty and (unlisted is not None or len(found.splits) == 1)
     options = replace(options, split=chosen, unlisted_empty=empty)
-    return _read(found.images, file, found.layout, options)
+    return _read(found.images, file, found.layout, options, masks)
 
 
-def _read(images: Path, annotations: Path, layout: str, options: ReadOptions) -> DatasetIndex:
-    source = open_source(images, annotations)
+def _read(
+    images: Path, annotations: Path, layout: str, options: ReadOptions, masks: MaskOptions
+) -> DatasetIndex:
+    source = open_source(images, annotations, masks)
     row = layout_named(recognise(source) if layout == "auto" else layout)
     return build_index(source, row.read(source, options), options)

@@ -247,8 +247,8 @@ def _recognise(source: Source) -> bool:
     name = source.name.lower()
     if not name:
         return any(map(_is_xml, source.annotations.names()))
-    path = source.annotations.root / source.name
-    return name.endswith(".xml") or (name.endswith(".txt") and "ImageSets" in path.parts)
+    folders = {part.lower() for part in (source.annotations.root / source.name).parts}
+    return name.endswith(".xml") or (name.endswith(".txt") and "imagesets" in folders)
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:

@@ -228,7 +228,7 @@ def _recognise(source: Source) -> bool:
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
     configs = [name for name in folder.names if _is_config(folder, name)]
-    for name in sorted(configs, key=lambda name: (name.count("/"), name))[:1]:
+    for name in sorted(configs, key=lambda n: (n != folder.named, n.count("/"), n))[:1]:
         splits = read_yolo_config(folder.tree, name).splits
         path = folder.path / name
         yield DatasetLocation("yolo", path.parent, ordered(dict.fromkeys(splits, path)))

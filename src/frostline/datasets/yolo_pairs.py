@@ -1,7 +1,7 @@
 """Which images a YOLO data set has, and which text file belongs to which."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +110,7 @@ def _pairs_of_folders(
         label = labels.of(image, Place(image), options.problems)
         pairs.append(Pair(_in_root(source, top, image, Place(image)), top, label))
     labels.mention_found(_name(source), options.problems)
+    _mention_shared(pairs, _name(source), options.problems)
     _mention_unused(labels, images, prefixes, _name(source), options.problems)
     return pairs
 
@@ -259,6 +260,19 @@ def _label_stem(image: str) -> str:
     return f"{head}/labels/{tail}".removeprefix("/") if images else stem
 
 
+def _mention_shared(pairs: Sequence[Pair], name: str, problems: Problems) -> None:
+    """Say where two images, such as a picture and its mask, have one label file."""
+    owners = Counter(pair.label for pair in pairs if pair.label is not None)
+    shared = [label for label, number in owners.items() if number > 1]
+    if shared:
+        images = [pair.image.file for pair in pairs if pair.label == shared[0]]
+        message = (
+            f"{len(shared)} label files are of several images that differ in their ending alone, "
+            f"such as {several(images)}: each has the boxes"
+        )
+        problems.warning("label-shared", Place(name), message)
+
+
 def _mention_unused(
     labels: _Labels,
     images: Sequence[str],
@@ -308,10 +322,11 @@ def _pairs_of_list(source: Source, tree: Tree, name: str, options: ReadOptions) 
     naming = Naming("", splits, top.root.name)
     files = NamedFiles(lambda: pictures, set(pictures).__contains__, naming)
     pairs, seen, found = [], set(), []
-    for number, entry in entries:
-        place = Place(name, number)
-        plain = relative_name(relative_name(entry).removeprefix(f"{top.root.as_posix()}/"))
-        fits = files.find(plain).fits
+    lead = f"{top.root.as_posix()}/"
+    plains = [relative_name(relative_name(entry).removeprefix(lead)) for _, entry in entries]
+    spellings = files.find_all(plains)
+    for (number, entry), plain, spelling in zip(entries, plains, spellings, strict=True):
+        place, fits = Place(name, number), spelling.fits
         if len(fits) > 1:
             message = f"{shown(entry)} fits {several(fits)}: name one of them in full"
             problems.error("image-ambiguous", place, message)
@@ -370,8 +385,7 @@ def _pairs_of_labels(source: Source, names: Sequence[str], options: ReadOptions)
     label_of: dict[str, str] = {}
     folders: set[str] = set()
     orphans, found = [], []
-    for stem, label in labels.items():
-        fit = finder.find(stem)
+    for (stem, label), fit in zip(labels.items(), finder.find_all(labels), strict=True):
         if len(fit.fits) > 1:
             message = f"{shown(label)} fits {several(fit.fits)}: name one of them in full"
             problems.error("image-ambiguous", Place(label), message)

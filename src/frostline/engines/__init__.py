@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from frostline.errors import ConfigError
 from frostline.events import Event, Outcome
 from frostline.members import ENGINES, member
 from frostline.trial import TrialSpec
@@ -73,8 +74,10 @@ def engine(name: str = "local", *, workers: int = 1) -> Engine:
     """An engine by its name.
 
     Raises:
-        ConfigError: there is none of that name; names the nearest.
+        ConfigError: there is none of that name; names the nearest. Or there are no workers.
     """
+    if workers < 1:
+        raise ConfigError(f"expected at least 1 worker, got {workers}")
     made: Engine = member(ENGINES, name, "engine")(workers)
     return made
 

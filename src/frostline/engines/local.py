@@ -24,7 +24,7 @@ from typing import Self
 from frostline.attempt import ask_to_pause, attempt
 from frostline.engines import Job
 from frostline.errors import ConfigError, FrostlineError, RecordError, one_line
-from frostline.events import Ended, Event, Outcome, Paused
+from frostline.events import Ended, Event, Outcome, Paused, Started
 from frostline.trial import TrialSpec
 
 __all__ = ["LocalEngine"]
@@ -63,6 +63,8 @@ class LocalEngine:
         self._workers: list[_Worker] = []
         self._deaths: collections.Counter[Path] = collections.Counter()
         self._cancelled: set[Path] = set()
+        self._pausing: set[Path] = set()  # holds for another worker, too
+        self._begun: set[Path] = set()
         self._outcomes: list[Outcome] = []
 
     def submit(self, job: Job) -> None:
@@ -70,11 +72,15 @@ class LocalEngine:
         if self._count > 1:
             _require_sendable(job.spec)
         self._cancelled.discard(job.folder)
+        self._pausing.discard(job.folder)
+        self._deaths.pop(job.folder, None)
         self._line.append(job)
 
     def pause(self, folder: Path) -> None:
-        """Let a trial pause at the end of its epoch."""
-        ask_to_pause(folder)
+        """Let a trial pause at the end of its epoch; one still in line before its first."""
+        self._pausing.add(folder)
+        if folder in self._begun:
+            ask_to_pause(folder)
 
     def cancel(self, folder: Path) -> None:
         """Take a trial out of line, or end it now."""
@@ -106,9 +112,10 @@ class LocalEngine:
 
     def _run_here(self, on_event: OnEvent) -> None:
         while self._line:
-            job = self._line.popleft()
+            job = self._next()
 
             def emit(event: Event, job: Job = job) -> None:
+                self._note(job, event)
                 on_event(event)
                 if job.folder in self._cancelled and not isinstance(event, Ended | Paused):
                     raise _CancelledError
@@ -143,7 +150,7 @@ class LocalEngine:
             if worker is None:
                 worker = _start_worker()
                 self._workers.append(worker)
-            worker.job = self._line.popleft()
+            worker.job = self._next()
             with contextlib.suppress(OSError):  # it has died: noticed where it is listened to
                 worker.connection.send(worker.job)
 
@@ -167,6 +174,8 @@ class LocalEngine:
     def _hear(self, worker: _Worker, message: Event | FrostlineError, on_event: OnEvent) -> None:
         if isinstance(message, FrostlineError):
             raise message
+        assert worker.job is not None, "an idle worker says nothing"
+        self._note(worker.job, message)
         if isinstance(message, Ended | Paused):
             worker.job = None
             self._outcomes.append(message.outcome)
@@ -186,7 +195,21 @@ class LocalEngine:
         text = "its worker died twice (out of memory, or killed); run again to go on"
         self._end(job, Outcome(job.spec.key, False, text), on_event)
 
+    def _next(self) -> Job:
+        job = self._line.popleft()
+        return dataclasses.replace(job, until=0) if job.folder in self._pausing else job
+
+    def _note(self, job: Job, event: Event) -> None:
+        """A trial has begun, and what was asked of it until then holds; or it is over."""
+        if isinstance(event, Started):
+            self._begun.add(job.folder)
+            if job.folder in self._pausing:
+                ask_to_pause(job.folder)
+        elif isinstance(event, Ended | Paused):
+            self._begun.discard(job.folder)
+
     def _end(self, job: Job, outcome: Outcome, on_event: OnEvent) -> None:
+        self._begun.discard(job.folder)
         self._outcomes.append(outcome)
         on_event(Ended(job.spec.key, outcome))
 

@@ -107,6 +107,7 @@ class DepthTable:
         split: ``val`` or ``test``.
         inits: every init of the study in its order; the position decides the colour.
         numbering: how depths count.
+        unit: what they count: ``convolution`` or ``block``.
         deepest: the depth that freezes the whole backbone, or the largest one tried if unknown.
         stages: the backbone's stages in that numbering.
         lines: one per init and variant.
@@ -118,6 +119,7 @@ class DepthTable:
     split: str
     inits: tuple[str, ...]
     numbering: str
+    unit: str
     deepest: int
     stages: tuple[Stage, ...]
     lines: tuple[DepthLine, ...]
@@ -166,6 +168,7 @@ def depth_table(
         split=split,
         inits=inits_of(every),
         numbering=numbering,
+        unit=next((record.plan.unit for record in every), "convolution"),
         deepest=max(deepest, tried),
         stages=stages,
         lines=tuple(lines),
@@ -240,8 +243,8 @@ def draw_depths(
 def _depth_words(table: DepthTable) -> str:
     """What the horizontal axis counts."""
     if table.numbering == "paper":
-        return "frozen main-path convolutions k (numbering: paper)"
-    return "frozen convolutions k, counted from the input"
+        return f"frozen main-path {table.unit}s k (numbering: paper)"
+    return f"frozen {table.unit}s k, counted from the input"
 
 
 def _places(table: DepthTable) -> dict[str, float]:

@@ -41,6 +41,7 @@ from frostline.reporting.answer import (
     comparison_row,
 )
 from frostline.reporting.examples import Example, example_images
+from frostline.reporting.mask_examples import class_colours, mask_examples
 from frostline.reporting.page import Contents, render
 from frostline.reporting.tables import difference_rows, score_rows, trial_rows, write_table
 from frostline.reporting.words import findings, headline
@@ -60,6 +61,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+_DRAWN = {"boxes": example_images, "masks": mask_examples}
+_SPREAD_OVER = {"boxes": "the number of boxes", "masks": "the share of the first class"}
 _QUANTITIES: tuple[Quantity, ...] = ("cosine", "angle", "folded")
 
 
@@ -101,8 +104,7 @@ def report(
     Args:
         study: a study, or its output folder.
         base: folder against which the study's data paths resolve, for the example images; None:
-            the study's own, or two levels above its folder, as ``runs/<stem>`` lies beside
-            ``study.yaml``.
+            where the study's file lay, as its folder says it.
         examples: how many validation images to show, >= 0.
 
     Returns:
@@ -116,6 +118,7 @@ def report(
         study = study.folder
     folder = Path(study)
     study = open_study(folder)
+    base = study.base if base is None else base
     records = study.records()
     if not records:
         raise RecordError(
@@ -127,7 +130,7 @@ def report(
     found = answer(records, deepest=depths[0].deepest)
     differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
     losses = loss_table(records)
-    shown, note = _examples(study, records, found, _base(folder, base), examples)
+    shown, note = _examples(study, records, found, base, examples)
     contents = Contents(
         name=folder.resolve().name,
         config=study.config,
@@ -141,6 +144,7 @@ def report(
         losses=losses,
         examples=shown,
         examples_note=note,
+        tints=class_colours(records[0].data["val"].classes) if _segments(records) else (),
     )
     html = folder / "report.html"
     _write_text(html, render(contents))
@@ -155,6 +159,10 @@ def report(
         tuple(_write_tables(folder / "tables", records, found)),
         (headline(found), *findings(found)),
     )
+
+
+def _segments(records: Sequence[TrialRecord]) -> bool:
+    return records[0].task.examples == "masks"
 
 
 def _figure2_drawings(
@@ -201,10 +209,6 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def _base(folder: Path, base: Path | None) -> Path:
-    return base if base is not None else folder.resolve().parent.parent
-
-
 def _examples(
     study: Study, records: Sequence[TrialRecord], found: Answer, base: Path, count: int
 ) -> tuple[tuple[Example, ...], str]:
@@ -212,7 +216,8 @@ def _examples(
     if count < 1:
         return (), "No example images were asked for."
     trials = _shown_trials(records, found)
-    if any(record.task.examples != "boxes" for record in records):
+    kind = records[0].task.examples
+    if kind is None:
         return (), "This task has no example images."
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
@@ -222,7 +227,7 @@ def _examples(
             (title, record, study.trial_folder(record.key) / FILES.detections)
             for title, record in trials
         ]
-        shown = example_images(index, files, count=count)
+        shown = _DRAWN[kind](index, files, count=count)
     except DatasetError as error:
         _log.info("no example images: %s", error)
         return (), (
@@ -230,8 +235,8 @@ def _examples(
             "changed since. The option --base names the folder that holds study.yaml."
         )
     return shown, (
-        f"{len(shown)} of {len(index)} validation images, spread evenly over the number of boxes "
-        "and picked without looking at the detections."
+        f"{len(shown)} of {len(index)} validation images, spread evenly over {_SPREAD_OVER[kind]} "
+        "and picked without looking at what was found."
     )
 
 

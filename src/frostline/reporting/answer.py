@@ -23,10 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from frostline.cells import CellPlan, cell_plan
+from frostline.cells import CellPlan, cell_plan, numbering_column
 from frostline.figures import is_collapsed
 from frostline.figures.values import plain_values
 from frostline.records import TrialRecord
+from frostline.reporting.length import Length, measure_length
 from frostline.reporting.tukey import tukey_quantile
 from frostline.scores import Score, merged
 
@@ -165,6 +166,7 @@ class Answer:
         starts: every other ranked init against the best cell's.
         noise: what seeds alone do.
         references: cells of unranked inits.
+        length: whether the trainings were long enough to answer.
     """
 
     score: Score
@@ -175,6 +177,7 @@ class Answer:
     starts: tuple[StartComparison, ...]
     noise: Noise
     references: tuple[Cell, ...]
+    length: Length
 
     @property
     def best(self) -> Cell | None:
@@ -185,6 +188,17 @@ class Answer:
     def ties(self) -> tuple[Cell, ...]:
         """Cells that cannot be told apart from the best."""
         return tuple(c.cell for c in self.comparisons if c.verdict == "tie")
+
+    @property
+    def unsteady(self) -> dict[str, tuple[int, int]]:
+        """Inits that collapsed in more than half of their trials: how many of how many."""
+        found = {}
+        for init, compared in self.within.items():
+            collapsed = sum(len(c.cell.collapsed) for c in compared)
+            trials = collapsed + sum(len(c.cell.values) for c in compared)
+            if 2 * collapsed > trials:
+                found[init] = (collapsed, trials)
+        return found
 
     def best_of(self, init: str) -> Cell | None:
         """The cell with the highest mean of one init."""
@@ -201,6 +215,7 @@ class Answer:
             "score": self.score.key,
             "split": self.split,
             "best": None if self.best is None else [self.best.init, self.best.frozen.label],
+            "too_short": self.length.short or None,
             "noise_sd": plain_values(self.noise.sd),
             "noise_freedom": self.noise.freedom,
             "cells": [comparison_row(c) for c in self.comparisons],
@@ -234,7 +249,12 @@ def answer(
     references = _cells([record for record in every if not record.ranked], by.key, split)
     compared = _compare(cells, fit)
     starts = _compare_starts(compared)
-    return Answer(by, split, deepest, compared, within, starts, fit.noise, tuple(references))
+    best = next((c.cell for c in compared if c.verdict == "best"), None)
+    own = [r for r in ranked if best and r.key.init == best.init and not is_collapsed(r)]
+    length = measure_length(ranked, own, best.mean if best else math.nan, by, split)
+    return Answer(
+        by, split, deepest, compared, within, starts, fit.noise, tuple(references), length
+    )
 
 
 def comparison_row(comparison: CellComparison) -> dict[str, Any]:
@@ -245,6 +265,7 @@ def comparison_row(comparison: CellComparison) -> dict[str, Any]:
         "plan": cell.frozen.label,
         "variant": cell.frozen.variant,
         "depth": cell.depth,
+        **numbering_column(cell.frozen),
         "seeds": len(cell.values),
         "collapsed": len(cell.collapsed),
         "mean": plain_values(cell.mean),

@@ -33,7 +33,7 @@ def figure3(tables: Sequence[DepthTable]) -> dict[str, Markup]:
     return _both_shapes(
         lambda shape: depths_figure(tables, shape=shape, theme=PAGE),
         "f3",
-        f"{names} against the number of frozen convolutions, one line per start; "
+        f"{names} against the number of frozen {tables[0].unit}s, one line per start; "
         "the table of cells below has the numbers",
     )
 

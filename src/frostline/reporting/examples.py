@@ -19,7 +19,15 @@ from frostline.errors import DatasetError
 from frostline.evaluation import Detections, from_coco_results
 from frostline.records import TrialRecord
 
-__all__ = ["Box", "Example", "Panel", "example_images", "pick_images", "read_detections"]
+__all__ = [
+    "Box",
+    "Example",
+    "Panel",
+    "example_images",
+    "pick_images",
+    "read_detections",
+    "thumbnail",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +64,26 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of an example: its title and boxes; ``counts`` is how many of each kind."""
+    """One picture of an example.
+
+    Attributes:
+        title: what it shows.
+        boxes: those that are drawn; of each kind the first 400.
+        counts: how many there are of each kind.
+        overlay: a transparent picture over the photo as a data URI; "" for none.
+        text: what the caption says instead of the counts.
+    """
 
     title: str
     boxes: tuple[Box, ...]
     counts: Mapping[Kind, int]
+    overlay: str = ""
+    text: str = ""
+
+    @property
+    def left_out(self) -> int:
+        """Boxes that are counted and not drawn."""
+        return sum(self.counts.values()) - len(self.boxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +123,7 @@ def example_images(
                 record.group,
                 record.width,
                 record.height,
-                _thumbnail(load_image(index.root, record.file)),
+                thumbnail(load_image(index.root, record.file)),
                 tuple(panels),
             )
         )
@@ -225,7 +248,7 @@ def _where(texts: Sequence[str], mask: npt.NDArray[np.bool_]) -> list[str]:
     return [text for text, kept in zip(texts, mask, strict=True) if kept]
 
 
-def _thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
     """uint8 (H, W, 3) RGB -> JPEG as a data URI, its longest side at most 480 px."""
     image = Image.fromarray(pixels)
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)

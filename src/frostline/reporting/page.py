@@ -46,6 +46,7 @@ class Contents:
         losses: training curves.
         examples: example images; empty if there are none.
         examples_note: why there are none, or how they were chosen.
+        tints: name and colour of each class that example masks tint; empty for boxes.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Contents:
     losses: LossTable
     examples: tuple[Example, ...]
     examples_note: str
+    tints: tuple[tuple[str, str], ...] = ()
 
 
 def render(contents: Contents) -> str:
@@ -109,6 +111,8 @@ def _context(contents: Contents) -> dict[str, Any]:
         "inits": contents.depths[0].inits,
         "examples": contents.examples,
         "examples_note": contents.examples_note,
+        "tints": contents.tints,
+        "segments": bool(first.data["val"].pixels),
         "trials": rows.trials(records, contents.depths[0].inits),
         "flagged": [record for record in records if record.flags],
         "any_flag": any(record.flags or record.resumed_at_steps for record in records),
@@ -157,7 +161,12 @@ def _depth_words(contents: Contents) -> dict[str, Any]:
     paper = table.numbering == "paper"
     others = bool(table.plans) or any(line.variant for line in table.lines)
     k = "k (paper)" if paper else "k"
-    return {"paper": paper, "others": table.plans, "k_head": f"{k} or plan" if others else k}
+    return {
+        "paper": paper,
+        "unit": table.unit,
+        "others": table.plans,
+        "k_head": f"{k} or plan" if others else k,
+    }
 
 
 def _marks(contents: Contents) -> dict[str, bool]:

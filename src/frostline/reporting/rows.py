@@ -146,10 +146,17 @@ def _data(data: DataRecord) -> dict[str, Any]:
     return {
         "data": data,
         "per_image": data.boxes / data.images if data.images else math.nan,
+        "pixels": _pixel_shares(data),
         "groups": groups[:_MOST_GROUPS],
         "more_groups": max(0, len(groups) - _MOST_GROUPS),
         "findings": sum(data.findings.values()),
     }
+
+
+def _pixel_shares(data: DataRecord) -> list[tuple[str, float]]:
+    """Classes of masks and their share of the pixels that count."""
+    total = sum(data.pixels.values())
+    return [(name, pixels / total) for name, pixels in data.pixels.items() if total]
 
 
 def plans(
@@ -183,7 +190,7 @@ def plans(
 def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
     depth = plan.k
     if depth is None:
-        return f"{plan.layers} {'convolution' if plan.layers == 1 else 'convolutions'}"
+        return f"{plan.layers} {plan.unit if plan.layers == 1 else f'{plan.unit}s'}"
     if depth == 0:
         return "nothing"
     if depth == deepest:
@@ -193,7 +200,7 @@ def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
             return f"to the end of {stage.name}"
         if depth < stage.last:
             return f"{depth - stage.first + 1} of {stage.last - stage.first + 1} in {stage.name}"
-    return f"{depth} convolutions"
+    return f"{depth} {plan.unit}s"
 
 
 def _strip(record: TrialRecord, plan: CellPlan, stages: Sequence[Stage]) -> list[dict[str, Any]]:

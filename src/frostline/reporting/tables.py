@@ -22,7 +22,7 @@ def difference_rows(records: Iterable[TrialRecord]) -> list[Row]:
     """One row per trial and convolution, in forward order."""
     return [
         {
-            **key_columns(record.key, record.plan.depth),
+            **key_columns(record.key, record.plan),
             "ranked": record.ranked,
             "flags": "; ".join(record.flags),
             **_flat(layer),
@@ -52,7 +52,7 @@ def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> t
 
 def _trial_row(record: TrialRecord) -> Row:
     row: Row = {
-        **key_columns(record.key, record.plan.depth),
+        **key_columns(record.key, record.plan),
         "ranked": record.ranked,
         "flags": "; ".join(record.flags),
     }
@@ -91,7 +91,7 @@ def _flat(layer: Mapping[str, Any]) -> Row:
 
 
 def _score_rows(record: TrialRecord) -> Iterator[Row]:
-    start: Row = {**key_columns(record.key, record.plan.depth), "ranked": record.ranked}
+    start: Row = {**key_columns(record.key, record.plan), "ranked": record.ranked}
     start["flags"] = "; ".join(record.flags)
     for split, scores in record.scores.items():
         details = record.details[split]

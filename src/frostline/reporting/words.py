@@ -17,7 +17,39 @@ _SAME_TIME = 0.02  # share of the time
 
 
 def headline(answer: Answer) -> str:
-    """The best cell in one sentence, with its seeds and how many others may be as good."""
+    """The best cell in one sentence, with its seeds and how many others may be as good.
+
+    Or that the trainings were too short to answer; and which starts collapse more often than not.
+    """
+    text = _too_short(answer) if answer.length.short else _best_cell(answer)
+    collapsed = (
+        f" {init} collapsed in {times} of its {trials} trials."
+        for init, (times, trials) in answer.unsteady.items()
+    )
+    return text + "".join(collapsed)
+
+
+def _too_short(answer: Answer) -> str:
+    """Why nothing is recommended, and what to do."""
+    length, label = answer.length, answer.score.label
+    if length.short == "learned little":
+        what = "mean" if answer.best else "trial's"
+        return (
+            f"Too short to answer: the highest {what} {label} on {_images(answer)} is "
+            f"{length.reached:.3f}, less than {points(length.least_gain)} points above what a "
+            f"constant prediction scores ({length.floor:.3f}). No start or depth is recommended; "
+            "train for more epochs, or try another learning rate."
+        )
+    assert answer.best is not None, "a curve is of the best cell's start"
+    return (
+        f"Too short to answer: in {length.rising} of {length.curves} trials of {answer.best.init}, "
+        f"the start with the highest mean {label} ({answer.best.mean:.3f}), it was still rising by "
+        "more than a point in a tenth of the epochs when training ended. No start or depth is "
+        "recommended; train for more epochs."
+    )
+
+
+def _best_cell(answer: Answer) -> str:
     best = answer.best
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
@@ -119,13 +151,13 @@ def signed_points(value: float) -> str:
 def _frozen(plan: CellPlan, deepest: int) -> str:
     k = plan.k
     if k is None:
-        text = f"plan {plan.label}, {_layers(plan.layers)} of the backbone frozen"
+        text = f"plan {plan.label}, {_layers(plan)} of the backbone frozen"
     elif k == 0:
         text = "nothing frozen (k=0)"
     elif k == deepest:
         text = f"the whole backbone frozen (k={k}{_paper_note(plan)})"
     else:
-        kind = "main-path convolutions" if plan.numbering == "paper" else "convolutions"
+        kind = f"{'main-path ' if plan.numbering == 'paper' else ''}{plan.unit}s"
         text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
     return text if plan.variant is None else f"{text}, variant {plan.variant}"
 
@@ -134,11 +166,11 @@ def _paper_note(plan: CellPlan) -> str:
     """What a depth of the paper's numbering freezes: stem and projections are not counted there."""
     if plan.numbering != "paper":
         return ""
-    return f" in the paper's numbering, {_layers(plan.layers)} in all"
+    return f" in the paper's numbering, {_layers(plan)} in all"
 
 
-def _layers(count: int) -> str:
-    return "1 convolution" if count == 1 else f"{count} convolutions"
+def _layers(plan: CellPlan) -> str:
+    return f"1 {plan.unit}" if plan.layers == 1 else f"{plan.layers} {plan.unit}s"
 
 
 def _seeds(count: int) -> str:
@@ -272,6 +304,11 @@ def _cautions(answer: Answer, waiting: int, strays: int) -> Iterator[str]:
         yield (
             "So few repeats hardly tell how large that noise is, so the intervals are far wider "
             "than the noise itself; more seeds narrow them at once."
+        )
+    if answer.best is not None and not answer.length.curves:
+        yield (
+            f"Whether {answer.score.label} was still rising when training ended is not known: "
+            "eval_every: 1 in the schedule measures it after each epoch."
         )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:

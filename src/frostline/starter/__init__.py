@@ -14,7 +14,7 @@ from frostline.config import parse_study
 from frostline.datasets import DatasetLocation
 from frostline.errors import ConfigError
 from frostline.records import atomic_write
-from frostline.starter.data import Material, choose_size, read_material
+from frostline.starter.data import Material, choose_mask_size, choose_size, read_material
 from frostline.starter.machine import (
     Device,
     Machine,
@@ -22,7 +22,7 @@ from frostline.starter.machine import (
     torch_cache,
     usable_cores,
 )
-from frostline.starter.text import propose, render
+from frostline.starter.text import ENCODERS, propose, render, render_masks
 from frostline.starter.weights import Choice, choose, nearby_files
 
 __all__ = [
@@ -83,11 +83,16 @@ def write_starter(
         raise ConfigError(f"{path} is there already; use --force to overwrite it, or another --out")
     machine = machine or this_machine()
     found = nearby_files((location.images, location.images.parent, path.parent, Path.cwd()))
-    choice = choose(weights, found, machine, backbone)
     material = read_material(location)
-    plan = propose(material, choice, machine)
-    sizes = choose_size(material, plan.preset)
-    text = render(path.name, path.parent, material, choice, machine, sizes)
+    choice = choose(weights, found, machine, backbone)
+    if material.masks and choice.backbone not in ENCODERS and backbone is None and not weights:
+        choice = choose(weights, found, machine, ENCODERS[0])
+    if material.masks:
+        size = choose_mask_size(material, gpu=machine.gpu is not None)
+        text = render_masks(path.name, path.parent, material, choice, machine, size)
+    else:
+        sizes = choose_size(material, propose(material, choice, machine).preset)
+        text = render(path.name, path.parent, material, choice, machine, sizes)
     study = parse_study(yaml.safe_load(text), path.name)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
 from frostline.datasets.reading import unused_images
 from frostline.errors import DatasetError
 
-__all__ = ["FRACTION", "Material", "choose_size", "read_material"]
+__all__ = ["FRACTION", "Material", "choose_mask_size", "choose_size", "read_material"]
 
 FRACTION = 0.25
 """Part of the images that validates, where the data set does not say which."""
@@ -63,6 +63,11 @@ class Material:
         images = [image for index in self.splits.values() for image in index]
         classes = next(iter(self.splits.values())).classes
         return DatasetIndex(self.images, classes, tuple(images)).counts()
+
+    @property
+    def masks(self) -> bool:
+        """Whether the images have masks, not boxes."""
+        return self.total().masks
 
     def left_out(self) -> str:
         """What is dropped, in words; empty if nothing is."""
@@ -168,7 +173,11 @@ def _held_out(index: DatasetIndex) -> tuple[str, ...] | None:
 def _require_boxes(material: Material) -> None:
     for name in ("train", "val"):
         counts = material.splits[name].counts()
-        if counts.boxes == 0:
+        if counts.masks and len(counts.pixels_per_class) < 2:  # noqa: PLR2004 - to tell apart
+            raise DatasetError(
+                f"expected masks with at least two values, got {', '.join(counts.pixels_per_class)}"
+            )
+        if counts.boxes == 0 and not counts.masks:
             raise DatasetError(
                 f"expected boxes in the {name} data, got none on {counts.images} images; "
                 f"`frostline data check` lists what was left out"
@@ -177,8 +186,16 @@ def _require_boxes(material: Material) -> None:
 
 _PER_FILE = "label-without-image"
 _TOLD = (
-    *(UNLISTED, PATH_FOUND, "split-missing", "labels-unused", "class-merged", "class-above"),
-    *("class-unnamed", "outline-boxed", "points-unread"),
+    *(
+        UNLISTED,
+        PATH_FOUND,
+        "split-missing",
+        "labels-unused",
+        "label-shared",
+        "class-merged",
+        "class-above",
+    ),
+    *("class-unnamed", "outline-boxed", "points-unread", "mask-missing", "images-grey"),
 )
 """Codes of findings that say at once what was taken for granted."""
 
@@ -211,6 +228,14 @@ def _unused(material: Material) -> list[str]:
         for finding in findings
         if finding.severity == "warning"
     ]
+
+
+def choose_mask_size(material: Material, *, gpu: bool) -> int:
+    """The image size for masks, px: as stored, in multiples of 32, up to 256 on a CPU."""
+    images = [image for index in material.splits.values() for image in index]
+    stored = max(max(image.width, image.height) for image in images)
+    most = _LARGEST // (2 if gpu else 4)
+    return min(max(2 * _STEP, stored // _STEP * _STEP), most)
 
 
 def choose_size(material: Material, preset: str) -> BoxSizes:

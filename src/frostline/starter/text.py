@@ -20,10 +20,12 @@ from frostline.starter.data import FRACTION, Material
 from frostline.starter.machine import Machine
 from frostline.starter.weights import Choice
 
-__all__ = ["Proposal", "propose", "render", "stage_depths"]
+__all__ = ["ENCODERS", "Proposal", "propose", "render", "render_masks", "stage_depths"]
 
 _COLUMN = 34  # where comments begin
 _NAMED = 12  # classes that are named in the comment
+ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101")
+"""Backbones that are encoders of ``unet`` with torchvision's tensors."""
 _SLIM_PROPOSALS = 300  # of preset slim: more boxes than this it cannot find in one image
 
 
@@ -100,13 +102,7 @@ def render(
     """
     plan = propose(material, choice, machine)
     lines = [
-        f"# {shown(name)}, written by `frostline init`. It runs as it stands; change what you like",
-        "# before the first run: finished trials belong to what stands here.",
-        f"# Paths resolve against this file; output goes to runs/{shown(Path(name).stem)}/.",
-        "# For editors: frostline schema > study.schema.json, and as the first line of this file",
-        "# `# yaml-language-server: $schema=study.schema.json`",
-        "version: 1",
-        "",
+        *_head(name),
         *_data(material, base),
         "",
         *_model(material, choice, machine, plan, sizes),
@@ -118,6 +114,50 @@ def render(
         *_schedule(material, machine, plan),
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_masks(
+    name: str, base: Path, material: Material, choice: Choice, machine: Machine, size: int
+) -> str:
+    """The text of a study of masks.
+
+    Args:
+        name: the file's name.
+        base: its folder, against which paths are written.
+        material: the data.
+        choice: encoder and starting weights.
+        machine: what it will run on.
+        size: image size in px.
+    """
+    plan = propose(material, choice, machine)
+    lines = [
+        *_head(name),
+        _entry("task: segmentation", "the class of every pixel; scored by mean IoU and Dice"),
+        *_data(material, base),
+        *_values(material),
+        "",
+        *_segmenter(choice, size),
+        "",
+        *_inits(choice, base, "encoder", "decoder and head start"),
+        "",
+        *_grid(choice, plan),
+        _entry("differences: all", "of encoder, decoder and head, in Figure 2"),
+        "",
+        *_schedule(material, machine, plan, "1.0e-3"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(name: str) -> Iterator[str]:
+    yield (
+        f"# {shown(name)}, written by `frostline init`. It runs as it stands; change what you like"
+    )
+    yield "# before the first run: finished trials belong to what stands here."
+    yield f"# Paths resolve against this file; output goes to runs/{shown(Path(name).stem)}/."
+    yield "# For editors: frostline schema > study.schema.json, and as the first line of this file"
+    yield "# `# yaml-language-server: $schema=study.schema.json`"
+    yield "version: 1"
+    yield ""
 
 
 def _entry(text: str, comment: str = "") -> str:
@@ -136,7 +176,7 @@ def _data(material: Material, base: Path) -> Iterator[str]:
     for split, file in material.files.items():
         comment = _amount(counts[split]) if split in counts else _amount(total)
         if split == "val":
-            comment += "; AP is measured here"
+            comment += "; scores are measured here" if total.masks else "; AP is measured here"
         yield _entry(f"  {split}: {_path(file, base)}", comment)
     yield from _split(material, counts)
     for note in material.notes:
@@ -167,7 +207,26 @@ def _split(material: Material, counts: Mapping[str, DatasetCounts]) -> Iterator[
         yield _entry(f"    val_groups: [{names}]", f"{train} images train, {val} validate")
 
 
+def _values(material: Material) -> Iterator[str]:
+    """What the values of masks mean, to be renamed."""
+    yield "  masks:"
+    yield "    classes:  # values in the mask files; put the names of your classes behind them"
+    values = list(material.total().pixels_per_class)
+    names = (
+        dict(zip(values, ("background", "foreground"), strict=False))
+        if len(values) == len(("background", "foreground"))
+        else {v: f"class_{v}" for v in values}
+    )
+    for value, name in names.items():
+        yield f"      {value}: {name}"
+
+
 def _classes(total: DatasetCounts) -> str:
+    if total.masks:
+        pixels = sum(total.pixels_per_class.values())
+        shares = [f"{shown(n)} {_percent(p / pixels)}" for n, p in total.pixels_per_class.items()]
+        more = f", and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
+        return f"{len(shares)} values in the masks: {', '.join(shares[:_NAMED])}{more}"
     names = [f"{shown(name)} {n}" for name, n in total.boxes_per_class.items()]
     more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     plural = "class" if len(names) == 1 else "classes"
@@ -175,6 +234,8 @@ def _classes(total: DatasetCounts) -> str:
 
 
 def _amount(counts: DatasetCounts) -> str:
+    if counts.masks:
+        return f"{counts.images} images, a mask each"
     noun = "image" if counts.empty_images == 1 else "images"
     empty = f", {counts.empty_images} {noun} without" if counts.empty_images else ""
     return f"{counts.images} images, {counts.boxes} boxes{empty}"
@@ -207,6 +268,15 @@ def _model(
     yield _entry(f"  max_detections: {plan.max_detections}", comment)
 
 
+def _segmenter(choice: Choice, size: int) -> Iterator[str]:
+    yield "model:"
+    yield _entry("  architecture: unet", "needs the extra unet: pip install 'frostline[unet]'")
+    yield _entry(f"  backbone: {choice.backbone}", f"the encoder; {choice.reason}")
+    yield _entry("  batch_norm: live", "statistics follow the new images, as segmenters train")
+    yield _entry(f"  image_size: {size}", "longest side, px; masks are scored at their own size")
+    yield _entry("  losses: {cross_entropy: 1, dice: 1}", "their weights")
+
+
 def _size_comments(material: Material, sizes: BoxSizes) -> Iterator[str]:
     low, middle, high = sizes.quantiles
     stored = max(max(i.width, i.height) for index in material.splits.values() for i in index)
@@ -220,9 +290,14 @@ def _size_comments(material: Material, sizes: BoxSizes) -> Iterator[str]:
     )
 
 
-def _inits(choice: Choice, base: Path) -> Iterator[str]:
-    yield "# Starting weights: each fills the backbone; neck and head start from the same random"
-    yield "# values in all. Any can have `parts: [backbone, neck]` or a `schedule:` of its own."
+def _inits(
+    choice: Choice, base: Path, part: str = "backbone", rest: str = "neck and head start"
+) -> Iterator[str]:
+    yield f"# Starting weights: each fills the {part}; {rest} from the same random"
+    if part == "backbone":
+        yield "# values in all. Any can have `parts: [backbone, neck]` or a `schedule:` of its own."
+    else:
+        yield "# values in all. Any can have a `schedule:` of its own."
     if choice.downloads:
         yield "# None were found on this machine: the first run downloads them."
     yield "inits:"
@@ -258,7 +333,9 @@ def _grid(choice: Choice, plan: Proposal) -> Iterator[str]:
     yield _entry(f"seeds: [{', '.join(map(str, plan.seeds))}]", comment)
 
 
-def _schedule(material: Material, machine: Machine, plan: Proposal) -> Iterator[str]:
+def _schedule(
+    material: Material, machine: Machine, plan: Proposal, lr: str = "3.0e-4"
+) -> Iterator[str]:
     images = len(material.splits["train"])
     yield "schedule:"
     comment = f"{plan.epochs * images} images seen by each trial; `run --dry-run` tells the time"
@@ -266,7 +343,9 @@ def _schedule(material: Material, machine: Machine, plan: Proposal) -> Iterator[
     yield _entry(f"  batch_size: {plan.batch_size}", "lower it if memory runs out")
     yield "  optimizer: adamw"
     comment = "peak; any init can have its own: mine: {source: …, schedule: {lr: 1.0e-4}}"
-    yield _entry("  lr: 3.0e-4", comment)
+    yield _entry(f"  lr: {lr}", comment)
+    comment = "scores along the way tell whether training was long enough"
+    yield _entry("  eval_every: 1", comment)
     if plan.precision == "bf16":
         device = machine.gpu or "this CPU"
         comment = f"{device} has it in hardware; the heads' outputs and evaluation in fp32"

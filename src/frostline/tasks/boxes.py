@@ -14,9 +14,9 @@ from frostline.datasets import DatasetIndex, load_image
 from frostline.evaluation import Detections
 from frostline.tasks.canvas import Canvas
 
-__all__ = ["PlacedImages", "Sample", "augment", "loss", "predict"]
+__all__ = ["FILL", "PlacedImages", "Sample", "augment", "float_image", "loss", "predict"]
 
-_FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
+FILL = (124, 116, 104)  # ImageNet's mean colour: near zero after normalisation
 _CACHE_BYTES = 2**30
 _SMALLEST_BOX = 2.0  # px on the canvas; what a crop leaves of a box below this is dropped
 
@@ -59,7 +59,7 @@ class PlacedImages:
         keep = ~record.crowd
         boxes = torch.from_numpy(record.boxes[keep] * np.tile(self.scale(i), 2))
         labels = torch.from_numpy(record.labels[keep].copy())
-        return Sample(self._image(i), boxes.float().reshape(-1, 4), labels, record.file)
+        return Sample(self.image(i), boxes.float().reshape(-1, 4), labels, record.file)
 
     def tiny_boxes(self) -> int:
         """How many boxes are narrower or lower than 2 px on the canvas: too small to be learned."""
@@ -75,7 +75,8 @@ class PlacedImages:
         height, width = self.canvas.placed_size(record)
         return width / record.width, height / record.height
 
-    def _image(self, i: int) -> Tensor:
+    def image(self, i: int) -> Tensor:
+        """The i-th image on the canvas, uint8 (3, H, W)."""
         if i in self._cache:
             return self._cache[i]
         record = self.dataset.images[i]
@@ -85,7 +86,7 @@ class PlacedImages:
         height, width = self.canvas.placed_size(record)
         small = v2.functional.resize(pixels, [height, width], antialias=True)
         padding = [0, 0, self.canvas.width - width, self.canvas.height - height]
-        placed: Tensor = v2.functional.pad(small, padding, fill=list(_FILL)).contiguous()
+        placed: Tensor = v2.functional.pad(small, padding, fill=list(FILL)).contiguous()
         if len(self._cache) < self._capacity:
             self._cache[i] = placed
         return placed
@@ -113,14 +114,14 @@ def _transforms(switches: AugmentConfig, size: tuple[int, int]) -> Iterator[nn.M
         yield v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
     if switches.scale_jitter:
         yield v2.ScaleJitter(size, scale_range=(0.8, 1.25), antialias=True)
-        yield v2.RandomCrop(size, pad_if_needed=True, fill=list(_FILL))
+        yield v2.RandomCrop(size, pad_if_needed=True, fill=list(FILL))
         yield v2.ClampBoundingBoxes()
         yield v2.SanitizeBoundingBoxes(min_size=_SMALLEST_BOX)
 
 
 def loss(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
     """The model's own losses by name, in training mode."""
-    images = [_float_image(sample.image, device) for sample in samples]
+    images = [float_image(sample.image, device) for sample in samples]
     targets = [
         {"boxes": sample.boxes.to(device), "labels": sample.labels.to(device)} for sample in samples
     ]
@@ -137,7 +138,7 @@ def predict(
     results: list[Detections] = []
     for start in range(0, len(images), batch_size):
         numbers = range(start, min(start + batch_size, len(images)))
-        outputs = model([_float_image(images[i].image, device) for i in numbers])
+        outputs = model([float_image(images[i].image, device) for i in numbers])
         results += [
             _on_original(output, images, i) for i, output in zip(numbers, outputs, strict=True)
         ]
@@ -155,5 +156,6 @@ def _on_original(output: dict[str, Tensor], images: PlacedImages, i: int) -> Det
     return Detections(boxes[kept], scores[kept], labels[kept])
 
 
-def _float_image(image: Tensor, device: torch.device) -> Tensor:
+def float_image(image: Tensor, device: torch.device) -> Tensor:
+    """A uint8 image on the device, float32 in [0, 1]."""
     return image.to(device, non_blocking=True).float().div_(255)

@@ -3,14 +3,15 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from frostline.architectures import architecture_of
+from frostline.config import ScheduleConfig
 from frostline.events import Progress
 from frostline.identity import Identity
 from frostline.records import FILES, append_line
-from frostline.training import TrainingResult, choose_device, train
+from frostline.training import TrainingResult, choose_device, train, warmup_steps
 from frostline.trial import Moment, Start, Trained, headline_scores, save_weights
 
 __all__ = ["fine_tune"]
@@ -64,7 +65,16 @@ def fine_tune(
         result.resumed_at,
         result.conditions,
         _seconds(result, evaluated=spec.schedule.eval_every is not None),
+        tuple(_remarks(spec.schedule, len(start.placed["train"]))),
     )
+
+
+def _remarks(schedule: ScheduleConfig, images: int) -> Iterator[str]:
+    """A warm-up longer than half the training is cut to that half."""
+    per_epoch = math.ceil(images / schedule.batch_size)
+    asked, got = warmup_steps(schedule, per_epoch, per_epoch * schedule.epochs)
+    if got < asked:
+        yield f"warm-up cut: {got} steps, half of all, where {asked} were asked for"
 
 
 def _seconds(result: TrainingResult, *, evaluated: bool) -> dict[str, float]:

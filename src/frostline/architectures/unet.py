@@ -1,0 +1,160 @@
+"""U-Net (Ronneberger et al. 2015) over a pretrained encoder, as segmentation-models-pytorch has it.
+
+What it segments needs no box: the encoder's five feature maps go up through the decoder, and a
+convolution gives one number for each class and pixel. Tensors have the package's own names.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from frostline.architectures.architecture import Architecture
+from frostline.architectures.draws import glorot_uniform, he_normal, he_uniform
+from frostline.backbones import KnownBackbone
+from frostline.config import IMAGENET, ModelConfig, Normalisation
+from frostline.depth import (
+    TIMM_PREFIX,
+    ConvLayer,
+    LayerTable,
+    Section,
+    layer_table,
+    published_eps,
+)
+from frostline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ARCHITECTURE", "PARTS"]
+
+PARTS = {"encoder": "encoder.", "decoder": "decoder.", "head": "segmentation_head."}
+
+_DECODER = (256, 128, 64, 32, 16)  # channels of its five blocks
+_INSIDE = {"mobilenet_v2": "features."}  # before torchvision's names in the encoder
+_MOBILE_MAPS = (16, 24, 32, 96, 1280)  # channels of the maps at strides 2, 4, 8, 16, 32
+_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_ELSEWHERE = {"mobilenet_v3_large": "timm:mobilenetv3_large_100"}
+
+
+def _known(config: ModelConfig) -> KnownBackbone:
+    """What is known of the encoder.
+
+    Raises:
+        ConfigError: segmentation-models-pytorch does not have it, or not at this width.
+        DependencyError: that package, or timm, is not installed.
+    """
+    if config.width_mult != 1.0:
+        raise ConfigError("model.width_mult: the encoders of unet have their full width; leave it")
+    if config.backbone in _ELSEWHERE:
+        raise ConfigError(
+            f"model.backbone: unet has no encoder {config.backbone} with torchvision's tensors; "
+            f"use {_ELSEWHERE[config.backbone]}, with weights of timm"
+        )
+    if config.backbone.startswith(TIMM_PREFIX):
+        from frostline.architectures.unet_network import known_in_timm
+
+        found: KnownBackbone = known_in_timm(config)
+        return found
+    eps = published_eps(config.backbone) if config.norm_eps is None else config.norm_eps
+    return KnownBackbone(
+        table=_table(config.backbone),
+        eps=eps,
+        pixels=IMAGENET,
+        taps=(),
+        build=lambda _taps, seed: _network(config, 2, seed).get_submodule("encoder"),
+        drawn=False,
+        rewritten=False,
+    )
+
+
+def _build(
+    config: ModelConfig, backbone: KnownBackbone, num_classes: int, seed: int
+) -> "nn.Module":
+    return _network(config, num_classes, seed)
+
+
+def _network(config: ModelConfig, num_classes: int, seed: int) -> "nn.Module":
+    from frostline.architectures.unet_network import build_network
+
+    network: nn.Module = build_network(config, num_classes, seed)
+    return network
+
+
+def _set_pixels(model: "nn.Module", values: Normalisation) -> None:
+    model.pixels = values  # type: ignore[assignment]
+
+
+# --- the layers by rule: reading them needs no torch ---------------------------------------------
+
+
+def _table(backbone: str) -> LayerTable:
+    plain = layer_table(backbone)
+    inside = _INSIDE.get(backbone, "")
+    layers = tuple(_named(layer, inside) for layer in plain.layers)
+    return LayerTable(
+        plain.architecture,
+        layers,
+        section="encoder",
+        others=(
+            Section("decoder", PARTS["decoder"], tuple(_decoder(_maps(plain)))),
+            Section("head", PARTS["head"], (_head(),)),
+        ),
+    )
+
+
+def _named(layer: ConvLayer, inside: str) -> ConvLayer:
+    """A layer under its name in the encoder, with the tensors of its BatchNorm."""
+    norm = f"{inside}{layer.norm}"
+    return dataclasses.replace(
+        layer,
+        name=f"{inside}{layer.name}",
+        norm=norm,
+        norm_tensors=tuple(f"{norm}.{tensor}" for tensor in _NORM),
+    )
+
+
+def _maps(table: LayerTable) -> tuple[int, ...]:
+    """Channels of the encoder's maps at strides 2 to 32."""
+    if table.architecture in _INSIDE:
+        return _MOBILE_MAPS
+    last = {layer.stage: layer.shape[0] for layer in table.layers if layer.role == "main"}
+    return tuple(last.values())
+
+
+def _decoder(maps: Sequence[int]) -> Iterator[ConvLayer]:
+    """Two convolutions a block; the second of a pair reads the first, which reads the skip too."""
+    skips = (*reversed(maps[:-1]), 0)
+    below = maps[-1]
+    for block, (skip, own) in enumerate(zip(skips, _DECODER, strict=True)):
+        for number, channels in ((1, below + skip), (2, own)):
+            name = f"blocks.{block}.conv{number}"
+            norm = f"{name}.1"
+            yield ConvLayer(
+                2 * block + number,
+                f"{name}.0",
+                norm,
+                f"block{block}",
+                "main",
+                (own, channels, 3, 3),
+                norm_tensors=tuple(f"{norm}.{tensor}" for tensor in _NORM),
+            )
+        below = own
+
+
+def _head() -> ConvLayer:
+    """Its first size, the number of classes, is not known here."""
+    return ConvLayer(1, "0", None, "head", "main", (0, _DECODER[-1], 3, 3), bias=True)
+
+
+ARCHITECTURE = Architecture(
+    name="unet",
+    task="segmentation",
+    presets=("stock",),
+    parts=PARTS,
+    counted="encoder",
+    draws={"encoder": he_normal, "decoder": he_uniform, "head": glorot_uniform},
+    replaced=("segmentation_head.",),
+    backbone=_known,
+    build=_build,
+    set_pixels=_set_pixels,
+)
