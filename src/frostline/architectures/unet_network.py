@@ -46,7 +46,9 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     for module in model.get_submodule("encoder").modules():
         if isinstance(module, _BatchNorm) and config.norm_eps is not None:
             module.eps = config.norm_eps
-    model.loss_weights = dict(config.losses or dict.fromkeys(_LOSSES, 1.0))  # type: ignore[assignment]
+    weights: dict[str, float] = dict.fromkeys(_LOSSES, 1.0)
+    chosen: Any = weights if config.losses is None else dict(config.losses)
+    model.loss_weights = chosen
     model.register_forward_pre_hook(_normalise)
     # Losses and the largest logit are told in float32; autocast would round them to bfloat16.
     model.get_submodule("segmentation_head").register_forward_hook(lambda _m, _i, out: out.float())
