@@ -265,7 +265,8 @@ class Study:
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        parts = self.config, self.base, self.layers(), self.plan_version, self.cells()
+        StudyFile(*parts).write(self.folder)
         if hashes.changed:
             write_json(self.folder / _HASHES, hashes.to_dict())
         self._set_damaged_aside()
