@@ -179,6 +179,7 @@ class Graph(nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
 @settings(
     max_examples=500 if MANY else 60,
@@ -215,6 +216,7 @@ def _norms_before(model: nn.Module, table: Any, k: int) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
 @settings(max_examples=500 if MANY else 40, deadline=None, derandomize=not MANY)
 @given(parts=GRAPHS, cut=st.integers(0, 99))

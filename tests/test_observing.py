@@ -224,3 +224,22 @@ def test_the_unit_can_be_given() -> None:
     assert observe_table(net, EXAMPLE).unit == "block"
     table = observe_table(net, EXAMPLE, unit="convolution")
     assert (table.unit, len(table)) == ("convolution", 1)
+
+
+class Levels(nn.Module):
+    """One convolution for two levels, each with a BatchNorm of its own, as in RetinaNet's heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)
+        self.fine, self.coarse = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine: Tensor = self.last(self.fine(self.conv(x)))
+        return fine.mean() + self.coarse(self.conv(x[..., ::2, ::2])).mean()
+
+
+def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
+    first, last = observe_table(Levels(), EXAMPLE).layers
+    assert (first.norm, last.norm_tensors) == ("fine", ())
+    assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}

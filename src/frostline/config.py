@@ -376,7 +376,8 @@ class PlanConfig(_Model):
     Attributes:
         depth: number of convolutions, counted from the input.
         stage: a stage or module of the backbone (``layer2``), with all that comes before it.
-        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else.
+        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else
+            but the BatchNorm that the policy fixes.
     """
 
     depth: int | None = Field(default=None, ge=0)
