@@ -5,6 +5,7 @@ weights of it; ``judging`` audits, scores and compares that file and makes the r
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +75,7 @@ class TrialSpec:
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
         plan: what is frozen.
+        plan_file: the plan that a rule made, once it has; None for all others.
         plan_version: how a depth or a stage is read, see ``FreezePlan``.
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
@@ -95,6 +97,7 @@ class TrialSpec:
     data: DataConfig
     base: Path
     plan: PlanConfig
+    plan_file: Path | None = None
     plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
@@ -303,7 +306,7 @@ def prepare(
     plan = plan_of(spec, shapes)
     require_filled(plan, init, architecture)
     frozen = Frozen(model, plan).require_trainable()
-    record = _plan_record(frozen, known.table, architecture.prefix)
+    record = _plan_record(frozen, known.table, architecture.prefix, spec.plan_file)
     before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
     hashes = FileHashes.read(spec.hashes) if spec.hashes else FileHashes()
     return Start(spec, task, data, placed, frozen, init, record, hashes, before)
@@ -327,6 +330,8 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
     table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
     policy, wanted = spec.model.batch_norm, spec.plan
+    if spec.plan_file is not None:
+        return FreezePlan.read(spec.plan_file)
     if wanted.stage is not None:
         return FreezePlan.at_stage(
             table, wanted.stage, batch_norm=policy, prefix=prefix, version=spec.plan_version
@@ -361,9 +366,10 @@ def _norms_behind(
             yield from (name for name in names if name.startswith(f"{prefix}{layer.norm}."))
 
 
-def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
+def _plan_record(frozen: Frozen, table: LayerTable, prefix: str, ruled: Path | None) -> PlanRecord:
     plan = frozen.plan
     return PlanRecord(
+        rule=None if ruled is None else _rule_in(ruled),
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
@@ -380,6 +386,12 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
         frozen_parameters=frozen.frozen_parameters,
         trainable_parameters=frozen.trainable_parameters,
     )
+
+
+def _rule_in(file: Path) -> dict[str, Any]:
+    """Of what a rule's plan was made from, what its records keep; the file has the layers too."""
+    rule = json.loads(file.read_bytes()).get("rule", {})
+    return {name: value for name, value in rule.items() if name != "layers"}
 
 
 def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[str, ConvLayer]]:

@@ -280,8 +280,8 @@ def _reading(classes: Sequence[str], source: Source) -> MaskReading:
         raise DatasetError(f"expected at most {IGNORED} classes, got {len(classes)}")
     if how.colours:
         colours = dict(how.colours)
-        left_out = () if how.ignore_colour is None else (how.ignore_colour,)
-        return MaskReading(colours=tuple(colours[c] for c in classes), ignored_colours=left_out)
+        unwanted = () if how.ignore_colour is None else (how.ignore_colour,)
+        return MaskReading(colours=tuple(colours[c] for c in classes), ignored_colours=unwanted)
     if how.classes:
         value_of = {name: value for value, name in how.classes}
         values = tuple(value_of[name] for name in classes)
