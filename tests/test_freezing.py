@@ -343,7 +343,7 @@ BEHIND |= {"1.1.num_batches_tracked", "2.2.weight", "2.2.bias"}
 
 
 def _synced(net: Any) -> Any:
-    return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    return nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
 
 
 def _without_root(net: Any) -> Any:
@@ -391,7 +391,8 @@ def test_a_freeze_survives_compiling(whole: bool) -> None:
     net = _net()
     frozen = freeze(net, 1, example_input=EXAMPLE)
     if whole:
-        moved = _moved(torch.compile(net, backend="eager", fullgraph=True))
+        compiled: Any = torch.compile(net, backend="eager", fullgraph=True)
+        moved = _moved(compiled)
         assert moved == {f"_orig_mod.{name}" for name in BEHIND}
     else:
         net[0] = torch.compile(net[0], backend="eager")  # its tensors have other names now
@@ -443,7 +444,7 @@ def test_another_dtype_is_no_change_of_values() -> None:
         nn.utils.spectral_norm,
         nn.utils.parametrizations.weight_norm,
         nn.utils.parametrizations.spectral_norm,
-        lambda conv: prune.l1_unstructured(conv, "weight", 0.5),
+        lambda conv: prune.l1_unstructured(conv, "weight", 0.5),  # type: ignore[no-untyped-call]
     ],
 )
 def test_what_is_computed_from_others_now_is_gone(change: Any) -> None:
@@ -482,7 +483,9 @@ def test_the_output_of_a_frozen_spectral_layer_stays(kind: Any) -> None:
 
 
 class WithMean(nn.Module):
-    """A network that owns what it subtracts, and a flag that its training mode decides."""
+    """A network that owns what it subtracts, and notes its mode."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -601,9 +604,7 @@ def test_distributed_data_parallel_comes_after_the_freeze() -> None:
 
 
 def test_the_end_of_a_name_is_enough_where_it_is_the_only_one() -> None:
-    model = nn.ModuleDict({"backbone": nn.ModuleDict({"body": nn.Identity()}), "neck": nn.ReLU()})
-    model["backbone"]["body"] = torchvision.models.resnet18(weights=None)
-    wrapped = nn.Sequential(model["backbone"]["body"])
+    wrapped = nn.Sequential(torchvision.models.resnet18(weights=None))
     example = torch.zeros(1, 3, 32, 32)
     assert freeze(wrapped, "layer1", example_input=example).table is not None
     assert plan_for(wrapped, "layer2.0", example_input=example)[0].depth == 8

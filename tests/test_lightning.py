@@ -49,7 +49,7 @@ def _module(package: str = PACKAGES[0], **changes: Any) -> Any:
     def training_step(self: Any, batch: Any, _index: int) -> Tensor:
         x, y = batch
         loss = nn.functional.cross_entropy(self.model(x), y)
-        self.modes.append(self.model[1].training)
+        self.modes.append(getattr(self.model, "_orig_mod", self.model)[1].training)
         return loss
 
     def configure_optimizers(self: Any) -> torch.optim.Optimizer:
@@ -181,6 +181,54 @@ def test_layers_built_in_configure_model_are_frozen_too() -> None:
     _fit(module, callback)
     assert callback.result is not None
     assert callback.result.frozen == 6
+
+
+def _rebuild(self: Any) -> None:
+    self.model = _network()
+
+
+def _fill(self: Any) -> None:
+    if self.model[0].weight.is_meta:
+        self.model = _network()
+
+
+def _compile(self: Any) -> None:
+    self.model = torch.compile(self.model, backend="eager")
+
+
+def _setup(self: Any, stage: str) -> None:
+    self.model = _network()
+
+
+@pytest.mark.parametrize("plan", [1, PLAN, ["model.0.*", "model.1.*"]])
+@pytest.mark.parametrize(
+    ("build", "meta"),
+    [(_rebuild, False), (_fill, True), (_compile, False)],
+    ids=["rebuilt", "meta", "compiled"],
+)
+def test_what_configure_model_leaves_is_frozen(build: Any, meta: bool, plan: Any) -> None:
+    module = _module(configure_model=build)
+    if meta:
+        module.model.to("meta")
+    callback = FreezeCallback(plan)
+    _fit(module, callback)
+    assert callback.result is not None
+    assert callback.result.passed
+    assert (callback.result.frozen, callback.result.unmoved) == (6, ())
+    assert module.modes == [False] * 4
+    assert all(p.requires_grad for p in module.parameters())
+    assert "configure_model" not in vars(module)
+
+
+def test_what_setup_builds_is_frozen_before_the_strategy_wraps_it() -> None:
+    """One process of DistributedDataParallel, which fails where a freeze comes after it."""
+    module = _module(setup=_setup)
+    callback = FreezeCallback(1)
+    _fit(module, callback, strategy="ddp", devices=1)
+    assert callback.result is not None
+    assert callback.result.passed
+    assert module.modes == [False] * 4
+    assert "setup" not in vars(module)
 
 
 def test_only_fit_freezes() -> None:

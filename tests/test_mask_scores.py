@@ -30,7 +30,7 @@ def test_a_class_that_is_found_where_none_is_scores_0() -> None:
     assert iou(counts).tolist() == [3 / 4, 0]
 
 
-def _slow(truth: np.ndarray, found: np.ndarray, label: int) -> float:  # type: ignore[type-arg]
+def _slow(truth: np.ndarray, found: np.ndarray, label: int) -> float:
     both = either = 0
     for t, f in zip(truth.ravel().tolist(), found.ravel().tolist(), strict=True):
         if t != IGNORED:
@@ -45,7 +45,7 @@ LABELS = arrays(np.uint8, (5, 7), elements=st.sampled_from([0, 1, 2, IGNORED]))
 @settings(max_examples=40, deadline=None)
 @given(LABELS, arrays(np.uint8, (5, 7), elements=st.integers(0, 2)))
 def test_equal_to_a_slow_loop_and_to_torchmetrics(
-    truth: np.ndarray, found: np.ndarray  # type: ignore[type-arg]
+    truth: np.ndarray, found: np.ndarray
 ) -> None:  # fmt: skip
     counts = confusion(truth, found, 3, IGNORED)
     for label in range(3):

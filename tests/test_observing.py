@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from frostline.errors import PlanError
-from frostline.observing import has_running_statistics, observe_table
+from frostline.observing import has_running_statistics, observe_sections, observe_table
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -159,3 +159,87 @@ def test_densenet_and_shufflenet_lose_no_batch_norm() -> None:
         ]
         head = {name for name in net.state_dict() if name.startswith(("fc.", "classifier."))}
         assert sorted(listed) == sorted(set(net.state_dict()) - head)
+
+
+class Detector(nn.Module):
+    """A backbone inside a wrapper, a neck, a head with a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+        self.body = nn.ModuleDict({"net": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))})
+        self.neck = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.neck(self.body["net"](x)).mean((2, 3)))
+        return out
+
+
+def test_sections_of_a_whole_model() -> None:
+    parts = {"backbone": "body.net.", "neck": "neck", "head": "head."}
+    table = observe_sections(Detector(), EXAMPLE, parts, architecture="toy")
+    assert [(x.index, x.name, x.norm) for x in table.layers] == [(1, "0", "1")]
+    assert (table.architecture, table.section) == ("toy", "backbone")
+    neck, head = table.others
+    assert (neck.name, neck.prefix, len(neck.layers)) == ("neck", "neck", 1)
+    assert [(x.index, x.name, x.shape, x.bias) for x in head.layers] == [(1, "1", (3, 2), True)]
+    with pytest.raises(PlanError, match="section 'head'"):
+        observe_sections(Detector(), EXAMPLE, parts, counted="head")
+
+
+def test_the_deepest_depth_holds_a_backbone_and_leaves_a_head() -> None:
+    net = nn.Sequential(
+        OrderedDict(
+            body=nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.PReLU(4)),
+            norm=nn.GroupNorm(2, 4),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            head=nn.Linear(4, 2),
+        )
+    )
+
+    def deepest(**options: bool) -> set[str]:
+        table = observe_table(net, EXAMPLE, **options)  # type: ignore[arg-type]
+        used = table.used_at(2)
+        assert used is not None
+        return {name.split(".")[0] for name in used}
+
+    assert deepest() == {"body", "norm"}
+    assert deepest(backbone=True) == {"body", "norm", "head"}
+
+
+def test_a_head_of_convolutions_is_counted_and_one_in_the_last_stage_is_left() -> None:
+    whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+    table = observe_table(whole, EXAMPLE)
+    assert table.used_at(2) == frozenset(whole.state_dict())
+    inside = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(256, 2))
+    )
+    left = set(inside.state_dict()) - (observe_table(inside, EXAMPLE).used_at(2) or set())
+    assert left == {"1.2.weight", "1.2.bias"}
+
+
+def test_the_unit_can_be_given() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 8), nn.Flatten(2), nn.TransformerEncoderLayer(1, 1, 2))
+    assert observe_table(net, EXAMPLE).unit == "block"
+    table = observe_table(net, EXAMPLE, unit="convolution")
+    assert (table.unit, len(table)) == ("convolution", 1)
+
+
+class Levels(nn.Module):
+    """One convolution for two levels, each with a BatchNorm of its own, as in RetinaNet's heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)
+        self.fine, self.coarse = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine: Tensor = self.last(self.fine(self.conv(x)))
+        return fine.mean() + self.coarse(self.conv(x[..., ::2, ::2])).mean()
+
+
+def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
+    first, last = observe_table(Levels(), EXAMPLE).layers
+    assert (first.norm, last.norm_tensors) == ("fine", ())
+    assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}

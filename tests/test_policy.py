@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frostline.attempt import ask_to_pause
-from frostline.errors import ConfigError
+from frostline.errors import ConfigError, RecordError
 from frostline.events import Event, Stepped
 from frostline.policy import Advance, Observed, Policy
 from frostline.records import TrialKey
@@ -102,3 +102,24 @@ def test_a_stray_is_named_by_its_record(tmp_path: Path) -> None:
         ("notes", "", None, 0),
     }
     assert [state.key for state in study.status()] == [first, second]
+
+
+def test_a_record_of_a_later_version_is_kept(tmp_path: Path) -> None:
+    """It is not damaged: a run in its place would throw work away."""
+    study = _study(tmp_path)
+    folder = study.trial_folder(study.cells()[0])
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"schema_version": 3}')
+    (state, _) = study.status()
+    assert state.state == "damaged"
+    assert "expected schema version 1 to 2, got 3" in state.detail
+    assert study.notes() == ()
+    with pytest.raises(RecordError, match=r"later frostline \(schema version 3"):
+        study.run()
+    assert [path.name for path in folder.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("counts", [(0, None), (1, 0)])
+def test_no_workers_or_threads(tmp_path: Path, counts: tuple[int, int | None]) -> None:
+    with pytest.raises(ConfigError, match="at least 1 worker and 1 thread, got"):
+        _study(tmp_path).run(workers=counts[0], threads=counts[1])

@@ -267,20 +267,27 @@ def test_a_checkpoint_that_says_less_of_its_conditions_resumes(
 
 
 def _broken(payload: dict[str, Any], how: str) -> object:
-    if how == "no rng":
-        return {name: value for name, value in payload.items() if name != "rng"}
-    if how == "unknown state":
-        return payload | {"state": payload["state"] | {"of_a_later_version": 1}}
-    if how == "other tensors":
-        return payload | {"model": {"w": torch.zeros(3)}}
-    if how == "other optimiser":
-        groups = payload["optimizer"] | {"param_groups": []}
-        return payload | {"optimizer": groups}
-    return [1, 2]
+    state, groups = payload["state"], payload["optimizer"]
+    changed: dict[str, object] = {
+        "no rng": {name: value for name, value in payload.items() if name != "rng"},
+        "other rng": payload | {"rng": payload["rng"][:-1]},
+        "unknown state": payload | {"state": state | {"of_a_later_version": 1}},
+        "no number": payload | {"state": state | {"step": "four"}},
+        "a row of another version": payload
+        | {"state": state | {"history": [{"epoch": 1, "later": 2}]}},
+        "other tensors": payload | {"model": {"w": torch.zeros(3)}},
+        "other optimiser": payload | {"optimizer": groups | {"param_groups": []}},
+        "a list": [1, 2],
+    }
+    return changed[how]
 
 
 @pytest.mark.parametrize(
-    "how", ["no rng", "unknown state", "other tensors", "other optimiser", "a list", "no file"]
+    "how",
+    [
+        *("no rng", "unknown state", "a row of another version", "no number", "other rng"),
+        *("other tensors", "other optimiser", "a list", "no file"),
+    ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_kept_aside_and_the_trial_starts_anew(
     images: PlacedImages, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str

@@ -378,7 +378,8 @@ class PlanConfig(_Model):
     Attributes:
         depth: number of convolutions, counted from the input.
         stage: a stage or module of the backbone (``layer2``), with all that comes before it.
-        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else.
+        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else
+            but the BatchNorm that the policy fixes.
         rule: made from the start's own trials with nothing frozen, once these have ended:
             ``freeze-above`` stops updating layers that moved by more than ``t``, ``freeze-below``
             those that did not.

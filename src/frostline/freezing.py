@@ -205,9 +205,7 @@ class Frozen:
             The verdict; a ``FreezeAudit`` where dtypes have changed.
         """
         now = {name: tensor for name, tensor in self._now().items() if tensor is not None}
-        after = {n: d for n, d in fingerprint(self.model).items() if n not in self.plan.tensors}
-        after |= {name: _digest(tensor) for name, tensor in now.items()}
-        result = compare(self.fingerprint, after, self.plan)
+        result = compare(self.fingerprint, self._digests(now), self.plan)
         retyped = {
             name: f"{_short(self._dtypes[name])} is {_short(now[name].dtype)} now"
             for name in result.changed
@@ -226,8 +224,7 @@ class Frozen:
         """
         now = {name: tensor for name, tensor in self._now().items() if tensor is not None}
         self._dtypes = {name: tensor.dtype for name, tensor in now.items()}
-        own = {name: _digest(tensor) for name, tensor in now.items()}
-        self.fingerprint = fingerprint(self.model) | own | dict(digests or {})
+        self.fingerprint = self._digests(now) | dict(digests or {})
 
     def undo(self) -> None:
         """Let the model train as before: gradients, BatchNorm modes, no hooks. Once is enough."""
@@ -242,6 +239,12 @@ class Frozen:
             if (module := _reach(self.model, name)) is not None:
                 module.training = training
         self._hooks, self._before_freezing = [], ({}, {})
+
+    def _digests(self, now: Mapping[str, Tensor]) -> dict[str, str]:
+        """Of the plan's tensors, and of all others under the names that they have now."""
+        state = self.model.state_dict().items()
+        others = {n: x for n, x in state if isinstance(x, Tensor) and n not in self._places}
+        return {name: _digest(tensor) for name, tensor in {**now, **others}.items()}
 
     def _now(self) -> dict[str, Tensor | None]:
         """The plan's tensors as the model has them; None for those that it has no longer."""
@@ -481,7 +484,7 @@ def _require_freezable(model: nn.Module) -> None:
     """Refuse what has no values yet, or a wrapper that a freeze comes too late for."""
     require_values(model)
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.RecursiveScriptModule) and not _takes_hooks(module):
+        if isinstance(module, torch.jit.ScriptModule) and not _takes_hooks(module):
             raise PlanError(
                 f"{type(model).__name__} is compiled to TorchScript, which takes no hooks: freeze "
                 "and train the model itself, undo, then compile it"

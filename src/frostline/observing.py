@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from frostline.attention import AttentionCalls, is_attention_function
-from frostline.depth import ConvLayer, LayerTable, Role, Section
+from frostline.depth import ConvLayer, LayerTable, Role, Section, Unit
 from frostline.errors import PlanError
 from frostline.passage import Event, Passage
 from frostline.tracing import Tracer, aliases, eager_and_quiet, state_names
@@ -30,6 +30,7 @@ def observe_table(
     *,
     architecture: str | None = None,
     backbone: bool = False,
+    unit: Unit | None = None,
 ) -> LayerTable:
     """The convolutions of a model in the order in which one forward pass meets them.
 
@@ -59,6 +60,7 @@ def observe_table(
         architecture: name of the table; None: the name of the model's class.
         backbone: whether the model is a backbone, all of which the deepest depth holds. Else that
             ends where a head begins: at the first weight matrix behind the last layer's stage.
+        unit: ``convolution`` counts these whatever attention there is; None: as above.
 
     Raises:
         PlanError: there is no example, the forward pass fails, it meets neither convolution nor
@@ -67,6 +69,8 @@ def observe_table(
     seen = _watched(module, example)
     name = architecture or type(module).__name__
     blocks = seen.attention.blocks(after=seen.last_convolution())
+    if unit == "convolution":
+        blocks = []
     rows = tuple(_block_rows(seen, blocks) if blocks else _rows(seen))
     if not rows:
         raise PlanError(
@@ -159,7 +163,7 @@ class _Watcher(TorchFunctionMode):
         attention: where attention was called.
         convolutions: names of all convolutions, in the order of registration.
         calls: convolution -> number of calls, in the order of the first.
-        norms: convolution -> BatchNorm that reads its output.
+        norms: convolution -> every BatchNorm that reads its output, the first one first.
         loose: BatchNorm that reads no convolution's output -> convolutions met before it.
         pixels: convolution -> spatial size of what it reads, in px (of all dimensions together).
         projections: convolutions of shortcuts.
@@ -172,7 +176,7 @@ class _Watcher(TorchFunctionMode):
         self.attention = AttentionCalls(root)
         self.convolutions = [n for n, m in root.named_modules() if _is_convolution(m)]
         self.calls: dict[str, int] = {}
-        self.norms: dict[str, str] = {}
+        self.norms: dict[str, list[str]] = {}
         self.loose: dict[str, int] = {}
         self.pixels: dict[str, int] = {}
         self.projections: set[str] = set()
@@ -214,10 +218,12 @@ class _Watcher(TorchFunctionMode):
         read = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
         conv = None if read is None else self._origin(self._made, read)
         if conv is None:
-            if name not in self.norms.values():
+            if not any(name in norms for norms in self.norms.values()):
                 self.loose.setdefault(name, len(self.calls))
             return
-        self.norms.setdefault(conv, name)
+        own = self.norms.setdefault(conv, [])
+        if name not in own:
+            own.append(name)
         self.loose.pop(name, None)
         if isinstance(output, Tensor):
             self._scaled[output] = (conv, output._version)
@@ -350,12 +356,12 @@ def _rows(seen: _Watcher) -> Iterator[ConvLayer]:
     for index, name in enumerate(names, start=1):
         conv = modules[name]
         weight = _weight(conv)
-        norms = [seen.norms[name]] if name in seen.norms else []
+        norms = list(seen.norms.get(name, ()))
         norms += [n for n, met in seen.loose.items() if min(met + 1, len(names)) == index]
         yield ConvLayer(
             index,
             name,
-            seen.norms.get(name),
+            next(iter(norms), None) if name in seen.norms else None,
             stages[name],
             _role(seen, index, name, weight),
             tuple(weight.shape),

@@ -158,6 +158,9 @@ class Study:
         """Folder of one cell."""
         return self.folder / _TRIALS / key.slug
 
+    def _record_file(self, key: TrialKey) -> Path:
+        return self.trial_folder(key) / FILES.record
+
     def spec(self, key: TrialKey, *, threads: int = 1, device: str = "auto") -> "TrialSpec":
         """One cell, ready to run."""
         from frostline.trial import TrialSpec
@@ -206,7 +209,7 @@ class Study:
                 "(--out) freezes everything up to the cut."
             )
         for state in self.status():
-            if state.state == "damaged":
+            if state.state == "damaged" and not _later_version(self._record_file(state.key)):
                 yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
         yield from self._rule_notes()
         unknown = sum("pixels" not in record.spec for record in self.records())
@@ -325,8 +328,8 @@ class Study:
         """
         for state in self.status():
             if state.state == "damaged":
-                _require_known_version(self.trial_folder(state.key) / FILES.record)
-                aside = set_aside(self.trial_folder(state.key) / FILES.record)
+                _require_known_version(self._record_file(state.key))
+                aside = set_aside(self._record_file(state.key))
                 _log.warning("trial %s runs again: %s; kept as %s", state.key.slug, state.detail,
                              aside.name)  # fmt: skip
 
@@ -640,7 +643,12 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
     Example:
         >>> threads_of_trial(2, 3)
         3
+
+    Raises:
+        ConfigError: one of them is below 1.
     """
+    if (asked is not None and asked < 1) or workers < 1:
+        raise ConfigError(f"expected at least 1 worker and 1 thread, got {workers} and {asked}")
     if asked is not None:
         return asked
     variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -725,15 +733,21 @@ def _record_in(folder: Path) -> TrialRecord | RecordError | None:
 
 def _require_known_version(path: Path) -> None:
     """Refuse a record that a later version wrote: nothing is wrong with it."""
-    try:
-        version = json.loads(path.read_bytes())["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    version = _later_version(path)
+    if version:
         raise RecordError(
             f"{path} was written by a later frostline (schema version {version}, expected up to "
             f"{SCHEMA_VERSION}); use that version, or --out for a new folder"
         )
+
+
+def _later_version(path: Path) -> int | None:
+    """The schema version of a record that this frostline is too old for; None of all others."""
+    try:
+        version = json.loads(path.read_bytes())["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return version if isinstance(version, int) and version > SCHEMA_VERSION else None
 
 
 def _require_writable(folder: Path) -> None:

@@ -12,13 +12,13 @@ from torch import nn
 
 from frostline.architectures import architecture_of
 from frostline.architectures.building import build_model, load_tensors
-from frostline.architectures.unet import PARTS
+from frostline.architectures.unet_names import PARTS
 from frostline.config import IMAGENET, InitConfig, ModelConfig
 from frostline.errors import AuditError, ConfigError, InitError
 from frostline.freezing import Frozen, require_passed
 from frostline.inits import match_source, open_source
 from frostline.observing import observe_sections
-from frostline.plans import FreezePlan
+from frostline.plans import BatchNormPolicy, FreezePlan
 
 BACKBONES = ["mobilenet_v2", "resnet18", "resnet50", "timm:resnet18", "timm:convnext_tiny"]
 
@@ -122,7 +122,7 @@ def test_what_is_no_encoder(changes: dict[str, object], message: str) -> None:
 def _plans(names: list[str]) -> dict[str, FreezePlan]:
     config = _config()
     table, prefix = architecture_of(config).backbone(config).table, "encoder."
-    policies = ("frozen", "follow", "live")
+    policies: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
     plans = {
         f"k={k} {policy}": FreezePlan.at_depth(table, k, batch_norm=policy, prefix=prefix)
         for k, policy in itertools.product((1, 10), policies)

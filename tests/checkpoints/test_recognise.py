@@ -72,3 +72,16 @@ def test_one_line_says_what_it_is(tmp_path: Path, name: str) -> None:
     assert message.startswith("w.pth: expected ")
     assert "\n" not in message
     assert message.isprintable()
+
+
+def test_an_index_that_was_not_fetched(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_bytes(LFS)
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        open_checkpoint(tmp_path)
+
+
+def test_an_unpacked_file_of_torch(tmp_path: Path) -> None:
+    (tmp_path / "data.pkl").write_bytes(b"\x80\x02}.")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(CheckpointError, match="leave it packed"):
+        open_checkpoint(tmp_path)

@@ -2,6 +2,7 @@
 
 import collections
 import datetime
+import io
 import pathlib
 import pickle
 import sys
@@ -55,6 +56,29 @@ def test_pickle_protocols(tmp_path: Path, new: Any, protocol: Any) -> None:
     path = tmp_path / "w.pth"
     torch.save(state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
     assert_equal(open_checkpoint(path), state_dict())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_tensors_in_a_plain_pickle(tmp_path: Path, protocol: Any) -> None:
+    """``pickle.dump`` writes each storage as a file of torch.save within the pickle."""
+    tensors = state_dict() | {"large": torch.randn(40, 50)}
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"model": tensors, "epoch": 1}, protocol))
+    assert_equal(open_checkpoint(path), tensors)
+
+
+def test_a_file_within_a_file_within_a_pickle_is_refused(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    torch.save(Call(pathlib.Path.touch, tmp_path / "trace"), inner, **OLD)
+    for data in (inner.getvalue(), pickle.dumps(torch.ones(2)), b"\x80\x02K\x01.", b"none", b""):
+        call = Call(torch.storage._load_from_bytes, data)
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": torch.ones(2), "b": call}))
+        with pytest.raises(CheckpointError, match=r"w\.pkl"):
+            open_checkpoint(tmp_path / "w.pkl")
+    assert not (tmp_path / "trace").exists()
+
+
+OLD: Any = {"_use_new_zipfile_serialization": False}
 
 
 def test_newer_types(tmp_path: Path) -> None:

@@ -92,11 +92,14 @@ def test_file_names_may_have_folders_and_backslashes(world: World) -> None:
 
 def test_images_in_one_folder_below_the_root_are_found(world: World) -> None:
     (world.images / "train").mkdir()
-    (world.images / "other").mkdir()
-    picture(3).save(world.images / "other" / "b.png")
     for name in ("a.png", "b.png"):
         (world.images / name).rename(world.images / "train" / name)
-    assert [image.file for image in world.read()] == ["train/a.png", "train/b.png"]
+    index = world.read()
+    assert [image.file for image in index] == ["train/a.png", "train/b.png"]
+    assert index.findings == ()
+    (world.images / "other").mkdir()
+    picture(3).save(world.images / "other" / "b.png")
+    assert "b.png fits other/b.png and train/b.png" in world.refused()
 
 
 def test_size_may_be_left_out(world: World) -> None:

@@ -155,10 +155,32 @@ def test_same_names_in_two_folders_are_an_error_with_both(tmp_path: Path) -> Non
     coco(tmp_path, ["x/a.png"])
     with pytest.raises(DatasetError, match=r"x/a\.png fits one/a\.png and two/a\.png: name one"):
         read_dataset(tmp_path, tmp_path / "annotations.json")
-    coco(tmp_path, ["a.png", "b.png"])  # only one folder has them all
-    index = read_dataset(tmp_path, tmp_path / "annotations.json")
-    assert files(index) == ["two/a.png", "two/b.png"]
-    assert [f.code for f in index.findings] == ["path-found"]
+    coco(tmp_path, ["a.png", "b.png", "one/a.png"])
+    index = read_dataset(tmp_path, tmp_path / "annotations.json", on_problem="drop")
+    assert files(index) == ["one/a.png"]  # b.png is in folder two alone, but names repeat
+    assert [f.code for f in index.findings] == ["image-ambiguous", "image-missing"]
+
+
+def test_names_that_repeat_are_taken_from_the_folder_of_the_annotations_alone(
+    tmp_path: Path,
+) -> None:
+    """No vote: what is missing beside the annotations is not taken from another folder."""
+    pictures(tmp_path, "A/0.png", "A/1.png", "B/0.png", "B/1.png", "B/2.png", "B/3.png")
+    coco(tmp_path / "A", ["0.png", "1.png", "2.png", "3.png"])
+    index = read_dataset(tmp_path, tmp_path / "A/annotations.json", on_problem="drop")
+    assert files(index) == ["A/0.png", "A/1.png"]
+    assert [f.code for f in index.findings] == ["image-missing", "image-missing"]
+
+
+def test_pictures_from_the_folder_of_another_split_are_told(tmp_path: Path) -> None:
+    """As when one folder is divided by two files; there is no folder for validation."""
+    pictures(tmp_path, "train/0.png", "train/1.png")
+    coco(tmp_path, ["0.png"], "train.json")
+    coco(tmp_path, ["1.png"], "val.json")
+    read = read_splits(tmp_path, {s: tmp_path / f"{s}.json" for s in ("train", "val")})
+    assert files(read["val"]) == ["train/1.png"]
+    assert [f.code for f in read["val"].findings] == ["path-found"]
+    assert read["train"].findings == ()
 
 
 def test_two_names_for_one_picture_are_an_error(tmp_path: Path) -> None:

@@ -200,3 +200,36 @@ def test_a_record_that_cannot_be_written_stops_a_run_in_workers(
 def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown engine 'locl': .*; did you mean local\?"):
         engine("locl")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pause_before_the_start(spec: TrialSpec, tmp_path: Path, workers: int) -> None:
+    """One still in line pauses before its first epoch, twice asked or once; cancelled, it ends."""
+    keys = [spec.key.model_copy(update={"seed": seed}) for seed in range(3)]
+    folders = [tmp_path / key.slug for key in keys]
+    with engine(workers=workers) as here:
+        for folder, key in zip(folders, keys, strict=True):
+            here.submit(Job(folder, dataclasses.replace(spec, key=key)))
+        here.pause(folders[1])
+        here.pause(folders[1])
+        here.cancel(folders[2])
+        first = {outcome.key: outcome for outcome in here.wait(lambda event: None)}
+        assert [first[key].ok for key in keys] == [True, False, False]
+        assert [first[key].paused_at for key in keys] == [None, 0, None]
+        assert first[keys[2]].message == "cancelled; run again to go on"
+        assert not folders[2].exists()
+        here.submit(Job(folders[1], dataclasses.replace(spec, key=keys[1])))
+        assert [outcome.ok for outcome in here.wait(lambda event: None)] == [True]
+
+
+def test_an_order_to_a_run_that_was_killed_does_not_hold_the_next(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
+    attempting.ask_to_pause(tmp_path / "t")
+    (outcome,) = run_trials({tmp_path / "t": spec})
+    assert outcome.ok
+
+
+def test_no_workers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 1 worker, got 0"):
+        engine(workers=0)

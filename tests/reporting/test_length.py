@@ -1,5 +1,7 @@
 """Too short to answer: by the score that was reached, and by its curve over the epochs."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from frostline.records import TrialRecord
@@ -12,7 +14,7 @@ def said(records: list[TrialRecord]) -> str:
     return headline(answer(records, deepest=52))
 
 
-def with_curve(record: TrialRecord, scores: list[float | None]) -> TrialRecord:
+def with_curve(record: TrialRecord, scores: Sequence[float | None]) -> TrialRecord:
     """A history with one score on the validation images after each epoch."""
     epochs = [
         record.history[0].model_copy(
@@ -67,7 +69,7 @@ def test_half_of_the_best_starts_trials_decide() -> None:
 def test_without_a_curve_it_is_said_to_be_unknown() -> None:
     found = answer([make_record(), with_curve(make_record(seed=1), [None, None, 0.5])], deepest=52)
     assert not found.length.short
-    assert "is not known: `eval_every: 1`" in " ".join(cautions(found, waiting=0))
+    assert "is not known: eval_every: 1" in " ".join(cautions(found, waiting=0))
     known = answer([with_curve(make_record(), [0.5] * 6)], deepest=52)
     assert "is not known" not in " ".join(cautions(known, waiting=0))
 

@@ -6,17 +6,22 @@ import hashlib
 import html.parser
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 
+from frostline import reporting
 from frostline.cli import app
+from frostline.depth import layer_table
 from frostline.errors import RecordError
 from frostline.records import TrialRecord, write_json
 from frostline.reporting import ReportPaths, report
 from frostline.reporting.examples import Example, example_images
+from frostline.study import open_study
+from frostline.study_file import StudyFile
 from tests.factories import (
     make_config,
     make_grid,
@@ -250,7 +255,7 @@ def test_an_example_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.M
         shown = example_images(*given, **options)
         return tuple(dataclasses.replace(example, file="\udcff.png") for example in shown)
 
-    monkeypatch.setattr("frostline.reporting.example_images", renamed)
+    monkeypatch.setitem(reporting._DRAWN, "boxes", renamed)
     text = report(write_squares_study(tmp_path)).html.read_text(encoding="utf-8")
     assert r"\udcff.png" in Page(text).text
 
@@ -275,6 +280,16 @@ def test_the_data_root_can_be_given(tmp_path: Path) -> None:
     assert option in {name for p in command.commands["report"].params for name in p.opts}
     assert "3 of 3 validation images" in report(moved, base=tmp_path / "there").html.read_text()
     assert "No example images were asked for" in report(moved, examples=0).html.read_text()
+
+
+def test_the_folder_knows_where_its_study_lies(tmp_path: Path) -> None:
+    """A folder that --out named is not two levels below the study's file."""
+    folder = write_squares_study(tmp_path / "there")
+    far = tmp_path / "elsewhere" / "deep" / "out"
+    shutil.copytree(folder, far)
+    config = open_study(folder).config
+    StudyFile(config, tmp_path / "there", layer_table(config.model.backbone)).write(far)
+    assert "3 of 3 validation images" in report(far).html.read_text()
 
 
 def test_changed_data_are_not_shown(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.architectures.unet import PARTS
+from frostline.architectures.unet_names import PARTS
 from frostline.backbones import KnownBackbone
 from frostline.config import ModelConfig, Normalisation
 from frostline.depth import TIMM_PREFIX, LayerTable
@@ -18,7 +18,7 @@ from frostline.hubs import timm_config
 from frostline.observing import observe_sections
 from frostline.seeds import derived_seed
 
-__all__ = ["build_network", "known_in_timm"]
+__all__ = ["build_network", "known_encoder"]
 
 _NUMBERED = ("blocks", "stages", "features")  # of timm, whose children are stages
 _LOSSES = ("cross_entropy", "dice")
@@ -46,14 +46,16 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     for module in model.get_submodule("encoder").modules():
         if isinstance(module, _BatchNorm) and config.norm_eps is not None:
             module.eps = config.norm_eps
-    model.loss_weights = dict(config.losses or dict.fromkeys(_LOSSES, 1.0))  # type: ignore[assignment]
+    weights: dict[str, float] = dict.fromkeys(_LOSSES, 1.0)
+    chosen: Any = weights if config.losses is None else dict(config.losses)
+    model.loss_weights = chosen
     model.register_forward_pre_hook(_normalise)
     # Losses and the largest logit are told in float32; autocast would round them to bfloat16.
     model.get_submodule("segmentation_head").register_forward_hook(lambda _m, _i, out: out.float())
     return model
 
 
-def known_in_timm(config: ModelConfig) -> KnownBackbone:
+def known_encoder(config: ModelConfig) -> KnownBackbone:
     """What is known of an encoder of timm, read off a forward pass on the meta device.
 
     Raises:

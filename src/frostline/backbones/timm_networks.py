@@ -245,7 +245,13 @@ def _observe(model: str, body: nn.Module, channels: Sequence[int]) -> LayerTable
     """The table of one forward pass, and whether the maps are what the FPN expects."""
     example = torch.zeros(_EXAMPLE, device="meta")
     try:
-        table = observe_table(body, example, architecture=f"{TIMM_PREFIX}{model}", backbone=True)
+        table = observe_table(
+            body,
+            example,
+            architecture=f"{TIMM_PREFIX}{model}",
+            backbone=True,
+            unit="convolution",
+        )
     except PlanError as error:
         raise _unusable(
             model, f"does not run on images of {_EXAMPLE[3]}x{_EXAMPLE[2]} px", error.__cause__

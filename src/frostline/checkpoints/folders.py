@@ -57,6 +57,11 @@ def _model_in(folder: Path) -> Path:
     files = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES or is_index(p))
     indexes = [file for file in files if is_index(file)]
     candidates = indexes or files
+    if (folder / "data.pkl").is_file() and (folder / "data").is_dir():
+        raise CheckpointError(
+            f"{folder.name}: expected a folder with one model, got a file of torch.save that was "
+            "unpacked; fetch the file again and leave it packed"
+        )
     if len(candidates) != 1:
         found = ", ".join(file.name for file in candidates[:6]) or "none"
         raise CheckpointError(
@@ -78,7 +83,9 @@ def _read_index(path: Path) -> dict[str, str]:
         if not all(type(name) is str for name in weight_map.values()):
             raise ValueError("its weight_map holds something other than file names")
     except ValueError as error:
+        from frostline.checkpoints.recognise import what_it_is
+
         raise CheckpointError(
-            f"{path.name}: expected the index of a sharded model, but {error}; fetch it again"
+            f"{path.name}: expected the index of a sharded model, but {error}: {what_it_is(file)}"
         ) from None
     return weight_map

@@ -16,6 +16,7 @@ from frostline.errors import CheckpointError, UnsafeCheckpointError
 
 __all__ = ["KnownCalls"]
 
+_INNER: Final = "torch.storage._load_from_bytes"
 _RECONSTRUCT: Final = {"copy_reg._reconstructor", "copyreg._reconstructor"}
 _COPIED: Final = (str, list, tuple, dict, set, frozenset)
 _COPY_LIMIT: Final = 1 << 26  # items and characters that calls may copy out of one pickle
@@ -27,10 +28,17 @@ class KnownCalls:
     Args:
         where: file name for messages.
         place: the bytes of a span of the pickle's stream.
+        inner: what a file of ``torch.save`` within the pickle holds; None where there may be none.
     """
 
-    def __init__(self, where: str, place: Callable[[Span], Blob]) -> None:
+    def __init__(
+        self,
+        where: str,
+        place: Callable[[Span], Blob],
+        inner: Callable[[Blob], Any] | None = None,
+    ) -> None:
         self._where, self._place, self._left = where, place, _COPY_LIMIT
+        self._inner = inner
 
     def reduce(self, name: str, args: tuple[Any, ...]) -> Any:
         """The value that the call ``name(*args)`` stands for, without calling anything.
@@ -40,8 +48,10 @@ class KnownCalls:
             CheckpointError: the arguments are not those of the named function.
         """
         handler = _HANDLERS.get(name)
+        if name == _INNER and self._inner is not None:
+            return self._storage_within(args)
         if handler is None:
-            if reason_of(name):
+            if reason_of(name) and name != _INNER:
                 return _stand_in(name, args)
             raise self._refused(name)
         if name not in _TORCH:
@@ -55,6 +65,14 @@ class KnownCalls:
         if type(value) is NdArray and value.dtype is not None:
             value.blob = _as_blob(value.blob, self._place)
         return value
+
+    def _storage_within(self, args: tuple[Any, ...]) -> Storage:
+        """``pickle.dump`` of a tensor writes its storage as a file of ``torch.save``."""
+        blob = _as_blob(args[0], self._place) if len(args) == 1 else None
+        storage = None if blob is None or self._inner is None else self._inner(blob)
+        if not isinstance(storage, Storage):
+            raise self._corrupt(f"the bytes that {_INNER} takes")
+        return storage
 
     def build(self, target: Any, state: Any) -> None:
         """Take the state of an array or dtype; a dict's or a parameter's attributes are dropped."""
@@ -229,8 +247,8 @@ def _encode(text: Any, encoding: Any = "latin1") -> MemoryBlob:
 
 def _fill_array(array: NdArray, state: Any, place: Callable[[Span], Blob]) -> None:
     """State of ``numpy.ndarray``: (version, shape, dtype, is_fortran, bytes)."""
-    *_, shape, dtype, fortran, data = state
-    if not isinstance(dtype, NumpyType):
+    *version, shape, dtype, fortran, data = state
+    if version not in ([], [0], [1]) or not isinstance(dtype, NumpyType):
         raise TypeError
     array.dtype, array.shape, array.fortran = dtype, shape, bool(fortran)
     array.blob = _as_blob(data, place)

@@ -121,6 +121,7 @@ REASONS: Final[dict[str, str]] = {
     "torch.jit._pickle.restore_type_tag": "a list or dictionary of TorchScript with its type",
     "torch.nn.parameter.UninitializedBuffer": "a lazy module's; left out and named",
     "torch.nn.parameter.UninitializedParameter": "a lazy module's; left out and named",
+    "torch.storage._load_from_bytes": "the values of a tensor in a plain pickle; read by us too",
     "torch.serialization._get_layout": "how a tensor's elements are laid out",
     "uuid.SafeUUID": _ENUM,
     "uuid.UUID": _PLAIN,

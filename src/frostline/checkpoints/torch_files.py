@@ -4,11 +4,11 @@ import io
 from collections.abc import Callable
 from typing import IO, Any
 
-from frostline.checkpoints.blobs import FileBlob, OpenFile, Window
+from frostline.checkpoints.blobs import Blob, FileBlob, InnerFile, OpenFile, Window
 from frostline.checkpoints.known_calls import KnownCalls
 from frostline.checkpoints.leaves import Storage
 from frostline.checkpoints.messages import quoted
-from frostline.checkpoints.pickles import Global, load_pickle
+from frostline.checkpoints.pickles import Global, Span, load_pickle
 from frostline.checkpoints.tensors import ITEMSIZE
 from frostline.checkpoints.zips import ZipEntry
 from frostline.errors import CheckpointError
@@ -50,6 +50,11 @@ def read_torch_zip(where: str, entries: dict[str, ZipEntry]) -> tuple[Any, bool]
 
     def persistent(pid: Any) -> Storage:
         dtype, key, elements = _storage_id(where, pid)
+        if any(part is not None for part in pid[5:]):  # a view, which this format has no more
+            raise CheckpointError(
+                f"{where}: expected five parts in a reference to storage {quoted(key)}, got more; "
+                "the file is corrupt"
+            )
         if key not in storages:
             entry = entries.get(f"{root}data/{key}")
             needed = elements * _SIZES.get(dtype or "uint8", 1)
@@ -109,6 +114,35 @@ def _storage_dtype(where: str, cls: Any) -> str | None:
 
 
 def read_pickled(file: OpenFile) -> tuple[str, Any, bool]:
+    """A file that begins with a pickle: of torch before 1.6, or any other; see ``_read_pickled``.
+
+    Returns:
+        (``torch-legacy`` or ``pickle``, what was saved, whether it is big-endian).
+
+    Raises:
+        CheckpointError: truncated, corrupt or unsafe.
+    """
+    orders: set[bool] = set()
+
+    def inner(blob: Blob) -> Any:
+        """A storage within a plain pickle, which holds no further files."""
+        kind, value, big = _read_pickled(InnerFile(file.path, blob))
+        orders.add(big)
+        return value if kind == "torch-legacy" else None
+
+    kind, value, big = _read_pickled(file, inner)
+    if len(orders) > 1:
+        raise CheckpointError(f"{file.path.name}: its tensors have two byte orders; fetch it again")
+    return kind, value, big if not orders else orders.pop()
+
+
+def _span_of(file: OpenFile, span: Span) -> FileBlob:
+    return FileBlob(file, span.start, span.length)
+
+
+def _read_pickled(
+    file: OpenFile, inner: Callable[[Blob], Any] | None = None
+) -> tuple[str, Any, bool]:
     """A file that begins with a pickle: of torch before 1.6, or any other.
 
     The old torch layout: magic number, protocol, system info, the object, a list of storage keys
@@ -122,7 +156,7 @@ def read_pickled(file: OpenFile) -> tuple[str, Any, bool]:
     """
     where = file.path.name
     stream = io.BufferedReader(Window(file, 0, file.size), 1 << 16)
-    calls = KnownCalls(where, lambda span: FileBlob(file, span.start, span.length))
+    calls = KnownCalls(where, lambda span: _span_of(file, span), inner)
     storages: dict[str, Storage] = {}
     views: list[tuple[Storage, Storage, int]] = []
     load = _loader(stream, where, calls, lambda pid: _legacy_storage(where, pid, storages, views))

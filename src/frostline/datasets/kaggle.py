@@ -49,9 +49,11 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
     """
     name, problems = source.name, options.problems
     text = read_text(source.annotations, name)
-    images = _Images(source, options)
+    entries = list(csv_rows(text, name, KAGGLE_COLUMNS, problems))
+    ids = dict.fromkeys(row.values["image_id"].strip() for row in entries)
+    images = _Images(source, options, ids)
     rows = _Rows(name, problems, images)
-    for row in csv_rows(text, name, KAGGLE_COLUMNS, problems):
+    for row in entries:
         rows.add(row)
     listed = {image.file for image in rows.images}
     others = [file for file in images.beside(listed) if file not in listed]
@@ -64,15 +66,16 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
 class _Images:
     """Images of the folder, which the rows name without their ending."""
 
-    def __init__(self, source: Source, options: ReadOptions) -> None:
+    def __init__(self, source: Source, options: ReadOptions, ids: Collection[str]) -> None:
         self._by_stem = stems(name for name in source.images.names() if is_image(name))
-        self._finder = NamedFiles(
+        files = NamedFiles(
             self._by_stem.keys, self._by_stem.__contains__, source.naming(options.split)
         )
+        self._fits = dict(zip(ids, files.find_all(ids), strict=True))
 
     def named(self, image_id: str) -> list[list[str]]:
         """Files that an id fits: those that differ in nothing but their ending together."""
-        return [self._by_stem[stem] for stem in self._finder.find(image_id).fits]
+        return [self._by_stem[stem] for stem in self._fits[image_id].fits]
 
     def beside(self, files: Collection[str]) -> list[str]:
         """Images in the folders of these, sorted; those at the root where these are nowhere."""

@@ -280,8 +280,8 @@ def _reading(classes: Sequence[str], source: Source) -> MaskReading:
         raise DatasetError(f"expected at most {IGNORED} classes, got {len(classes)}")
     if how.colours:
         colours = dict(how.colours)
-        unwanted = () if how.ignore_colour is None else (how.ignore_colour,)
-        return MaskReading(colours=tuple(colours[c] for c in classes), ignored_colours=unwanted)
+        ignored = () if how.ignore_colour is None else (how.ignore_colour,)
+        return MaskReading(colours=tuple(colours[c] for c in classes), ignored_colours=ignored)
     if how.classes:
         value_of = {name: value for value, name in how.classes}
         values = tuple(value_of[name] for name in classes)
@@ -368,10 +368,15 @@ def _no_boxes() -> RawBoxes:
 
 
 def _recognise(source: Source) -> bool:
-    """A folder of images that is no folder of the images themselves, or a list of VOC's masks."""
+    """A folder of images that is called one of masks, or a list of VOC's masks.
+
+    A folder of another name is more often one of photos, whose text files lie in a folder beside.
+    """
     root = source.annotations.root
     if source.name:
         return source.name.lower().endswith(".txt") and "Segmentation" in root.parts
+    if not _mask_part("/".join(root.parts[-2:])):
+        return False
     if os.path.realpath(root) == os.path.realpath(source.images.root):
         return False
     names = source.annotations.names()

@@ -103,10 +103,14 @@ class Spelling:
     Attributes:
         fits: Files, or folders, that may be meant: none, the one, or several.
         only_prefix: Whether each has the name as it stands, behind a folder.
+        rivals: Whether files in several folders had fitted before their places decided.
+        bare: Whether nothing but the last part of the name fits.
     """
 
     fits: tuple[str, ...]
     only_prefix: bool = False
+    rivals: bool = False
+    bare: bool = False
 
 
 class NamedFiles:
@@ -134,9 +138,8 @@ class NamedFiles:
         self._names, self._exact, self._naming = names, exact, naming or Naming()
         self._by_last: dict[str, list[tuple[str, str]]] | None = None
         self._splits_there: set[str] = set()
-        whole = re.fullmatch(
-            r"([A-Za-z]+)\d*", self._naming.root
-        )  # of "test_fields" it says little
+        # "train2017" says what the root holds, "test_fields" does not
+        whole = re.fullmatch(r"([A-Za-z]+)\d*", self._naming.root)
         self._root_splits = _SPLIT_WORDS.get(whole[1].lower(), ()) if whole else ()
 
     def find(self, name: str) -> Spelling:
@@ -150,8 +153,34 @@ class NamedFiles:
             if fits:
                 chosen = self._preferred(name, fits, cut, own)
                 ending = f"/{relative_name(name)}"
-                return Spelling(chosen, all(file.endswith(ending) for file in chosen))
+                prefixed = all(file.endswith(ending) for file in chosen)
+                foreign = any(map(self._of_foreign_split, chosen))
+                rivals = len(set(map(_folder, fits))) > 1
+                return Spelling(chosen, prefixed and not foreign, rivals, cut == len(parts) - 1)
         return Spelling(())
+
+    def find_all(self, names: Iterable[str]) -> list[Spelling]:
+        """What fits the names of one annotation file.
+
+        Where files in several folders share a name, and the place of the annotations decides for
+        one folder, the same name elsewhere is no reason to take a file from there.
+        """
+        found = [self.find(name) for name in names]
+        rivals = [one for one in found if one.rivals]
+        homes = {_folder(one.fits[0]) for one in rivals if len(one.fits) == 1}
+        if not rivals:
+            return found
+        return [
+            Spelling(())
+            if one.bare and not one.rivals and _folder(one.fits[0]) not in homes
+            else one
+            for one in found
+        ]
+
+    def _of_foreign_split(self, file: str) -> bool:
+        """Whether a file lies in the folder of a split that the annotations are not of."""
+        its, mine = split_words(_folder(file)), self._naming.splits
+        return bool(its and mine) and set(its).isdisjoint(mine)
 
     def _with_ending(self, ending: Sequence[str], own: tuple[str, ...]) -> list[str]:
         if self._by_last is None:
@@ -201,6 +230,10 @@ class NamedFiles:
             if len(fits) > 1:
                 fits = list(filter(rule, fits)) or fits
         return tuple(fits)
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _parts(name: str) -> list[str]:

@@ -223,37 +223,25 @@ def _located(
         lambda name: "\\" not in name and _is_there(tree, name),
         source.naming(options.split),
     )
-    spellings = [
-        Spelling((image.file,)) if image.resolved else files.find(image.file) for image in images
-    ]
-    folders = _shared_folders(images, spellings)
-    certain = len(folders) == 1 and all(len(spelling.fits) < 2 for spelling in spellings)  # noqa: PLR2004
-    if len(folders) == 1:
-        (folder,) = folders
-        spellings = [
-            Spelling((folder + relative_name(image.file),)) if spelling.fits else spelling
-            for image, spelling in zip(images, spellings, strict=True)
-        ]
+    named = iter(files.find_all(image.file for image in images if not image.resolved))
+    spellings = [Spelling((image.file,)) if image.resolved else next(named) for image in images]
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
     ]
-    if not certain:
+    if not _in_one_folder(images, spellings):
         _mention_found(found, source, problems)
     return _once_each(found, problems)
 
 
-def _shared_folders(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> set[str]:
-    """Folders in each of which all images that are there are, by the names that they have."""
-    shared: set[str] | None = None
-    there = ((image, found) for image, found in zip(images, spellings, strict=True) if found.fits)
-    for image, spelling in there:
-        name = relative_name(image.file)
-        these = {f.removesuffix(name) for f in spelling.fits if spelling.only_prefix}
-        shared = these if shared is None else shared & these
-        if not shared:
-            break
-    return shared or set()
+def _in_one_folder(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> bool:
+    """Whether names lack nothing but one folder in front, the same for all."""
+    folders = {
+        file.removesuffix(relative_name(image.file)) if spelling.only_prefix else "*"
+        for image, spelling in zip(images, spellings, strict=True)
+        for file in spelling.fits
+    }
+    return len(folders) == 1 and "*" not in folders
 
 
 def _renamed(image: RawImage, spelling: Spelling, problems: Problems) -> RawImage | None:

@@ -322,10 +322,11 @@ def _pairs_of_list(source: Source, tree: Tree, name: str, options: ReadOptions) 
     naming = Naming("", splits, top.root.name)
     files = NamedFiles(lambda: pictures, set(pictures).__contains__, naming)
     pairs, seen, found = [], set(), []
-    for number, entry in entries:
-        place = Place(name, number)
-        plain = relative_name(relative_name(entry).removeprefix(f"{top.root.as_posix()}/"))
-        fits = files.find(plain).fits
+    lead = f"{top.root.as_posix()}/"
+    plains = [relative_name(relative_name(entry).removeprefix(lead)) for _, entry in entries]
+    spellings = files.find_all(plains)
+    for (number, entry), plain, spelling in zip(entries, plains, spellings, strict=True):
+        place, fits = Place(name, number), spelling.fits
         if len(fits) > 1:
             message = f"{shown(entry)} fits {several(fits)}: name one of them in full"
             problems.error("image-ambiguous", place, message)
@@ -384,8 +385,7 @@ def _pairs_of_labels(source: Source, names: Sequence[str], options: ReadOptions)
     label_of: dict[str, str] = {}
     folders: set[str] = set()
     orphans, found = [], []
-    for stem, label in labels.items():
-        fit = finder.find(stem)
+    for (stem, label), fit in zip(labels.items(), finder.find_all(labels), strict=True):
         if len(fit.fits) > 1:
             message = f"{shown(label)} fits {several(fit.fits)}: name one of them in full"
             problems.error("image-ambiguous", Place(label), message)

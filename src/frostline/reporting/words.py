@@ -308,7 +308,7 @@ def _cautions(answer: Answer, waiting: int, strays: int) -> Iterator[str]:
     if answer.best is not None and not answer.length.curves:
         yield (
             f"Whether {answer.score.label} was still rising when training ended is not known: "
-            "`eval_every: 1` in the schedule measures it after each epoch."
+            "eval_every: 1 in the schedule measures it after each epoch."
         )
     collapsed = sum(len(c.cell.collapsed) for c in answer.comparisons)
     if collapsed:

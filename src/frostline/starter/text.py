@@ -344,6 +344,8 @@ def _schedule(
     yield "  optimizer: adamw"
     comment = "peak; any init can have its own: mine: {source: …, schedule: {lr: 1.0e-4}}"
     yield _entry(f"  lr: {lr}", comment)
+    comment = "scores along the way tell whether training was long enough"
+    yield _entry("  eval_every: 1", comment)
     if plan.precision == "bf16":
         device = machine.gpu or "this CPU"
         comment = f"{device} has it in hardware; the heads' outputs and evaluation in fp32"
