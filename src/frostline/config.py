@@ -423,6 +423,9 @@ class StudyConfig(_Model):
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
         trainer: who trains; ``frostline`` is the loop of its own.
+        allow_frozen_random: whether plans may freeze what a start leaves random, as a U-Net's
+            decoder, or layers of start ``random``, which is then ranked like the others. Such
+            trials are marked "random, frozen" wherever they appear.
         differences: whose weights are compared before and after: of the layers that depth counts
             (``counted``), or of all layers.
     """
@@ -438,6 +441,7 @@ class StudyConfig(_Model):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: _TrainerName = "frostline"
+    allow_frozen_random: bool = False
     differences: Literal["counted", "all"] = "counted"
 
     @model_validator(mode="after")

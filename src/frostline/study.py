@@ -120,9 +120,13 @@ class Study:
 
     def plan_file(self, key: TrialKey) -> Path | None:
         """Where the plan of a cell stands that a rule makes; None for cells of other plans."""
-        if self.config.inits[key.init].is_random or self.plans()[key.plan].rule is None:
+        if self._only_reference(key.init) or self.plans()[key.plan].rule is None:
             return None
         return self.folder / "plans" / f"{key.cell}.json"
+
+    def _only_reference(self, init: str) -> bool:
+        """Whether a start is random, and may have nothing frozen: a reference."""
+        return self.config.inits[init].is_random and not self.config.allow_frozen_random
 
     def waits_for(self, key: TrialKey) -> tuple[TrialKey, ...]:
         """The trials that must end before a cell's plan can be made; none once it is made."""
@@ -138,7 +142,8 @@ class Study:
     def cells(self) -> tuple[TrialKey, ...]:
         """The key of every trial, seed by seed, so that a study cut short has whole curves.
 
-        A random init is a reference with nothing to keep: it runs with nothing frozen only.
+        A random init is a reference with nothing to keep: it runs with nothing frozen only, unless
+        ``allow_frozen_random`` is set.
 
         Raises:
             ConfigError: two trials would share a folder.
@@ -148,8 +153,8 @@ class Study:
         keys = tuple(
             TrialKey(init=name, plan=label, seed=seed)
             for seed in self.config.seeds
-            for name, init in self.config.inits.items()
-            for label in ([depth_label(0)] if init.is_random else labels)
+            for name in self.config.inits
+            for label in ([depth_label(0)] if self._only_reference(name) else labels)
         )
         _require_own_folders(keys)
         return keys
@@ -173,7 +178,8 @@ class Study:
             schedule=self.config.schedule_of(key.init),
             data=self.config.data,
             base=self.base,
-            plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            plan=PlanConfig(depth=0) if self._only_reference(key.init) else self.plans()[key.plan],
+            allow_frozen_random=self.config.allow_frozen_random,
             plan_file=self.plan_file(key),
             task=self.config.task,
             trainer=self.config.trainer,
@@ -271,7 +277,8 @@ class Study:
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
-                require_filled(plan, start.init, architecture_of(spec.model))
+                if not spec.allow_frozen_random:
+                    require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
         return hashes

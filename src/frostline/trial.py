@@ -53,6 +53,7 @@ __all__ = [
     "TrialSpec",
     "begin",
     "counted_tensors",
+    "frozen_random",
     "headline_scores",
     "load_data",
     "plan_of",
@@ -76,6 +77,7 @@ class TrialSpec:
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
         plan: what is frozen.
         plan_file: the plan that a rule made, once it has; None for all others.
+        allow_frozen_random: whether the plan may freeze what the start leaves random.
         plan_version: how a depth or a stage is read, see ``FreezePlan``.
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
@@ -98,6 +100,7 @@ class TrialSpec:
     base: Path
     plan: PlanConfig
     plan_file: Path | None = None
+    allow_frozen_random: bool = False
     plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
@@ -304,7 +307,8 @@ def prepare(
     architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
-    require_filled(plan, init, architecture)
+    if not spec.allow_frozen_random:
+        require_filled(plan, init, architecture)
     frozen = Frozen(model, plan).require_trainable()
     record = _plan_record(frozen, known.table, architecture.prefix, spec.plan_file)
     before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
@@ -407,20 +411,27 @@ def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
     return all(prefix + name in plan for name in names)
 
 
+def frozen_random(
+    plan: FreezePlan, init: InitRecord, architecture: Architecture
+) -> tuple[str, ...]:
+    """Names of what a plan freezes and a start leaves random, by permission or as not asked for."""
+    mismatched = (text.partition(": ")[0] for text in init.mismatched)
+    filled = architecture.prefixes(init.parts)
+    unasked = {name for name in plan if not name.startswith(filled)}
+    return tuple(sorted({*init.missing, *mismatched} & set(plan) | unasked))
+
+
 def require_filled(plan: FreezePlan, init: InitRecord, architecture: Architecture) -> None:
     """What a start leaves random, by permission or as it was not asked for, must be trained.
 
     Raises:
         InitError: the plan would freeze it.
     """
-    mismatched = (text.partition(": ")[0] for text in init.mismatched)
-    filled = architecture.prefixes(init.parts)
-    unasked = {name for name in plan if not name.startswith(filled)}
-    random = sorted({*init.missing, *mismatched} & set(plan) | unasked)
+    random = frozen_random(plan, init, architecture)
     if random:
         raise InitError(
             f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "
-            "like that; freeze less or give weights that fill it"
+            "like that; freeze less, give weights that fill it, or set allow_frozen_random: true"
         )
 
 
