@@ -372,6 +372,22 @@ class InitConfig(_Model):
         return self.source == "random"
 
 
+def _known_threshold(t: float | str) -> float | str:
+    number = isinstance(t, int | float)
+    if (number and float(t) < 0) or (not number and not re.fullmatch(_T, str(t))):
+        raise ValueError("expected a number >= 0, a quantile (median, q75), or floor")
+    return t
+
+
+_Threshold = Annotated[
+    float | str,
+    AfterValidator(_known_threshold),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _T}]}
+    ),
+]
+
+
 class PlanConfig(_Model):
     """What a freeze plan freezes: exactly one of the ways.
 
@@ -392,7 +408,7 @@ class PlanConfig(_Model):
     stage: str | None = Field(default=None, min_length=1)
     patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
     rule: Literal["freeze-above", "freeze-below"] | None = None
-    t: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=_T)] | None = None
+    t: _Threshold | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -487,8 +487,13 @@ class Study:
 
         count = threads_of_trial(workers, threads)
         specs = [self.spec(key, threads=count, device=device) for key in self.left()]
-        nothing = {"plan": PlanConfig(depth=0), "plan_file": None}  # at most as dear as this
-        specs = [dataclasses.replace(s, **nothing) if self.waits_for(s.key) else s for s in specs]
+        free = PlanConfig(depth=0)  # a rule's cell is at most as dear as one without frozen layers
+        specs = [
+            dataclasses.replace(spec, plan=free, plan_file=None)
+            if self.waits_for(spec.key)
+            else spec
+            for spec in specs
+        ]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 
     def left(self) -> tuple[TrialKey, ...]:
