@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from rooms import draw
 
 import frostline
-from frostline import config, records
+from frostline import config, records, scores
 from frostline.cli import app
 from frostline.datasets.codes import CODES
 from frostline.depth import BACKBONES, layer_table
@@ -189,8 +189,10 @@ def _models(root: type[BaseModel], module: Any) -> str:
                     meet(schema["$defs"][name]["properties"], below)
 
     meet(schema["properties"], "")
-    models = [(getattr(module, name), place.removesuffix(".")) for name, place in places.items()]
-    own = [_model(model, place) for model, place in models if model.__module__ == module.__name__]
+    both = {**vars(scores), **vars(module)}  # a record declares its scores
+    models = [(both[name], place.removesuffix(".")) for name, place in places.items()]
+    shown = {module.__name__, scores.__name__}
+    own = [_model(model, place) for model, place in models if model.__module__ in shown]
     return "\n\n".join(own)  # a model of another module is on that module's page
 
 
