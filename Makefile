@@ -37,12 +37,12 @@ test-python-%:
 		$(MAKE) --no-print-directory quick PYTHON="$$path" VENV=.venv-$*
 
 # What has differed by Python: the types of packages, pickles, docstrings, the standard library.
-QUICK := tests/checkpoints tests/contracts tests/datasets tests/difference tests/test_config.py \
-	tests/test_csv_text.py tests/test_errors_cli.py tests/test_records.py tests/test_schema.py
+QUICK := tests/checkpoints tests/contracts tests/difference tests/datasets/test_layouts.py \
+	tests/datasets/test_hostile.py tests/test_config.py tests/test_csv_text.py \
+	tests/test_errors_cli.py tests/test_records.py tests/test_schema.py
 quick: $(VENV)/dev.stamp
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet -m "not slow and not browser and not gpu and not ray" $(QUICK) \
-		--ignore tests/datasets/test_real_data.py
+	$(BIN)/pytest --quiet -m "not slow and not browser and not gpu and not ray" $(QUICK)
 
 # Freeze plans of all of torchvision's networks and a spread of timm's, and more random graphs.
 test-freezing: $(VENV)/dev.stamp

@@ -10,12 +10,12 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "what people type",
         (
-            *("__main__", "cli", "api", "watching", "cli_init", "cli_data", "cli_diff"),
+            *("__main__", "cli", "api", "watching", "cli_init", "cli_plan", "cli_data", "cli_diff"),
             *("cli_progress", "cli_table"),
         ),
     ),
     ("what they see", ("demo", "reporting", "comparison", "pages", "figures", "cells")),
-    ("what runs next", ("advice", "signals", "study", "study_file", "policy", "estimate")),
+    ("what runs next", ("advice", "signals", "study", "study_file", "policy", "rules", "estimate")),
     ("where it runs", ("engines", "attempt", "events")),
     ("one trial", ("judging", "trainers", "trial", "training")),
     ("what is trained", ("tasks", "architectures", "backbones", "inits", "freezing", "lightning")),
@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
             *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
+            *("segmentation_scores",),
         ),
     ),
     (

@@ -132,7 +132,7 @@ def test_an_unknown_architecture_is_one_line_with_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_study({**MINIMAL, "model": {"architecture": "fasterrcnn"}})
     assert str(caught.value) == (
-        "study: model.architecture: expected one of faster_rcnn; did you mean faster_rcnn?; "
+        "study: model.architecture: expected one of faster_rcnn, unet; did you mean faster_rcnn?; "
         "got 'fasterrcnn'"
     )
 

@@ -19,6 +19,7 @@ from frostline.cells import key_columns
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
+from frostline.cli_plan import plan as plan_command
 from frostline.cli_table import Format, print_csv, print_table
 from frostline.depth import depth_of_label
 from frostline.errors import FrostlineError, one_line
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(schema)
+app.command("plan")(plan_command)
 app.command()(diff)
 
 

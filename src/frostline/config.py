@@ -39,6 +39,7 @@ __all__ = [
     "SplitConfig",
     "StudyConfig",
     "load_study",
+    "parse_plan",
     "parse_study",
     "save_study",
 ]
@@ -49,6 +50,7 @@ Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 
 _TIMM_BACKBONE = rf"{TIMM_PREFIX}[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"
 _MAX_BYTES = 1_000_000
+_T = r"^(floor|median|q[1-9]?[0-9])$"
 _SHOWN_CHARACTERS = 60
 _DEPTH_LABEL = re.compile(r"[kK]\d+")
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_+-])?")
@@ -370,26 +372,54 @@ class InitConfig(_Model):
         return self.source == "random"
 
 
+def _known_threshold(t: float | str) -> float | str:
+    number = isinstance(t, int | float)
+    if (number and float(t) < 0) or (not number and not re.fullmatch(_T, str(t))):
+        raise ValueError("expected a number >= 0, a quantile (median, q75), or floor")
+    return t
+
+
+_Threshold = Annotated[
+    float | str,
+    AfterValidator(_known_threshold),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _T}]}
+    ),
+]
+
+
 class PlanConfig(_Model):
     """What a freeze plan freezes: exactly one of the ways.
 
     Attributes:
         depth: number of convolutions, counted from the input.
         stage: a stage or module of the backbone (``layer2``), with all that comes before it.
-        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else.
+        patterns: shell-style patterns of tensor names (``backbone.body.0.*``), and nothing else
+            but the BatchNorm that the policy fixes.
+        rule: made from the start's own trials with nothing frozen, once these have ended:
+            ``freeze-above`` stops updating layers that moved by more than ``t``, ``freeze-below``
+            those that did not.
+        t: of the rule: a number for the difference (Algorithm 1, mean over seeds), a quantile of
+            those of the layers (``median``, ``q75``), or ``floor``: above is what moved beyond the
+            noise floor of the seeds.
     """
 
     depth: int | None = Field(default=None, ge=0)
     stage: str | None = Field(default=None, min_length=1)
     patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    rule: Literal["freeze-above", "freeze-below"] | None = None
+    t: _Threshold | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        given = [name for name, value in self if value is not None]
+        given = [name for name, value in self if value is not None and name != "t"]
         if len(given) != 1:
             raise ValueError(
-                f"give exactly one of 'stage' and 'patterns', got {' and '.join(given) or 'none'}"
+                "give exactly one of 'stage', 'patterns' and 'rule', got "
+                f"{' and '.join(given) or 'none'}"
             )
+        if (self.rule is None) != (self.t is None):
+            raise ValueError("'rule' and 't' go together: t is a number, median, q75 or floor")
         return self
 
 
@@ -409,6 +439,9 @@ class StudyConfig(_Model):
         seeds: one trial each; equal seeds draw equal images in equal order in all arms.
         schedule: how one trial trains.
         trainer: who trains; ``frostline`` is the loop of its own.
+        allow_frozen_random: whether plans may freeze what a start leaves random, as a U-Net's
+            decoder, or layers of start ``random``, which is then ranked like the others. Such
+            trials are marked "random, frozen" wherever they appear.
         differences: whose weights are compared before and after: of the layers that depth counts
             (``counted``), or of all layers.
     """
@@ -424,6 +457,7 @@ class StudyConfig(_Model):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: _TrainerName = "frostline"
+    allow_frozen_random: bool = False
     differences: Literal["counted", "all"] = "counted"
 
     @model_validator(mode="after")
@@ -518,6 +552,18 @@ def parse_study(raw: object, name: str = "study") -> StudyConfig:
         return StudyConfig.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{name}: {_explain(error)}") from None
+
+
+def parse_plan(raw: object) -> PlanConfig:
+    """Check a plan given as plain Python data.
+
+    Raises:
+        ConfigError: as ``load_study``.
+    """
+    try:
+        return PlanConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"plan: {_explain(error)}") from None
 
 
 def save_study(config: StudyConfig) -> str:

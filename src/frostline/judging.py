@@ -32,7 +32,7 @@ from frostline.records import (
 )
 from frostline.tasks import Measured, Placed, Task
 from frostline.training import choose_device
-from frostline.trial import Start, Trained, counted_tensors
+from frostline.trial import Start, Trained, counted_tensors, frozen_random
 
 __all__ = ["judge"]
 
@@ -71,7 +71,7 @@ def judge(
         others = _other_differences(start, device)
     return TrialRecord(
         key=start.spec.key,
-        ranked=not start.spec.init.is_random,
+        ranked=start.spec.allow_frozen_random or not start.spec.init.is_random,
         spec=identity.training,
         scoring=identity.scoring,
         init=start.init,
@@ -84,7 +84,7 @@ def judge(
         details={split: one.details for split, one in measured.items()},
         differences=differences,
         other_differences=others,
-        flags=_flags(trained, start.task, measured["val"]),
+        flags=(*_flags(trained, start.task, measured["val"]), *_frozen_random(start)),
         environment=environment() | _hardware(device),
         conditions=trained.conditions,
         seconds=clock.seconds,
@@ -199,6 +199,12 @@ def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
     if len(training.conditions) > 1:
         flags.append(f"resumed under other conditions: {'; '.join(training.conditions)}")
     return tuple(flags)
+
+
+def _frozen_random(start: Start) -> tuple[str, ...]:
+    """The mark of a trial that keeps random weights as they are."""
+    found = frozen_random(start.plan, start.init, architecture_of(start.spec.model))
+    return ("random, frozen",) if found else ()
 
 
 def _total(epoch: EpochRecord) -> float:

@@ -147,6 +147,30 @@ class FreezePlan:
         return cls("patterns: " + " ".join(patterns), tensors, batch_norm)
 
     @classmethod
+    def of_layers(
+        cls,
+        label: str,
+        table: LayerTable,
+        layers: Sequence[ConvLayer],
+        *,
+        batch_norm: BatchNormPolicy,
+        prefix: str = BACKBONE_PREFIX,
+        version: PlanVersion = PLAN_VERSION,
+    ) -> "FreezePlan":
+        """Freeze some layers of a table, which need not be the first ones.
+
+        Args:
+            label: of the plan.
+            table: all layers.
+            layers: those to freeze, with the tensors that go with them.
+            batch_norm: see ``at_depth``; ``follow`` adds those of the frozen layers.
+            prefix: see ``at_depth``.
+            version: see ``at_depth``.
+        """
+        tensors = _cut(table, layers, None, batch_norm, prefix)
+        return cls(label, tensors, batch_norm, None, "all", version, table.unit)
+
+    @classmethod
     def read(cls, path: Path | str) -> Self:
         """Read a plan that ``write`` wrote, edited by hand or not.
 

@@ -20,7 +20,8 @@ class Observation:
     Attributes:
         key: the trial.
         epoch: from 1.
-        score: the ranking score on the validation images; None where it was not evaluated.
+        score: the ranking score on the validation images, of the last epoch as in the record;
+            None where it was not evaluated.
         seconds: of training and evaluation up to here.
         last: whether the trial has ended with this epoch.
     """
@@ -37,7 +38,7 @@ Observed = frozenset[Observation]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Advance:
-    """Bring a trial to the end of an epoch; None brings it to its end."""
+    """Bring a trial of the study to the end of an epoch; None brings it to its end."""
 
     key: TrialKey
     until: int | None = None

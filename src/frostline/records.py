@@ -138,6 +138,8 @@ class PlanRecord(_Record):
         layers: which layers of the backbone's table are frozen, by their index, from 1; where the
             table covers other sections too (``unet``), those follow and count on.
         tensors: state-dict names of what must not change, sorted.
+        rule: of a plan that a rule made: ``rule``, ``t``, the ``threshold`` that it stood for, how
+            many layers it froze, and its references; None for all others.
         frozen_parameters: elements that are not updated; buffers are not counted.
         trainable_parameters: elements that are.
     """
@@ -151,6 +153,7 @@ class PlanRecord(_Record):
     unit: str = "convolution"
     layers: tuple[int, ...]
     tensors: tuple[str, ...]
+    rule: dict[str, Any] | None = None
     frozen_parameters: int = Field(ge=0)
     trainable_parameters: int = Field(ge=0)
 

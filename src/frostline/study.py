@@ -6,17 +6,17 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
-from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study
+from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
 from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
-from frostline.events import Event, Outcome
+from frostline.events import Ended, Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.members import nearest
@@ -31,6 +31,13 @@ from frostline.records import (
     TrialRecord,
     set_aside,
     write_json,
+)
+from frostline.rules import (
+    reference_keys,
+    require_rules,
+    rule_of_file,
+    ruled_plan,
+    write_ruled,
 )
 from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
@@ -111,6 +118,23 @@ class Study:
             table.frozen_layers(depth, self.config.numbering)
         return {depth_label(k): PlanConfig(depth=k) for k in depths} | self.config.plans
 
+    def plan_file(self, key: TrialKey) -> Path | None:
+        """Where the plan of a cell stands that a rule makes; None for cells of other plans."""
+        if self._only_reference(key.init) or self.plans()[key.plan].rule is None:
+            return None
+        return self.folder / "plans" / f"{key.cell}.json"
+
+    def _only_reference(self, init: str) -> bool:
+        """Whether a start is random, and may have nothing frozen: a reference."""
+        return self.config.inits[init].is_random and not self.config.allow_frozen_random
+
+    def waits_for(self, key: TrialKey) -> tuple[TrialKey, ...]:
+        """The trials that must end before a cell's plan can be made; none once it is made."""
+        file = self.plan_file(key)
+        if file is None or file.exists():
+            return ()
+        return reference_keys(self.config, key.init)
+
     def layers(self) -> LayerTable:
         """The layers that depths count, as the folder kept them or as the network has them."""
         return self.table or architecture_of(self.config.model).backbone(self.config.model).table
@@ -118,7 +142,8 @@ class Study:
     def cells(self) -> tuple[TrialKey, ...]:
         """The key of every trial, seed by seed, so that a study cut short has whole curves.
 
-        A random init is a reference with nothing to keep: it runs with nothing frozen only.
+        A random init is a reference with nothing to keep: it runs with nothing frozen only, unless
+        ``allow_frozen_random`` is set.
 
         Raises:
             ConfigError: two trials would share a folder.
@@ -128,8 +153,8 @@ class Study:
         keys = tuple(
             TrialKey(init=name, plan=label, seed=seed)
             for seed in self.config.seeds
-            for name, init in self.config.inits.items()
-            for label in ([depth_label(0)] if init.is_random else labels)
+            for name in self.config.inits
+            for label in ([depth_label(0)] if self._only_reference(name) else labels)
         )
         _require_own_folders(keys)
         return keys
@@ -153,7 +178,9 @@ class Study:
             schedule=self.config.schedule_of(key.init),
             data=self.config.data,
             base=self.base,
-            plan=PlanConfig(depth=0) if init.is_random else self.plans()[key.plan],
+            plan=PlanConfig(depth=0) if self._only_reference(key.init) else self.plans()[key.plan],
+            allow_frozen_random=self.config.allow_frozen_random,
+            plan_file=self.plan_file(key),
             task=self.config.task,
             trainer=self.config.trainer,
             differences=self.config.differences,
@@ -166,7 +193,14 @@ class Study:
 
     def status(self) -> tuple[TrialState, ...]:
         """Where every cell stands, read from the folder."""
-        return tuple(_state(key, self.trial_folder(key)) for key in self.cells())
+        return tuple(self._state(key) for key in self.cells())
+
+    def _state(self, key: TrialKey) -> TrialState:
+        state, waits = _state(key, self.trial_folder(key)), self.waits_for(key)
+        if state.state != "waiting" or not waits:
+            return state
+        names = ", ".join(reference.slug for reference in waits)
+        return dataclasses.replace(state, detail=f"its plan is made from {names}")
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the folder besides its trials, in one line each."""
@@ -183,12 +217,29 @@ class Study:
         for state in self.status():
             if state.state == "damaged" and not _later_version(self._record_file(state.key)):
                 yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+        yield from self._rule_notes()
         unknown = sum("pixels" not in record.spec for record in self.records())
         if unknown:
             yield (
                 f"{unknown} of its trials ran before the pixels of images were recorded; they are "
                 "taken to be those of the others."
             )
+
+    def _rule_notes(self) -> Iterator[str]:
+        """What rules froze at their ends, and seeds that came after they were made."""
+        cells = {key.cell: key for key in self.cells() if self.plan_file(key) is not None}
+        for cell, key in cells.items():
+            file = self.plan_file(key)
+            if file is None or not file.exists():
+                continue
+            rule = rule_of_file(file)
+            if rule["frozen_layers"] in (0, rule["of_layers"]):
+                what = "nothing" if not rule["frozen_layers"] else f"all {rule['of_layers']} layers"
+                yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
+            late = [k.slug for k in reference_keys(self.config, key.init)
+                    if k.slug not in rule["references"]]  # fmt: skip
+            if late:
+                yield f"Plan {cell} was made before {', '.join(late)}, which it does not count."
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
@@ -219,12 +270,15 @@ class Study:
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
+        require_rules(self.config)
         for name in self.config.inits:
-            specs = [self.spec(key) for key in cells if key.init == name]
+            known = [key for key in cells if key.init == name and not self.waits_for(key)]
+            specs = [self.spec(key) for key in known]
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
-                require_filled(plan, start.init, architecture_of(spec.model))
+                if not spec.allow_frozen_random:
+                    require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
         return hashes
@@ -265,7 +319,8 @@ class Study:
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        parts = self.config, self.base, self.layers(), self.plan_version, self.cells()
+        StudyFile(*parts).write(self.folder)
         if hashes.changed:
             write_json(self.folder / _HASHES, hashes.to_dict())
         self._set_damaged_aside()
@@ -303,6 +358,18 @@ class Study:
             wanted = {key: until for key, until in wanted.items() if key not in over}
             if not wanted:
                 return list(outcomes.values())
+            impossible = self._make_plans(wanted)
+            over |= impossible.keys()
+            outcomes |= impossible
+            for outcome in impossible.values():
+                on_event(Ended(outcome.key, outcome))
+            wanted = {
+                key: until
+                for key, until in wanted.items()
+                if key not in over and not self.waits_for(key)
+            }
+            if not wanted and not impossible:
+                return list(outcomes.values())
             for key, until in wanted.items():
                 engine.submit(Job(self.trial_folder(key), self.spec(key, **resources), until))
             for outcome in engine.wait(on_event):
@@ -310,6 +377,96 @@ class Study:
                 outcomes[outcome.key] = outcome
                 if not _reached(outcome, wanted.get(outcome.key)):
                     over.add(outcome.key)
+
+    def _make_plans(self, wanted: Collection[TrialKey]) -> dict[TrialKey, Outcome]:
+        """Make the plans of rules whose references have ended; outcomes of those that never can."""
+        impossible = {}
+        for key in wanted:
+            waits = self.waits_for(key)
+            reason = self._make_plan(key, waits, wanted) if waits else None
+            if reason is not None:
+                folder = self.trial_folder(key)
+                write_json(folder / FILES.failure, {"error": "PlanError", "text": reason})
+                impossible[key] = Outcome(key, False, reason)
+        return impossible
+
+    def _make_plan(
+        self, key: TrialKey, waits: Sequence[TrialKey], coming: Collection[TrialKey]
+    ) -> str | None:
+        """Make a cell's plan if its references have ended; why it never can be, else None."""
+        found = {self.trial_folder(k): _record_in(self.trial_folder(k)) for k in waits}
+        records = {f: r for f, r in found.items() if isinstance(r, TrialRecord)}
+        for folder, record in records.items():
+            collapsed = [flag for flag in record.flags if flag.startswith("collapsed")]
+            if collapsed:
+                return f"its plan cannot be made: reference {folder.name} {collapsed[0]}"
+        for reference in waits:
+            folder = self.trial_folder(reference)
+            failed = folder not in records and (folder / FILES.failure).exists()
+            if failed and reference not in coming:
+                return (
+                    f"its plan cannot be made: reference {reference.slug} failed "
+                    f"({_failure_in(folder)})"
+                )
+        if len(records) == len(waits):
+            self._write_plan(key, records)
+        return None
+
+    def _write_plan(self, key: TrialKey, records: Mapping[Path, TrialRecord]) -> None:
+        file = self.plan_file(key)
+        assert file is not None, "of a rule"
+        write_ruled(file, self._ruled(key.plan, self.spec(key).plan, records))
+
+    def _ruled(
+        self, label: str, wanted: PlanConfig, records: Mapping[Path, TrialRecord]
+    ) -> dict[str, Any]:
+        """A rule's plan from its references, as plain values."""
+        from frostline.trial import prepare
+
+        first = self.spec(next(iter(records.values())).key)
+        return ruled_plan(
+            label,
+            wanted,
+            self.layers(),
+            records,
+            lambda: prepare(first, load_data(self.config.data, self.base)).before,
+            batch_norm=first.model.batch_norm,
+            prefix=architecture_of(self.config.model).prefix,
+            version=self.plan_version,
+        )
+
+    def plan_of_rule(self, init: str, rule: str, t: float | str) -> dict[str, Any]:
+        """The plan that a rule makes of the finished trials of a start with nothing frozen.
+
+        Args:
+            init: the start.
+            rule: ``freeze-above`` or ``freeze-below``.
+            t: see ``PlanConfig``.
+
+        Returns:
+            Plain values, as ``FreezePlan.from_dict`` reads them; ``rule`` says what it is made of.
+
+        Raises:
+            ConfigError: there is no such start or rule, or one seed with ``floor``.
+            RecordError: none of those trials has finished.
+        """
+        if init not in self.config.inits:
+            raise ConfigError(
+                f"expected a start of the study ({', '.join(self.config.inits)}), got '{init}'"
+                f"{nearest(init, self.config.inits)}"
+            )
+        wanted = parse_plan({"rule": rule, "t": t})
+        keys = reference_keys(self.config, init)
+        found = {self.trial_folder(key): _record_in(self.trial_folder(key)) for key in keys}
+        records = {f: r for f, r in found.items() if isinstance(r, TrialRecord)}
+        if not records:
+            raise RecordError(
+                f"expected finished trials of {init} with nothing frozen in {self.folder}, found "
+                "none; a rule is made from them"
+            )
+        if t == "floor" and len(records) < 2:  # noqa: PLR2004 - to compare
+            raise ConfigError("'floor' compares seeds: expected two finished trials, found one")
+        return self._ruled(f"{rule} {t}", wanted, records)
 
     def observed(self) -> Observed:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
@@ -330,6 +487,13 @@ class Study:
 
         count = threads_of_trial(workers, threads)
         specs = [self.spec(key, threads=count, device=device) for key in self.left()]
+        free = PlanConfig(depth=0)  # a rule's cell is at most as dear as one without frozen layers
+        specs = [
+            dataclasses.replace(spec, plan=free, plan_file=None)
+            if self.waits_for(spec.key)
+            else spec
+            for spec in specs
+        ]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 
     def left(self) -> tuple[TrialKey, ...]:

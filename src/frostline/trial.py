@@ -5,6 +5,7 @@ weights of it; ``judging`` audits, scores and compares that file and makes the r
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,7 @@ __all__ = [
     "TrialSpec",
     "begin",
     "counted_tensors",
+    "frozen_random",
     "headline_scores",
     "load_data",
     "plan_of",
@@ -74,6 +76,8 @@ class TrialSpec:
         data: images and boxes.
         base: folder against which the paths in ``data`` and ``init`` resolve; never recorded.
         plan: what is frozen.
+        plan_file: the plan that a rule made, once it has; None for all others.
+        allow_frozen_random: whether the plan may freeze what the start leaves random.
         plan_version: how a depth or a stage is read, see ``FreezePlan``.
         numbering: how a depth counts.
         threads: CPU threads of the trial, >= 1; results are bit-equal for equal numbers of them.
@@ -95,6 +99,8 @@ class TrialSpec:
     data: DataConfig
     base: Path
     plan: PlanConfig
+    plan_file: Path | None = None
+    allow_frozen_random: bool = False
     plan_version: PlanVersion = PLAN_VERSION
     numbering: Numbering = "all"
     threads: int = 1
@@ -301,9 +307,10 @@ def prepare(
     architecture.set_pixels(model, pixels)
     init = init.model_copy(update={"normalisation": pixels})
     plan = plan_of(spec, shapes)
-    require_filled(plan, init, architecture)
+    if not spec.allow_frozen_random:
+        require_filled(plan, init, architecture)
     frozen = Frozen(model, plan).require_trainable()
-    record = _plan_record(frozen, known.table, architecture.prefix)
+    record = _plan_record(frozen, known.table, architecture.prefix, spec.plan_file)
     before = counted_tensors(model, "" if spec.differences == "all" else architecture.prefix)
     hashes = FileHashes.read(spec.hashes) if spec.hashes else FileHashes()
     return Start(spec, task, data, placed, frozen, init, record, hashes, before)
@@ -327,6 +334,8 @@ def _counted_plan(spec: TrialSpec, names: Collection[str]) -> FreezePlan:
     """With the BatchNorm of the part that depth counts, as far as the policy fixes it."""
     table, prefix = _known(spec.model).table, architecture_of(spec.model).prefix
     policy, wanted = spec.model.batch_norm, spec.plan
+    if spec.plan_file is not None:
+        return FreezePlan.read(spec.plan_file)
     if wanted.stage is not None:
         return FreezePlan.at_stage(
             table, wanted.stage, batch_norm=policy, prefix=prefix, version=spec.plan_version
@@ -361,9 +370,10 @@ def _norms_behind(
             yield from (name for name in names if name.startswith(f"{prefix}{layer.norm}."))
 
 
-def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
+def _plan_record(frozen: Frozen, table: LayerTable, prefix: str, ruled: Path | None) -> PlanRecord:
     plan = frozen.plan
     return PlanRecord(
+        rule=None if ruled is None else _rule_in(ruled),
         label=plan.label,
         depth=plan.depth,
         numbering=plan.numbering,
@@ -382,6 +392,12 @@ def _plan_record(frozen: Frozen, table: LayerTable, prefix: str) -> PlanRecord:
     )
 
 
+def _rule_in(file: Path) -> dict[str, Any]:
+    """Of what a rule's plan was made from, what its records keep; the file has the layers too."""
+    rule = json.loads(file.read_bytes()).get("rule", {})
+    return {name: value for name, value in rule.items() if name != "layers"}
+
+
 def _all_layers(table: LayerTable, prefix: str) -> Iterator[tuple[str, ConvLayer]]:
     """Prefix and layer: those that depth counts, then those of other sections."""
     yield from ((prefix, layer) for layer in table.layers)
@@ -395,20 +411,27 @@ def _freezes(plan: FreezePlan, layer: ConvLayer, prefix: str) -> bool:
     return all(prefix + name in plan for name in names)
 
 
+def frozen_random(
+    plan: FreezePlan, init: InitRecord, architecture: Architecture
+) -> tuple[str, ...]:
+    """Names of what a plan freezes and a start leaves random, by permission or as not asked for."""
+    mismatched = (text.partition(": ")[0] for text in init.mismatched)
+    filled = architecture.prefixes(init.parts)
+    unasked = {name for name in plan if not name.startswith(filled)}
+    return tuple(sorted({*init.missing, *mismatched} & set(plan) | unasked))
+
+
 def require_filled(plan: FreezePlan, init: InitRecord, architecture: Architecture) -> None:
     """What a start leaves random, by permission or as it was not asked for, must be trained.
 
     Raises:
         InitError: the plan would freeze it.
     """
-    mismatched = (text.partition(": ")[0] for text in init.mismatched)
-    filled = architecture.prefixes(init.parts)
-    unasked = {name for name in plan if not name.startswith(filled)}
-    random = sorted({*init.missing, *mismatched} & set(plan) | unasked)
+    random = frozen_random(plan, init, architecture)
     if random:
         raise InitError(
             f"'{init.source}' leaves {random[0]} random, and plan {plan.label} would freeze it "
-            "like that; freeze less or give weights that fill it"
+            "like that; freeze less, give weights that fill it, or set allow_frozen_random: true"
         )
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from frostline.architectures import architecture_of
 from frostline.architectures.building import build_model, load_tensors
-from frostline.architectures.unet import PARTS
+from frostline.architectures.unet_names import PARTS
 from frostline.config import IMAGENET, InitConfig, ModelConfig
 from frostline.errors import AuditError, ConfigError, InitError
 from frostline.freezing import Frozen, require_passed

@@ -34,7 +34,7 @@ FIELDS = [
     "task",
 ]
 #: Of the places of all values in a real record, and of the types, bounds and defaults of fields.
-SHAPE, DIGEST = "36b0189ac691", "da146e4e2371"
+SHAPE, DIGEST = "64877374e125", "584a6fe18fec"
 
 
 def _record() -> TrialRecord:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from frostline import reporting
 from frostline.cli import app
 from frostline.depth import layer_table
 from frostline.errors import RecordError
@@ -254,7 +255,7 @@ def test_an_example_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.M
         shown = example_images(*given, **options)
         return tuple(dataclasses.replace(example, file="\udcff.png") for example in shown)
 
-    monkeypatch.setattr("frostline.reporting.example_images", renamed)
+    monkeypatch.setitem(reporting._DRAWN, "boxes", renamed)
     text = report(write_squares_study(tmp_path)).html.read_text(encoding="utf-8")
     assert r"\udcff.png" in Page(text).text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from frostline.architectures.architecture import Architecture
 from frostline.architectures.draws import glorot_uniform, he_normal, he_uniform
+from frostline.architectures.unet_names import PARTS
 from frostline.backbones import KnownBackbone
 from frostline.config import IMAGENET, ModelConfig, Normalisation
 from frostline.depth import (
@@ -25,9 +26,7 @@ from frostline.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ARCHITECTURE", "PARTS"]
-
-PARTS = {"encoder": "encoder.", "decoder": "decoder.", "head": "segmentation_head."}
+__all__ = ["ARCHITECTURE"]
 
 _DECODER = (256, 128, 64, 32, 16)  # channels of its five blocks
 _INSIDE = {"mobilenet_v2": "features."}  # before torchvision's names in the encoder
@@ -51,9 +50,9 @@ def _known(config: ModelConfig) -> KnownBackbone:
             f"use {_ELSEWHERE[config.backbone]}, with weights of timm"
         )
     if config.backbone.startswith(TIMM_PREFIX):
-        from frostline.architectures.unet_network import known_in_timm
+        from frostline.architectures.unet_network import known_encoder
 
-        found: KnownBackbone = known_in_timm(config)
+        found: KnownBackbone = known_encoder(config)
         return found
     eps = published_eps(config.backbone) if config.norm_eps is None else config.norm_eps
     return KnownBackbone(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.architectures.unet import PARTS
+from frostline.architectures.unet_names import PARTS
 from frostline.backbones import KnownBackbone
 from frostline.config import ModelConfig, Normalisation
 from frostline.depth import TIMM_PREFIX, LayerTable
@@ -18,7 +18,7 @@ from frostline.hubs import timm_config
 from frostline.observing import observe_sections
 from frostline.seeds import derived_seed
 
-__all__ = ["build_network", "known_in_timm"]
+__all__ = ["build_network", "known_encoder"]
 
 _NUMBERED = ("blocks", "stages", "features")  # of timm, whose children are stages
 _LOSSES = ("cross_entropy", "dice")
@@ -55,7 +55,7 @@ def build_network(config: ModelConfig, num_classes: int, seed: int) -> nn.Module
     return model
 
 
-def known_in_timm(config: ModelConfig) -> KnownBackbone:
+def known_encoder(config: ModelConfig) -> KnownBackbone:
     """What is known of an encoder of timm, read off a forward pass on the meta device.
 
     Raises:

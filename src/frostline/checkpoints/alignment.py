@@ -212,7 +212,9 @@ class _Matcher:
                 return
             (old, new), pairs = max(votes.items(), key=lambda item: len(item[1]))
             rivals = self._rivals(votes, old, new)
-            if rivals and self.by_order():
+            # Two whole copies are the user's to choose from: no order could tell them apart.
+            copies = len(pairs) >= min(map(len, self.left()))
+            if rivals and not copies and self.by_order():
                 return
             if rivals:
                 raise _several(pairs, rivals)

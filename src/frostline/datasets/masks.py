@@ -368,10 +368,15 @@ def _no_boxes() -> RawBoxes:
 
 
 def _recognise(source: Source) -> bool:
-    """A folder of images that is no folder of the images themselves, or a list of VOC's masks."""
+    """A folder of images that is called one of masks, or a list of VOC's masks.
+
+    A folder of another name is more often one of photos, whose text files lie in a folder beside.
+    """
     root = source.annotations.root
     if source.name:
         return source.name.lower().endswith(".txt") and "Segmentation" in root.parts
+    if not _mask_part("/".join(root.parts[-2:])):
+        return False
     if os.path.realpath(root) == os.path.realpath(source.images.root):
         return False
     names = source.annotations.names()

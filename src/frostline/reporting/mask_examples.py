@@ -19,7 +19,7 @@ from frostline.figures.theme import LIGHT
 from frostline.records import TrialRecord
 from frostline.reporting.examples import Example, Panel, thumbnail
 
-__all__ = ["class_colours", "mask_examples", "pick_masks", "read_masks"]
+__all__ = ["class_colours", "found_masks", "mask_examples", "pick_masks"]
 
 _LONGEST_SIDE = 480  # px of an overlay
 _OPACITY = 140  # of 255
@@ -40,7 +40,7 @@ def mask_examples(
     Raises:
         DatasetError: an image or mask cannot be read, or a file does not fit the images.
     """
-    found = [(title, read_masks(file, index)) for title, _, file in trials]
+    found = [(title, found_masks(file, index)) for title, _, file in trials]
     examples = []
     for i in pick_masks(index, count):
         record = index.images[i]
@@ -62,7 +62,7 @@ def pick_masks(index: DatasetIndex, count: int) -> list[int]:
     return [order[(2 * n + 1) * len(order) // (2 * count)] for n in range(count)]
 
 
-def read_masks(path: Path, index: DatasetIndex, split: str = "val") -> tuple[_Labels, ...]:
+def found_masks(path: Path, index: DatasetIndex, split: str = "val") -> tuple[_Labels, ...]:
     """What a trial found: labels of each image of ``index``, uint8 (H, W), from 0.
 
     Raises:
