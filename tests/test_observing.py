@@ -236,7 +236,8 @@ class Levels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fine: Tensor = self.last(self.fine(self.conv(x)))
-        return fine.mean() + self.coarse(self.conv(x[..., ::2, ::2])).mean()
+        coarse: Tensor = self.coarse(self.conv(x[..., ::2, ::2]))
+        return fine.mean() + coarse.mean()
 
 
 def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:

@@ -17,6 +17,7 @@ from frostline.errors import (
 )
 from frostline.events import Ended, Event, Started, Stepped
 from frostline.study import Study, open_study, read_records
+from frostline.study_file import StudyFile
 from frostline.trial import FILES
 from tests.helpers import TINY_MODEL, write_start, write_study
 
@@ -266,3 +267,15 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="is no folder; use --out"):
         Study.from_yaml(path, tmp_path / "file" / "out").estimate()
+
+
+def test_its_folder_keeps_its_cells_with_every_depth_as_a_number(tmp_path: Path) -> None:
+    study = _study(tmp_path, **FAST, plans={"early": {"stage": "stage1"}})
+    study.run()
+    kept = StudyFile.read(study.folder)
+    assert [key.slug for key in kept.cells] == [
+        "a-k52-s0", "a-early-s0", "b-k52-s0", "b-early-s0"
+    ]  # fmt: skip
+    assert kept.table is not None
+    assert kept.table.layers == study.layers().layers
+    assert kept.base == study.base

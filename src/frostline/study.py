@@ -319,7 +319,8 @@ class Study:
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
-        StudyFile(self.config, self.base, self.layers(), self.plan_version).write(self.folder)
+        parts = self.config, self.base, self.layers(), self.plan_version, self.cells()
+        StudyFile(*parts).write(self.folder)
         if hashes.changed:
             write_json(self.folder / _HASHES, hashes.to_dict())
         self._set_damaged_aside()
@@ -486,8 +487,13 @@ class Study:
 
         count = threads_of_trial(workers, threads)
         specs = [self.spec(key, threads=count, device=device) for key in self.left()]
-        nothing = {"plan": PlanConfig(depth=0), "plan_file": None}  # at most as dear as this
-        specs = [dataclasses.replace(s, **nothing) if self.waits_for(s.key) else s for s in specs]
+        nothing = PlanConfig(depth=0)  # of a rule that waits: at most as dear as this
+        specs = [
+            dataclasses.replace(spec, plan=nothing, plan_file=None)
+            if self.waits_for(spec.key)
+            else spec
+            for spec in specs
+        ]
         return estimate(specs, cells=len(self.cells()), workers=workers)
 
     def left(self) -> tuple[TrialKey, ...]:

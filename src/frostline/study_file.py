@@ -15,7 +15,7 @@ from frostline.config import StudyConfig, parse_study
 from frostline.depth import LayerTable
 from frostline.errors import ConfigError, RecordError
 from frostline.plans import PLAN_VERSION, PlanVersion
-from frostline.records import write_json
+from frostline.records import TrialKey, write_json
 
 __all__ = ["STUDY_FILE", "StudyFile"]
 
@@ -32,12 +32,14 @@ class StudyFile:
         base: folder against which its paths resolve.
         table: the layers that its depths count; None in folders from before this was kept.
         plan_version: of the plans that the folder began with, see ``FreezePlan``.
+        cells: keys of its trials, with every depth as a number; none in older folders.
     """
 
     config: StudyConfig
     base: Path
     table: LayerTable | None
     plan_version: PlanVersion = PLAN_VERSION
+    cells: tuple[TrialKey, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write ``study.json``, whole or not at all; it holds no absolute path.
@@ -51,6 +53,7 @@ class StudyFile:
             "config": self.config.model_dump(mode="json"),
             "layers": None if self.table is None else self.table.to_dict(),
             "plan_version": self.plan_version,
+            "cells": [key.model_dump(mode="json") for key in self.cells],
         }
         write_json(folder / STUDY_FILE, raw)
 
@@ -97,6 +100,7 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> StudyFile:
         folder.resolve().parent.parent if base is None else (folder.resolve() / base).resolve(),
         None if layers is None else LayerTable.from_dict(layers),
         plans,
+        tuple(TrialKey.model_validate(key) for key in raw.get("cells", ())),
     )
 
 

@@ -12,6 +12,7 @@ OPTIONS = {
         "DATA",
     ],
     "layers": ["--format", "MODEL"],
+    "plan": ["--cell", "--init", "--out", "--rule", "--t", "DIR"],
     "report": ["--base", "DIR"],
     "run": ["--device", "--dry-run", "--format", "--out", "--threads", "--workers", "STUDY"],
     "schema": [],

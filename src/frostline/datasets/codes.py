@@ -85,6 +85,7 @@ CODES: dict[str, tuple[str, str]] = {
     "image-unlisted": ("images of the folder have no row", "see that they have no objects"),
     "image-unreadable": ("a file is no image, empty, or too large", "copy or convert it"),
     "images-empty": ("images have no boxes", "see that they have no objects"),
+    "images-grey": ("images have one channel, repeated for all three colours", "nothing"),
     "images-unused": (
         "images are in no split; a warning where they lie in the folder of one",
         "add their annotations, or see why those were not found",
@@ -102,6 +103,18 @@ CODES: dict[str, tuple[str, str]] = {
         "a folder of images has no labels, and there are label files that belong to no image",
         "see that folders and names of both agree",
     ),
+    "mask-copy": (
+        "two images have the same mask",
+        "see that neither mask was copied for the wrong image",
+    ),
+    "mask-missing": ("images have no mask and are left out", "add their masks, if they have any"),
+    "mask-shares": ("the share of the pixels that each class has", "nothing"),
+    "mask-unreadable": ("a mask is no image, or damaged", "copy or convert it"),
+    "mask-values": (
+        "a mask has values or colours that are no class",
+        "name them in the study's data.masks, or make the mask anew as PNG",
+    ),
+    "mask-without-image": ("a mask has no image of its name", "copy the image, or remove the mask"),
     "outline-boxed": ("rows are outlines or turned boxes: the box around each is used", "nothing"),
     "path-found": (
         "files were found by the ending of their path, or in another spelling",
