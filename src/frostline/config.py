@@ -372,6 +372,21 @@ class InitConfig(_Model):
         return self.source == "random"
 
 
+def _known_threshold(t: float | str) -> float | str:
+    if (isinstance(t, str) and not re.fullmatch(_T, t)) or (not isinstance(t, str) and t < 0):
+        raise ValueError("expected a number from 0 on, median, a quantile such as q75, or floor")
+    return t
+
+
+_Threshold = Annotated[
+    float | str,
+    AfterValidator(_known_threshold),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _T}]}
+    ),
+]
+
+
 class PlanConfig(_Model):
     """What a freeze plan freezes: exactly one of the ways.
 
@@ -392,7 +407,7 @@ class PlanConfig(_Model):
     stage: str | None = Field(default=None, min_length=1)
     patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
     rule: Literal["freeze-above", "freeze-below"] | None = None
-    t: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=_T)] | None = None
+    t: _Threshold | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
