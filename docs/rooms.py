@@ -23,8 +23,20 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "files in, files out",
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
+<<<<<<< HEAD
             *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
             *("segmentation_scores",),
+=======
+            *(
+                "record_versions",
+                "schema",
+                "starter",
+                "doctor",
+                "scores",
+                "detection_scores",
+                "segmentation_scores",
+            ),
+>>>>>>> unet
         ),
     ),
     (
