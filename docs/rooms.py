@@ -23,10 +23,6 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "files in, files out",
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
-<<<<<<< HEAD
-            *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
-            *("segmentation_scores",),
-=======
             *(
                 "record_versions",
                 "schema",
@@ -36,7 +32,6 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 "detection_scores",
                 "segmentation_scores",
             ),
->>>>>>> unet
         ),
     ),
     (
