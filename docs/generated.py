@@ -189,7 +189,8 @@ def _models(root: type[BaseModel], module: Any) -> str:
                     meet(schema["$defs"][name]["properties"], below)
 
     meet(schema["properties"], "")
-    models = [(getattr(module, name), place.removesuffix(".")) for name, place in places.items()]
+    found = [(getattr(module, name, None), place) for name, place in places.items()]
+    models = [(model, place.removesuffix(".")) for model, place in found if model is not None]
     own = [_model(model, place) for model, place in models if model.__module__ == module.__name__]
     return "\n\n".join(own)  # a model of another module is on that module's page
 
