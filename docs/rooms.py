@@ -23,8 +23,15 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "files in, files out",
         (
             *("datasets", "loading", "checkpoints", "difference", "evaluation", "hubs", "records"),
-            *("record_versions", "schema", "starter", "doctor", "scores", "detection_scores"),
-            *("segmentation_scores",),
+            *(
+                "record_versions",
+                "schema",
+                "starter",
+                "doctor",
+                "scores",
+                "detection_scores",
+                "segmentation_scores",
+            ),
         ),
     ),
     (

@@ -176,11 +176,8 @@ def test_a_reference_that_failed_fails_the_cell(tmp_path: Path) -> None:
         ({"depths": [9], "plans": {"x": {"rule": "freeze-above", "t": 0.1}}}, "put 0 among"),
         ({"plans": {"x": {"rule": "freeze-above"}}}, "'rule' and 't' go together"),
         ({"plans": {"x": {"stage": "layer1", "t": 0.1}}}, "'rule' and 't' go together"),
-        ({"plans": {"x": {"rule": "freeze-above", "t": -1}}}, "expected a number >= 0"),
-        (
-            {"plans": {"x": {"rule": "freeze-above", "t": "mean"}}},
-            r"plans\.x\.t: expected a number",
-        ),
+        ({"plans": {"x": {"rule": "freeze-above", "t": -1}}}, "expected a number from 0 on"),
+        ({"plans": {"x": {"rule": "freeze-above", "t": "mean"}}}, "such as q75, or floor"),
     ],
 )
 def test_rules_that_cannot_be(changes: dict[str, object], message: str) -> None:

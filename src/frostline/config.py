@@ -373,9 +373,8 @@ class InitConfig(_Model):
 
 
 def _known_threshold(t: float | str) -> float | str:
-    number = isinstance(t, int | float)
-    if (number and float(t) < 0) or (not number and not re.fullmatch(_T, str(t))):
-        raise ValueError("expected a number >= 0, a quantile (median, q75), or floor")
+    if (isinstance(t, str) and not re.fullmatch(_T, t)) or (not isinstance(t, str) and t < 0):
+        raise ValueError("expected a number from 0 on, median, a quantile such as q75, or floor")
     return t
 
 

@@ -487,9 +487,9 @@ class Study:
 
         count = threads_of_trial(workers, threads)
         specs = [self.spec(key, threads=count, device=device) for key in self.left()]
-        free = PlanConfig(depth=0)  # a rule's cell is at most as dear as one without frozen layers
+        nothing = PlanConfig(depth=0)  # of a rule that waits: at most as dear as this
         specs = [
-            dataclasses.replace(spec, plan=free, plan_file=None)
+            dataclasses.replace(spec, plan=nothing, plan_file=None)
             if self.waits_for(spec.key)
             else spec
             for spec in specs

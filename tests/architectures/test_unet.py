@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -122,7 +123,7 @@ def test_what_is_no_encoder(changes: dict[str, object], message: str) -> None:
 def _plans(names: list[str]) -> dict[str, FreezePlan]:
     config = _config()
     table, prefix = architecture_of(config).backbone(config).table, "encoder."
-    policies: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
+    policies = get_args(BatchNormPolicy)
     plans = {
         f"k={k} {policy}": FreezePlan.at_depth(table, k, batch_norm=policy, prefix=prefix)
         for k, policy in itertools.product((1, 10), policies)

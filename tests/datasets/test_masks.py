@@ -173,7 +173,7 @@ def test_names_that_belong_together(tmp_path: Path, form: str) -> None:
         target.parent.mkdir(exist_ok=True)
         mask.save(target)
     index = _read((images, masks))
-    assert [(i.file, _mask(index, n).pixels.sum()) for n, i in enumerate(index)] == [
+    assert [(i.file, int(_mask(index, n).pixels.sum())) for n, i in enumerate(index)] == [
         (f"{n}.png", w * h) for n, (w, h) in enumerate(SIZES)
     ]
 

@@ -77,7 +77,10 @@ def test_the_page_is_that_of_its_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "cuont"}, "task: expected one of detection, segmentation, count; did you mean count?"),
+        (
+            {"task": "cuont"},
+            "task: expected one of detection, segmentation, count; did you mean count?",
+        ),
         (
             {"task": "detection", "model": {"architecture": "counter", "preset": "slim"}},
             "model.architecture: expected one for detection, got counter, which is built for count",
