@@ -239,7 +239,8 @@ def test_the_wheat_metric_is_left_out_where_it_is_not_wanted() -> None:
     assert without.wheat is None
     assert math.isnan(without.wheat_score)
     assert without.to_dict() == evaluate(index, detections).to_dict() | {"wheat": None}
-    assert Evaluation.from_dict(without.to_dict()) == without
+    again = Evaluation.from_dict(without.to_dict())
+    assert again.to_dict() == without.to_dict()  # Python 3.13 takes no NaN for equal to itself
     assert "wheat" not in without._repr_html_()
     assert "wheat" in evaluate(index, detections)._repr_html_()
 

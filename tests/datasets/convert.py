@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from frostline.datasets import (
-    LAYOUTS,
     DatasetIndex,
     find_dataset,
     read_dataset,
@@ -35,7 +34,7 @@ IMAGE_FOLDER = {"voc": "JPEGImages"}
 def layouts_for(splits: Splits) -> tuple[str, ...]:
     """The layouts that can hold these classes."""
     one = len(next(iter(splits.values())).classes) == 1
-    return tuple(name for name in LAYOUTS if one or name not in ONE_CLASS)
+    return tuple(name for name in WRITERS if one or name not in ONE_CLASS)
 
 
 def convert(splits: Splits, layout: str, folder: Path) -> dict[str, Path]:
