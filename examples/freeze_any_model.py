@@ -114,7 +114,7 @@ schedule: {{epochs: 4, batch_size: 2, optimizer: adamw, lr: 1.0e-3}}
 study = frostline.run(folder / "study.yaml")  # in a notebook: its progress below the cell
 for record in study.records():
     tensors = record.audit.frozen
-    print(f"{record.key.plan}: {tensors} tensors frozen, audit passed: {record.audit.passed}")
+    print(f"{record.plan.label}: {tensors} tensors frozen, audit passed: {record.audit.passed}")
 
 # %%
 paths = frostline.report(study)
