@@ -228,17 +228,18 @@ class _Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(_PACKAGE, folder / "frostline", ignore=shutil.ignore_patterns("*.pyc"))
+        self.durations: dict[str, float] = {}
+        self._written = int(time.time())
         os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
         sys.path[:0] = [str(folder), str(ROOT)]
-        sys.dont_write_bytecode = True
 
     def warm(self, room: Room) -> None:
         """Run the room's tests on the code as it is, and import here what they imported."""
         noted = self.folder / "imported.json"
         self._require_passing(room, noted)
-        for name in json.loads(noted.read_text()):
+        names, self.durations = json.loads(noted.read_text())
+        for name in names:
             with contextlib.suppress(Exception):  # names that only pytest's loader knows
                 importlib.import_module(name)
         self._require_passing(room, noted)  # so that none is killed by what was imported
@@ -251,17 +252,23 @@ class _Bench:
 
     def judge(self, mutant: Mutant, room: Room) -> tuple[str, float]:
         """``killed``, ``timed out`` or ``survived``, and the seconds that it took."""
-        place = self.folder / "frostline" / mutant.module
-        place.write_text(mutant.source, encoding="utf-8")
+        self._write(mutant.module, mutant.source)
         try:
             return self._fork(room, None)
         finally:
-            place.write_text(_read(mutant.module), encoding="utf-8")
+            self._write(mutant.module, _read(mutant.module))
+
+    def _write(self, module: str, source: str) -> None:
+        """With a time of its own, by which Python knows that compiled code is of another text."""
+        place = self.folder / "frostline" / module
+        place.write_text(source, encoding="utf-8")
+        self._written += 1
+        os.utime(place, (self._written, self._written))
 
     def _fork(self, room: Room, noted: Path | None) -> tuple[str, float]:
         start, child = time.monotonic(), os.fork()
         if child == 0:
-            _test(self.folder, room, noted)
+            _test(self.folder, room, noted, _Order(self.durations))
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             seconds = time.monotonic() - start
@@ -282,7 +289,20 @@ def _verdict(code: int) -> str:
     return "killed" if code else "survived"
 
 
-def _test(folder: Path, room: Room, noted: Path | None) -> None:
+class _Order:
+    """A plugin of pytest: the quickest tests first, as the first one to fail ends a mutant."""
+
+    def __init__(self, durations: dict[str, float]) -> None:
+        self.durations = collections.defaultdict(float, durations)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.durations[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.durations[report.nodeid] += report.duration
+
+
+def _test(folder: Path, room: Room, noted: Path | None, order: _Order) -> None:
     """In the forked process: the tests, and an end without a way back."""
     code = _BROKEN
     try:
@@ -293,14 +313,14 @@ def _test(folder: Path, room: Room, noted: Path | None) -> None:
         os.chdir(ROOT)
         options = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
         imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins, in the parent
-        code = int(pytest.main([*options, *imported, *room.tests]))
+        code = int(pytest.main([*options, *imported, *room.tests], plugins=[order]))
         home = str(getattr(sys.modules.get("frostline"), "__file__", folder))
         if not home.startswith(str(folder)):
             code = _BROKEN
         if noted is not None:
             own = ("frostline", "tests", "conftest", "_pytest", "__")
             names = [name for name in [*sys.modules] if not name.startswith(own)]
-            noted.write_text(json.dumps(names))
+            noted.write_text(json.dumps((names, order.durations)))
     finally:
         os._exit(code)
 

@@ -104,9 +104,21 @@ def test_a_weight_file_that_changed_under_its_name_is_told(tmp_path: Path) -> No
             "is it of another architecture",
         ),
         (
-            {"data": {"images": "no", "train": "t.json", "val": "v.json"}},
+            {"data": {"images": "images", "train": "t.json", "val": "v.json"}},
             DatasetError,
-            "no",
+            r"expected an annotation file, found none at .*t\.json$",
+        ),
+        (
+            {
+                "data": {
+                    "layout": "kaggle",
+                    "images": "no",
+                    "annotations": "train.csv",
+                    "split": {"val_groups": ["field_1"]},
+                }
+            },
+            DatasetError,
+            r"expected a folder or zip file of images, found none at .*no$",
         ),
     ],
 )
