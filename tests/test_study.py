@@ -204,8 +204,9 @@ def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcomes = study.run()
-    assert "another process" in outcomes[0].message
+    assert outcomes[0].elsewhere
     assert not (folder / FILES.failure).exists()
+    assert study.status()[0].state == "waiting"
 
 
 def run_cli(*words: str) -> None:
