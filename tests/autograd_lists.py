@@ -124,7 +124,8 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
             module.training = flag
         with torch.no_grad():
             for name, value in model.named_buffers() if training else ():
-                if name in values and value.shape == values[name].shape:
+                same = name in values and value.shape == values[name].shape
+                if same and not torch.equal(value, values[name]):
                     value.copy_(values[name])
 
 
