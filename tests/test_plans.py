@@ -3,9 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from frostline.depth import layer_table
+from frostline.depth import LayerTable, layer_table
 from frostline.errors import PlanError
+from frostline.observing import observe_table
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 TABLE = layer_table("resnet18")
@@ -63,6 +66,26 @@ def test_patterns_must_match_something() -> None:
 def test_digest_tells_policies_apart() -> None:
     plans = {FreezePlan.at_depth(TABLE, 0, batch_norm=p).digest() for p in ("follow", "live")}
     assert len(plans) == 2
+
+
+def _observed() -> LayerTable:
+    """A convolution, a layer norm behind it that belongs to no stage, another convolution."""
+    stage = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
+    net = nn.Sequential(stage, nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1))
+    return observe_table(net, torch.zeros(1, 3, 8, 8))
+
+
+def test_version_one_holds_convolutions_and_version_two_all_up_to_the_cut() -> None:
+    table = _observed()
+    conv, inner = ("0.0.bias", "0.0.weight"), ("0.1.bias", "0.1.weight")
+    by_depth = [FreezePlan.at_depth(table, 1, prefix="", version=v).tensors for v in (1, 2)]
+    assert by_depth == [conv, (*conv, *inner, "1.bias", "1.weight")]
+    by_stage = [FreezePlan.at_stage(table, "0", prefix="", version=v) for v in (1, 2)]
+    assert [plan.tensors for plan in by_stage] == [conv, (*conv, *inner)]
+    assert [(plan.label, plan.depth, plan.version) for plan in by_stage] == [
+        ("0", 1, 1),
+        ("0", 1, 2),
+    ]
 
 
 NAMES = ("conv1.weight", "bn1.weight", "fc.weight")
