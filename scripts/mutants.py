@@ -6,7 +6,8 @@ first one fails. A mutant under which all pass has survived: it is equivalent, o
 Each runs in a fork of a process that has imported what the tests import, which saves most of the
 time; one that takes far more processor time than the tests do is stopped and counts as killed.
 
-Results are appended to a file as they come, and a command that is given again goes on there.
+With ``--rows`` results are appended to a file as they come, and the same command goes on there;
+take another file when code or tests have changed.
 """
 
 import argparse
@@ -335,11 +336,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--room", choices=ROOMS, action="append", help="default: all")
     parser.add_argument("--number", type=int, default=50, help="mutants a room (default: 50)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=Path, default=Path("mutants.jsonl"), help="where to append")
+    parser.add_argument("--rows", type=Path, help="file to append to, and to go on from")
     chosen = parser.parse_args(arguments)
     rooms = chosen.room or [*ROOMS]
     drawn = {room: draw(ROOMS[room], chosen.number, chosen.seed) for room in rooms}
-    done = _done(chosen.rows)
+    done = _done(chosen.rows) if chosen.rows else {}
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(Path(folder))
         for room, some in drawn.items():
@@ -350,8 +351,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 verdict, seconds = bench.judge(mutant, ROOMS[room])
                 done[room, mutant.name] = verdict
                 row = {"room": room, "mutant": mutant.name, "verdict": verdict}
-                with chosen.rows.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row | {"seconds": round(seconds, 1)}) + "\n")
+                if chosen.rows:
+                    with chosen.rows.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row | {"seconds": round(seconds, 1)}) + "\n")
     _show(drawn, done)
 
 

@@ -63,6 +63,14 @@ def test_patterns_must_match_something() -> None:
         FreezePlan.matching(names, ["neck.*"], batch_norm="live")
 
 
+def test_patterns_find_names_as_they_are_written_and_as_they_are() -> None:
+    """What ``torch.compile`` puts between may be left out, or be part of a pattern."""
+    names = ["net._orig_mod.conv.weight", "net._orig_mod.fc.weight"]
+    for pattern in ("net.conv.*", "net._orig_mod.conv.*"):
+        plan = FreezePlan.matching(names, [pattern], batch_norm="live")
+        assert plan.tensors == ("net._orig_mod.conv.weight",)
+
+
 def test_digest_tells_policies_apart() -> None:
     plans = {FreezePlan.at_depth(TABLE, 0, batch_norm=p).digest() for p in ("follow", "live")}
     assert len(plans) == 2
