@@ -133,24 +133,29 @@ def mutants(source: str, module: str) -> list[Mutant]:
         source: the code.
         module: its path inside the package.
     """
-    tree = ast.parse(source)
-    left_out = set(_left_out(tree))
-    found = []
-    for node in ast.walk(tree):
-        if id(node) in left_out:
-            continue
-        for new in _changes(node):
-            text = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
-            _Replace(new, node).visit(tree)
-            change = f"{_short(node)} -> {_short(new)}"
-            found.append(Mutant(module, node.lineno, node.col_offset, change, text))  # type: ignore[attr-defined]
-    return found
+    return [_mutant(module, *site) for site in _sites(source)]
 
 
 def draw(room: Room, number: int, seed: int) -> list[Mutant]:
     """Some mutants of a room, spread over its modules by how many each has."""
-    every = [m for name in room.modules for m in mutants(_read(name), name)]
-    return random.Random(seed).sample(every, min(number, len(every)))  # noqa: S311
+    every = [(name, *site) for name in room.modules for site in _sites(_read(name))]
+    some = random.Random(seed).sample(every, min(number, len(every)))  # noqa: S311
+    return [_mutant(*site) for site in some]
+
+
+def _sites(source: str) -> list[tuple[ast.Module, ast.AST, ast.AST]]:
+    """The whole code, a part of it, and what may stand there instead."""
+    tree = ast.parse(source)
+    left_out = set(_left_out(tree))
+    nodes = [node for node in ast.walk(tree) if id(node) not in left_out]
+    return [(tree, node, new) for node in nodes for new in _changes(node)]
+
+
+def _mutant(module: str, tree: ast.Module, node: ast.AST, new: ast.AST) -> Mutant:
+    text = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
+    _Replace(new, node).visit(tree)
+    change = f"{_short(node)} -> {_short(new)}"
+    return Mutant(module, node.lineno, node.col_offset, change, text)  # type: ignore[attr-defined]
 
 
 class _Replace(ast.NodeTransformer):

@@ -28,7 +28,7 @@ def _script() -> ModuleType:
 def test_every_change_of_a_piece_of_code() -> None:
     found = {m.name: m.source for m in _script().mutants(SOURCE, "a.py")}
     assert sorted(found) == [
-        "a.py:2:29: 3 -> 4",
+        "a.py:2:28: 3 -> 4",
         "a.py:2:49: True -> False",
         "a.py:4:11: 2 -> 3",
         "a.py:4:17: not strict -> strict",

@@ -252,6 +252,31 @@ def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
     assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}
 
 
+class Gated(nn.Module):
+    """A gate of one pixel before a convolution that reads ``width`` of them."""
+
+    def __init__(self, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.gate = nn.Conv2d(3, 3, kernel, padding=padding)
+        self.last = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(x * self.gate(x.mean((2, 3), keepdim=True)))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("kernel", "width", "role"),
+    [((1, 1), 2, "squeeze"), ((1, 1), 1, "main"), ((3, 1), 2, "main"), ((1, 3), 2, "main")],
+)
+def test_a_squeeze_reads_one_pixel_with_one_weight_before_what_reads_more(
+    kernel: tuple[int, int], width: int, role: str
+) -> None:
+    table = observe_table(Gated(kernel), torch.zeros(1, 3, 1, width))
+    assert [layer.role for layer in table.layers] == [role, "main"]
+
+
 class Moving(nn.Module):
     """Draws from every generator, and moves, replaces and counts."""
 

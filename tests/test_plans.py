@@ -12,6 +12,7 @@ from frostline.observing import observe_table
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 TABLE = layer_table("resnet18")
+_POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,32 @@ def test_version_one_holds_convolutions_and_version_two_all_up_to_the_cut() -> N
         ("0", 1, 1),
         ("0", 1, 2),
     ]
+
+
+def test_batch_norm_of_an_observed_table_goes_with_its_convolution() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2)
+    )
+    table = observe_table(net, torch.zeros(1, 3, 8, 8))
+    norms = {n: {x for x in net.state_dict() if x.startswith(f"{n}.")} for n in "13"}
+    held = {p: set(FreezePlan.at_depth(table, 1, batch_norm=p, prefix="")) for p in _POLICIES}
+    conv = {"0.weight", "0.bias"}
+    assert held["live"] == conv
+    assert held["follow"] == conv | norms["1"]
+    assert held["frozen"] == conv | norms["1"] | norms["3"]
+    picked = FreezePlan.of_layers(
+        "the second", table, table.layers[1:], batch_norm="follow", prefix=""
+    )
+    assert set(picked) == {"2.weight", "2.bias"} | norms["3"]
+    assert (picked.label, picked.depth, picked.batch_norm) == ("the second", None, "follow")
+
+
+def test_labels_say_how_a_depth_is_counted() -> None:
+    table = layer_table("resnet50")
+    paper = FreezePlan.at_depth(table, 9, numbering="paper")
+    assert (paper.label, paper.numbering) == ("k=9 (paper)", "paper")
+    assert FreezePlan.at_depth(table, 11).label == "k=11"
+    assert paper.digest() == FreezePlan.at_depth(table, 11).digest()
 
 
 NAMES = ("conv1.weight", "bn1.weight", "fc.weight")
