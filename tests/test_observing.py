@@ -13,7 +13,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from frostline.errors import PlanError
 from frostline.freezing import freeze
-from frostline.observing import has_running_statistics, observe_sections, observe_table
+from frostline.observing import (
+    has_running_statistics,
+    observe_sections,
+    observe_table,
+    require_values,
+)
 from frostline.plans import FreezePlan
 from tests.autograd_lists import any_loss, three_steps
 
@@ -250,6 +255,15 @@ def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
     first, last = observe_table(Levels(), EXAMPLE).layers
     assert (first.norm, last.norm_tensors) == ("fine", ())
     assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}
+
+
+def test_the_first_lazy_tensor_is_named_and_the_others_are_counted() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyConv2d(4, 3), nn.LazyLinear(2))
+    with pytest.raises(
+        PlanError, match=r"^'1\.weight' and 3 more tensors of Sequential have no shape"
+    ):
+        require_values(net)
+    require_values(net[0])
 
 
 class Gated(nn.Module):
