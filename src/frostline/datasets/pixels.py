@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.images import MAX_PIXELS, exif_orientation, load_image
+from frostline.datasets.images import MAX_PIXELS, exif_orientation, image_size, load_image
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 
@@ -35,7 +35,7 @@ class PixelFacts:
     Attributes:
         file: As in the record.
         error: Why it could not be decoded, or None.
-        orientation: EXIF orientation, see `exif_orientation`.
+        orientation: EXIF orientation that the pixels are not turned by, see `exif_orientation`.
         digest: SHA-256 of size and pixels; equal for copies, whatever their file format.
         blank: Whether all pixels are equal.
         bits: bool (256,), gradient hash: whether a 16 x 17 grey thumbnail rises to the right.
@@ -54,8 +54,10 @@ class PixelFacts:
 def look_at(root: Path, image: ImageRecord, max_pixels: int = MAX_PIXELS) -> PixelFacts:
     """Decode an image and keep what can be compared."""
     try:
-        pixels = load_image(root, image.file, max_pixels=max_pixels)
+        pixels = load_image(root, image.file, max_pixels=max_pixels, size=image.size)
         orientation = exif_orientation(root, image.file)
+        if orientation != 1 and image.size != image_size(root, image.file):
+            orientation = 1
     except DatasetError as error:
         return PixelFacts(image.file, error=str(error))
     size = f"{pixels.shape[1]}x{pixels.shape[0]} ".encode()

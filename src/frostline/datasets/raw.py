@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from frostline.datasets.files import Tree, is_image, plain_name, relative_name
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
-from frostline.datasets.images import image_size
+from frostline.datasets.images import image_size, is_turned
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.datasets.named import NamedFiles, Naming, Spelling, split_words
 from frostline.datasets.targets import Boxes, Target
@@ -26,6 +26,7 @@ __all__ = [
     "ReadOptions",
     "Source",
     "build_index",
+    "mention_sizes",
 ]
 
 _ROUNDING = 0.01
@@ -174,6 +175,17 @@ class RawDataset:
     targets: Sequence[Target] | None = None
 
 
+def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
+    """Say of how many images an annotation file that has sizes does not say it."""
+    unknown = sum(image.size is None for image in images)
+    if unknown:
+        message = (
+            f"{unknown} of {len(images)} images have no width and height, or 0: taken from the "
+            f"pictures"
+        )
+        problems.note("size-unknown", Place(name), message)
+
+
 def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
     """Find the images, check files and boxes, and make the index.
 
@@ -187,10 +199,12 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
         DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
     """
     found = _located(source, raw.images, options)
-    sizes = [
+    stored = [
         None if image is None else _image_size(source.images, image, options) for image in found
     ]
     images = [image or named for image, named in zip(found, raw.images, strict=True)]
+    _mention_turned(images, stored, source, options.problems)
+    sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
     boxes = _checked_boxes(raw, sizes, options)
     records = _records(images, sizes, boxes, raw.targets)
     if not records:
@@ -317,7 +331,7 @@ def _none_usable(images: Tree, problems: Problems) -> str:
 
 
 def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
-    """Width and height of an image that can be used, or None for one to leave out."""
+    """Stored width and height of an image that can be used, or None for one to leave out."""
     problems, size = options.problems, image.size
     state = images.state(image.file)
     if state == "outside":
@@ -336,10 +350,31 @@ def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[in
         code = "image-missing" if state == "missing" else "image-unreadable"
         problems.error(code, image.place, str(error))
         return None
-    if size is not None and stored != size:
+    if size is not None and stored != size and not is_turned(images.root, image.file, size, stored):
         problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
         return None
     return stored
+
+
+def _mention_turned(
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    source: Source,
+    problems: Problems,
+) -> None:
+    """Say how many images are annotated as viewers turn them; ``sizes`` are the stored ones."""
+    turned = [
+        image.file
+        for image, stored in zip(images, sizes, strict=True)
+        if stored is not None and image.size not in (None, stored)
+    ]
+    if turned:
+        message = (
+            f"{len(turned)} of {len(images)} images have the size that viewers show (EXIF), such "
+            f"as {shown(turned[0])}: their pixels are turned as viewers do"
+        )
+        place = Place(source.name or source.annotations.root.name)
+        problems.note("image-turned", place, message)
 
 
 def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
