@@ -8,16 +8,16 @@ __all__ = ["LAYOUTS"]
 
 LAYOUTS = {
     "coco": "frostline.datasets.coco",
+    "kaggle": "frostline.datasets.kaggle",
+    "gwhd2021": "frostline.datasets.gwhd",
+    "masks": "frostline.datasets.masks",
     "labelme": "frostline.datasets.labelme",
     "createml": "frostline.datasets.createml",
     "via": "frostline.datasets.via",
-    "kaggle": "frostline.datasets.kaggle",
-    "gwhd2021": "frostline.datasets.gwhd",
-    "openimages": "frostline.datasets.open_images",
+    "cvat": "frostline.datasets.cvat",
     "csv": "frostline.datasets.tables",
     "retinanet": "frostline.datasets.retinanet",
-    "masks": "frostline.datasets.masks",
-    "cvat": "frostline.datasets.cvat",
+    "openimages": "frostline.datasets.open_images",
     "voc": "frostline.datasets.voc",
     "yolo": "frostline.datasets.yolo",  # last: it takes any folder with images or text files
 }

@@ -35,6 +35,7 @@ _WIDER = {  # what writers mean who name the older, smaller set
 }
 _SINGLE = re.compile(r"cp125\d|iso8859_\d+|koi8_\w|mac_\w+|cp437|cp850")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _LOOKED_AT = 1 << 20  # bytes that an encoding is told by
 _MOST = 0.8  # share of characters that must be common
 _CYRILLIC_RUN = 3  # letters of a word; in Latin script three in a row do not have accents
@@ -119,6 +120,8 @@ def _tried(data: bytes, encoding: str) -> str | None:
 
 
 def _found(data: bytes) -> tuple[str, str] | None:
+    if _NO_TEXT.search(data):
+        return None
     for encoding in _COMMON:
         if _plausible(data, encoding):
             text = _tried(data, encoding)
