@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from frostline.datasets import DatasetIndex, check_dataset, find_dataset, read_splits
+from frostline.starter.data import read_material
 
 NAMES = (
     *("roboflow_without_test", "coco_back_slashes", "coco_crowd_as_text", "yolo_pose"),
     *("yolo_labels_beside", "labelimg_classes", "darknet_last_empty", "file_names", "url_names"),
     *("mac_files", "zip_back_slashes", "voc_lists", "coco_one_name_two_ids"),
-    *("coco_zero_sizes", "coco_polygons_only", "tutorial_csv", "voc_gbk", "coco_exif_turned"),
+    *(
+        "grey_12_bit",
+        "coco_zero_sizes",
+        "coco_polygons_only",
+        "tutorial_csv",
+        "voc_gbk",
+        "coco_exif_turned",
+    ),
 )
 SHIP = [10.0, 10.0, 40.0, 30.0]
 MIDDLE = [48.0, 36.0, 72.0, 54.0]
@@ -160,3 +168,14 @@ def test_sizes_of_the_turned_image(cases: Path) -> None:
         assert pixels.shape == (120, 90, 3)
         assert pixels[85:105, 15:25].min() > 200  # JPEG
         assert pixels[:75].max() < 100
+
+
+def test_twelve_bits_of_sixteen(cases: Path) -> None:
+    found = check_dataset(find_dataset(cases / "grey_12_bit"))
+    (told,) = (f for f in found.findings[""] if f.code == "grey-levels")
+    assert told.severity == "warning"
+    assert "up to 4095 of 65535 (12 bits)" in told.message
+    assert "read as 0 to 15 of 255" in told.message
+    material = read_material(find_dataset(cases / "grey_12_bit"))
+    assert material.grey is not None
+    assert material.grey.levels == 4096

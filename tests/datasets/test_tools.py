@@ -197,7 +197,7 @@ def labelme(*shapes: dict[str, Any], **values: Any) -> dict[str, Any]:
     return {**head, "imageData": None, "imageHeight": 64, "imageWidth": 96, **values}
 
 
-def shape(kind: str | None, *points: list[float], **values: Any) -> dict[str, Any]:
+def shape(kind: str | None, *points: list[Any], **values: Any) -> dict[str, Any]:
     told = {} if kind is None else {"shape_type": kind}
     return {"label": "ear", "points": list(points), "group_id": None, "flags": {}, **told, **values}
 
@@ -475,7 +475,7 @@ def via(*regions: dict[str, Any], numbered: bool = False) -> dict[str, Any]:
     return {"a.png123": {"filename": "a.png", "size": 123, "regions": found, "file_attributes": {}}}
 
 
-RECT = {"x": 1, "y": 2, "width": 29, "height": 38}
+RECT: dict[str, Any] = {"x": 1, "y": 2, "width": 29, "height": 38}
 QUARTER = math.pi / 2
 
 

@@ -7,6 +7,7 @@ folder) of each.
 import base64
 import json
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from frostline.datasets import DatasetIndex, ImageRecord
@@ -74,7 +75,7 @@ def write_labelme(splits: Splits, folder: Path) -> dict[str, Path]:
     for name, index in splits.items():
         (folder / name).mkdir()
         for n, image in enumerate(index):
-            shapes = [
+            shapes: list[dict[str, Any]] = [
                 {
                     "label": label,
                     "points": [box[:2], box[2:]] if k % 2 else [[box[2], box[1]], [box[0], box[3]]],
@@ -87,7 +88,7 @@ def write_labelme(splits: Splits, folder: Path) -> dict[str, Path]:
                 for k, (label, box) in enumerate(boxes_of(index, image))
             ]
             pixels = (index.root / image.file).read_bytes() if n % 2 else None
-            data = {
+            data: dict[str, Any] = {
                 "version": "5.5.0",
                 "flags": {},
                 "shapes": shapes,
@@ -136,7 +137,7 @@ def write_cvat(splits: Splits, folder: Path) -> dict[str, Path]:
 def write_createml(splits: Splits, folder: Path) -> dict[str, Path]:
     """As Roboflow writes it, on one line."""
     for name, index in splits.items():
-        data = [
+        data: list[dict[str, Any]] = [
             {
                 "image": image.file,
                 "annotations": [

@@ -57,6 +57,10 @@ CODES: dict[str, tuple[str, str]] = {
     "class-unnamed": ("there are no class names", "add a classes.txt, or names to data.yaml"),
     "class-untrained": ("a class has boxes, but none to train on", "move some to training"),
     "class-unused": ("a class has no boxes", "remove it from the list, if there are none"),
+    "grey-levels": (
+        "16-bit grey images use so few levels that all of them are nearly black",
+        "declare how many there are: grey_levels under data in the study, as `init` does",
+    ),
     "image-ambiguous": (
         "two files fit the name of one image",
         "write the name with its folders, or rename a file",

@@ -59,6 +59,8 @@ def _of_split(images: list[Element], split: str | None, name: str) -> list[Eleme
     subsets = dict.fromkeys(map(_subset, images))
     if split is None or len(subsets) <= 1:
         return images
+    if split not in subsets and split_word(split) is None:  # called by the name of the file
+        return images
     if split not in subsets:
         raise DatasetError(
             f"{shown(name)}: expected one of its subsets {shown(', '.join(subsets))}, got "

@@ -1,9 +1,10 @@
 """Which tool's JSON a file is: told by its keys, before any of it is parsed."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
-from frostline.datasets.files import Tree
+from frostline.datasets.files import Tree, open_tree
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 
@@ -28,11 +29,12 @@ def json_kind(tree: Tree, name: str) -> JsonKind:
     """
     if not name.lower().endswith(JSON):
         return ""
-    return _cached(tree, name, tree.stamp(name))
+    return _cached(str(tree.root), name, tree.stamp(name))
 
 
 @lru_cache(maxsize=4096)
-def _cached(tree: Tree, name: str, stamp: tuple[int, ...]) -> JsonKind:
+def _cached(root: str, name: str, stamp: tuple[int, ...]) -> JsonKind:
+    tree = open_tree(Path(root))
     head = _head(tree, name)
     if '"shapes"' in head and '"categories"' not in head:  # LabelMe may hold its image, so not all
         return "labelme"
