@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
+from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
 from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
@@ -196,11 +197,34 @@ class Study:
         return tuple(self._state(key) for key in self.cells())
 
     def _state(self, key: TrialKey) -> TrialState:
-        state, waits = _state(key, self.trial_folder(key)), self.waits_for(key)
-        if state.state != "waiting" or not waits:
-            return state
-        names = ", ".join(reference.slug for reference in waits)
-        return dataclasses.replace(state, detail=f"its plan is made from {names}")
+        state = _state(key, self.trial_folder(key))
+        told = [] if state.state != "waiting" else [self._plan_of_waiting(key)]
+        if state.state != "done" and self._keeps_random(key):
+            told.append(FROZEN_RANDOM)
+        detail = "; ".join(text for text in (state.detail, *told) if text)
+        return dataclasses.replace(state, detail=detail)
+
+    def _plan_of_waiting(self, key: TrialKey) -> str:
+        """What the plan of a cell that has not begun waits for, or freezes; of rules alone."""
+        waits, file = self.waits_for(key), self.plan_file(key)
+        if waits:
+            names = (k.slug + _progress(self.trial_folder(k)) for k in waits)
+            return f"its plan is made from {', '.join(names)}"
+        if file is None:
+            return ""
+        rule = rule_of_file(file)
+        return f"its plan freezes {rule['frozen_layers']} of {rule['of_layers']} layers"
+
+    def _keeps_random(self, key: TrialKey) -> bool:
+        """Whether a cell is known beforehand to keep random weights as they are."""
+        plan, init = self.plans().get(key.plan), self.config.inits[key.init]
+        ranked = init.is_random and self.config.allow_frozen_random
+        return ranked and plan is not None and bool(plan.depth or plan.stage)
+
+    def waits(self) -> dict[str, tuple[str, ...]]:
+        """Cells whose plan is made from other trials first: name of the cell -> those trials."""
+        found = {key.cell: self.waits_for(key) for key in self.cells()}
+        return {cell: tuple(key.slug for key in keys) for cell, keys in found.items() if keys}
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the folder besides its trials, in one line each."""
@@ -234,8 +258,16 @@ class Study:
                 continue
             rule = rule_of_file(file)
             if rule["frozen_layers"] in (0, rule["of_layers"]):
-                what = "nothing" if not rule["frozen_layers"] else f"all {rule['of_layers']} layers"
+                what = f"all {rule['of_layers']} layers"
+                if not rule["frozen_layers"]:
+                    what = "nothing: its trials are those with k=0 again"
                 yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
+            lost = sum(layer["above"] is None for layer in rule["layers"])
+            if lost:
+                yield (
+                    f"Plan {cell} leaves {lost} of {rule['of_layers']} layers out, which could not "
+                    "be compared: they are updated."
+                )
             late = [k.slug for k in reference_keys(self.config, key.init)
                     if k.slug not in rule["references"]]  # fmt: skip
             if late:
@@ -494,7 +526,8 @@ class Study:
             else spec
             for spec in specs
         ]
-        return estimate(specs, cells=len(self.cells()), workers=workers)
+        cells = len(self.cells())
+        return estimate(specs, cells=cells, workers=workers, waits=self.waits())
 
     def left(self) -> tuple[TrialKey, ...]:
         """Cells without a record."""
@@ -631,12 +664,24 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.record).exists():
         found = _record_in(folder)
         damaged = isinstance(found, RecordError)
-        return TrialState(key, "damaged" if damaged else "done", str(found) if damaged else "")
+        if damaged:
+            return TrialState(key, "damaged", str(found))
+        marked = isinstance(found, TrialRecord) and FROZEN_RANDOM in found.flags
+        return TrialState(key, "done", FROZEN_RANDOM if marked else "")
     if (folder / FILES.failure).exists():
         return TrialState(key, "failed", _failure_in(folder))
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
+
+
+def _progress(folder: Path) -> str:
+    """How far a trial is that another waits for, in brackets; "" if it has not begun."""
+    for file, word in ((FILES.record, "done"), (FILES.failure, "failed"),
+                       (FILES.checkpoint, "started")):  # fmt: skip
+        if (folder / file).exists():
+            return f" ({word})"
+    return ""
 
 
 def _failure_in(folder: Path) -> str:

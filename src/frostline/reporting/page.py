@@ -124,6 +124,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         },
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
+        "to_come": rows.plans_to_come(contents.unfinished),
         "strays": contents.strays,
         **_depth_words(contents),
         "first": first,
@@ -175,6 +176,7 @@ def _marks(contents: Contents) -> dict[str, bool]:
     points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
+        "frozen_random": any(table.frozen_random for table in contents.depths),
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),
     }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from frostline.cells import CellPlan, shared_name
+from frostline.cells import FROZEN_RANDOM, CellPlan, shared_name
 from frostline.figures import DifferenceTable
 from frostline.figures.values import mean_of
 from frostline.reporting.answer import Answer, Cell, CellComparison
@@ -151,7 +151,7 @@ def signed_points(value: float) -> str:
 def _frozen(plan: CellPlan, deepest: int) -> str:
     k = plan.k
     if k is None:
-        text = f"plan {plan.label}, {_layers(plan)} of the backbone frozen"
+        text = f"plan {plan.label}, {_layers(plan)} frozen"
     elif k == 0:
         text = "nothing frozen (k=0)"
     elif k == deepest:
@@ -159,6 +159,7 @@ def _frozen(plan: CellPlan, deepest: int) -> str:
     else:
         kind = f"{'main-path ' if plan.numbering == 'paper' else ''}{plan.unit}s"
         text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
+    text = f"{text} ({FROZEN_RANDOM})" if plan.frozen_random else text
     return text if plan.variant is None else f"{text}, variant {plan.variant}"
 
 
@@ -227,9 +228,9 @@ def _freezing(answer: Answer, init: str) -> str:
     if best is None or tie is None or not known:
         return ""
     text = (
-        f"{init}: the deepest freeze that cannot be told apart from its best ({best.frozen.name})"
+        f"{init}: the deepest freeze that cannot be told apart from its best ({best.frozen.marked})"
     )
-    text += " is that one itself" if tie is best else f" is {tie.frozen.name}"
+    text += " is that one itself" if tie is best else f" is {tie.frozen.marked}"
     text += _time_saved(cells, tie)
     last = next((c for c in reversed(cells) if c.cell.frozen.k == answer.deepest), None)
     if last is not None and last.verdict == "lower":
@@ -259,7 +260,7 @@ def _starts(answer: Answer) -> Iterator[str]:
         top = answer.best_of(start.init)
         if best is None or top is None:
             continue
-        text = f"{start.init} reaches {top.mean:.3f} at its best ({top.frozen.name})"
+        text = f"{start.init} reaches {top.mean:.3f} at its best ({top.frozen.marked})"
         over = _over(start.plans)
         if start.verdict == "tie":
             text += f"; {over} that both ran it cannot be told apart from {best.init}"
