@@ -43,9 +43,9 @@ def _too_short(answer: Answer) -> str:
     assert answer.best is not None, "a curve is of the best cell's start"
     return (
         f"Too short to answer: in {length.rising} of {length.curves} trials of {answer.best.init}, "
-        f"the start with the highest mean {label} ({answer.best.mean:.3f}), it was still rising by "
-        "more than a point in a tenth of the epochs when training ended. No start or depth is "
-        "recommended; train for more epochs."
+        f"the start with the highest {answer.score.mean_label} ({answer.best.mean:.3f}), it was "
+        "still rising by more than a point in a tenth of the epochs when training ended. No start "
+        "or depth is recommended; train for more epochs."
     )
 
 
@@ -54,7 +54,7 @@ def _best_cell(answer: Answer) -> str:
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
-        f"The highest mean {answer.score.label} on {_images(answer)}, {best.mean:.3f} over "
+        f"The highest {answer.score.mean_label} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
         f"{_frozen(best.frozen, answer.deepest)}"
     )
@@ -122,7 +122,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
     return (
         f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
-        f"smaller differences would pick {pick}; the highest mean {answer.score.label} came from "
+        f"smaller differences would pick {pick}; the highest {answer.score.mean_label} came from "
         f"{best.init}" + _test_of_rule(answer, best, pick)
     )
 
