@@ -88,7 +88,10 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One validation image: thumbnail as a data URI, ground truth and detections."""
+    """One validation image: thumbnail as a data URI, ground truth and what was found.
+
+    ``note`` says why it is shown, where it was picked for what was found in it; else "".
+    """
 
     file: str
     group: str | None
@@ -96,6 +99,7 @@ class Example:
     height: int
     image: str
     panels: tuple[Panel, ...]
+    note: str = ""
 
 
 def example_images(
