@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from frostline.datasets import DatasetIndex, check_dataset, find_dataset, read_splits
+from frostline.errors import DatasetError
 from frostline.starter.data import read_material
 
 NAMES = (
@@ -16,7 +18,7 @@ NAMES = (
     *("yolo_labels_beside", "labelimg_classes", "darknet_last_empty", "file_names", "url_names"),
     *("mac_files", "zip_back_slashes", "voc_lists", "coco_one_name_two_ids"),
     *(
-        "grey_12_bit",
+        *("grey_12_bit", "class_in_another_case"),
         "coco_zero_sizes",
         "coco_polygons_only",
         "tutorial_csv",
@@ -179,3 +181,10 @@ def test_twelve_bits_of_sixteen(cases: Path) -> None:
     material = read_material(find_dataset(cases / "grey_12_bit"))
     assert material.grey is not None
     assert material.grey.levels == 4096
+
+
+@pytest.mark.parametrize("on_problem", ["raise", "drop"])
+def test_class_in_another_case(cases: Path, on_problem: Literal["raise", "drop"]) -> None:
+    with pytest.raises(DatasetError, match=r"got 'Ship'; did you mean ship\?"):
+        read_splits(cases / "class_in_another_case", on_problem=on_problem)
+    assert not check_dataset(find_dataset(cases / "class_in_another_case")).ok

@@ -170,6 +170,19 @@ def test_box_of_a_class_that_is_not_given_is_a_problem(world: World) -> None:
     assert [f.code for f in index.findings] == ["class-unknown"]
 
 
+@pytest.mark.parametrize(("given", "meant"), [("EAR", "EAR"), ("eat", "eat"), ("Ear", "Ear")])
+def test_class_that_is_nearly_one_is_suggested(world: World, given: str, meant: str) -> None:
+    with pytest.raises(DatasetError, match=rf"got 'ear'; did you mean {meant}\?"):
+        world.read(classes=["leaf", given])
+
+
+def test_no_box_of_a_known_class_is_an_error_though_problems_are_dropped(world: World) -> None:
+    with pytest.raises(DatasetError, match=r"^a\.json: none of the 3 boxes has a class of the tr"):
+        world.read(classes=["wheat"], on_problem="drop")
+    world.coco["annotations"] = []
+    assert world.read(classes=["wheat"], on_problem="drop").counts().boxes == 0
+
+
 BOX_FAULTS: list[tuple[str, Any, str]] = [
     ("box-entry", None, "expected bbox"),
     ("box-entry", [1, 2, 3], "expected bbox"),

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,8 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
     images = [image or named for image, named in zip(found, raw.images, strict=True)]
     _mention_turned(images, stored, source, options.problems)
     sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
-    boxes = _checked_boxes(raw, sizes, options)
+    name = source.name or source.annotations.root.name
+    boxes = _checked_boxes(raw, sizes, options, name)
     records = _records(images, sizes, boxes, raw.targets)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
@@ -215,12 +217,12 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
 
 
 def _checked_boxes(
-    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions
+    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions, name: str
 ) -> RawBoxes:
-    """Boxes that can be used, in pixels, with the labels of the data set."""
+    """Boxes that can be used, in pixels, with the labels of the data set; ``name`` is its file."""
     known = np.array([size is not None for size in sizes], dtype=bool)  # (I,)
     extent = np.array([s or (1, 1) for s in sizes], np.float64).reshape(-1, 2)  # (I, 2)
-    boxes = _relabelled(raw, options)
+    boxes = _relabelled(raw, options, name)
     boxes = boxes.take(known[boxes.image])  # those of images left out went with them
     boxes = _in_pixels(boxes, extent) if raw.relative else boxes
     boxes = _finite_and_upright(boxes, options.problems)
@@ -389,21 +391,35 @@ def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> 
     )
 
 
-def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
-    """Boxes with labels into ``options.classes``; those of other classes are problems."""
+def _relabelled(raw: RawDataset, options: ReadOptions, name: str) -> RawBoxes:
+    """Boxes with labels into ``options.classes``; those of other classes are problems.
+
+    Raises:
+        DatasetError: If none is left: nothing could be scored.
+    """
     if options.classes is None or options.classes == raw.classes:
         return raw.boxes
     new = {name: n for n, name in enumerate(options.classes, 1)}
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        name = shown(raw.classes[raw.boxes.labels[n] - 1])
-        options.problems.error(
-            "class-unknown",
-            raw.boxes.place(int(n)),
-            f"expected one of the classes {shown(', '.join(options.classes))}, got {name!r}",
+        message = _other_class(raw.classes[raw.boxes.labels[n] - 1], options.classes)
+        options.problems.error("class-unknown", raw.boxes.place(int(n)), message)
+    if len(labels) and not labels.any():
+        others = [raw.classes[n - 1] for n in np.unique(raw.boxes.labels)]
+        raise DatasetError(
+            f"{shown(name)}: none of the {len(labels)} boxes has a class of the training data: "
+            f"{_other_class(others[0], options.classes)}; give a class one name in all files"
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
+
+
+def _other_class(name: str, classes: Sequence[str]) -> str:
+    """That a class is none of these, with the one that is probably meant."""
+    same = [known for known in classes if known.casefold() == name.casefold()]
+    near = same or get_close_matches(name, classes, n=1)
+    hint = f"; did you mean {shown(near[0])}?" if near else ""
+    return f"expected one of the classes {shown(', '.join(classes))}, got {shown(name)!r}{hint}"
 
 
 def _in_pixels(boxes: RawBoxes, sizes: npt.NDArray[np.float64]) -> RawBoxes:
