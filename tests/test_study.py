@@ -105,9 +105,21 @@ def test_a_weight_file_that_changed_under_its_name_is_told(tmp_path: Path) -> No
             "is it of another architecture",
         ),
         (
-            {"data": {"images": "no", "train": "t.json", "val": "v.json"}},
+            {"data": {"images": "images", "train": "t.json", "val": "v.json"}},
             DatasetError,
-            "no",
+            r"expected an annotation file, found none at .*t\.json$",
+        ),
+        (
+            {
+                "data": {
+                    "layout": "kaggle",
+                    "images": "no",
+                    "annotations": "train.csv",
+                    "split": {"val_groups": ["field_1"]},
+                }
+            },
+            DatasetError,
+            r"expected a folder or zip file of images, found none at .*no$",
         ),
     ],
 )
@@ -193,8 +205,9 @@ def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcomes = study.run()
-    assert "another process" in outcomes[0].message
+    assert outcomes[0].elsewhere
     assert not (folder / FILES.failure).exists()
+    assert study.status()[0].state == "waiting"
 
 
 def run_cli(*words: str) -> None:

@@ -251,6 +251,10 @@ class Study:
                 "the files as they were, and `frostline run` adds no trial until they are back."
             )
         yield from self._rule_notes()
+        same: dict[tuple[str, str], list[str]] = {}
+        for record in self.records():
+            same.setdefault((record.key.init, record.plan.digest), []).append(record.key.plan)
+        yield from _same_plans(same)
         unknown = sum("pixels" not in record.spec for record in self.records())
         if unknown:
             yield (
@@ -312,16 +316,20 @@ class Study:
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
         require_rules(self.config)
+        same: dict[tuple[str, str], list[str]] = {}
         for name in self.config.inits:
             known = [key for key in cells if key.init == name and not self.waits_for(key)]
             specs = [self.spec(key) for key in known]
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
+                same.setdefault((name, plan.digest()), []).append(spec.key.plan)
                 if not spec.allow_frozen_random:
                     require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
+        for line in _same_plans(same):
+            _log.warning(line)
         return hashes
 
     def run(
@@ -607,6 +615,24 @@ class Study:
                 **{score.key: scores.get(score.key) for score in self._headline()},
                 "note": "; ".join(record.flags) if record else state.detail,
             }
+
+
+def _same_plans(found: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    """Plans that freeze the same tensors from one start, in one line for all of its starts.
+
+    Args:
+        found: (start, digest of the plan) -> labels of the plans that have it.
+    """
+    starts: dict[tuple[str, ...], list[str]] = {}
+    for (init, _), labels in found.items():
+        distinct = tuple(dict.fromkeys(labels))
+        if len(distinct) > 1:
+            starts.setdefault(distinct, []).append(init)
+    for labels, inits in starts.items():
+        yield (
+            f"Plans {', '.join(labels)} freeze the same tensors from {', '.join(inits)}: one "
+            "experiment, which is run once for each."
+        )
 
 
 def _cell(value: Any) -> str:
