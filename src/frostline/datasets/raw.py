@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import Tree, is_image, plain_name, relative_name
+from frostline.datasets.files import Tree, is_image, plain_name, relative_name, stems
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size, is_turned
 from frostline.datasets.index import DatasetIndex, ImageRecord
@@ -241,6 +241,7 @@ def _located(
     )
     named = iter(files.find_all(image.file for image in images if not image.resolved))
     spellings = [Spelling((image.file,)) if image.resolved else next(named) for image in images]
+    _add_endings(images, spellings, source, options)
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
@@ -248,6 +249,26 @@ def _located(
     if not _in_one_folder(images, spellings):
         _mention_found(found, source, problems)
     return _once_each(found, problems)
+
+
+def _add_endings(
+    images: Sequence[RawImage], spellings: list[Spelling], source: Source, options: ReadOptions
+) -> None:
+    """Put in the files of names without an ending, which some tools write, if no file has them."""
+    bare = [
+        n
+        for n, (image, spelling) in enumerate(zip(images, spellings, strict=True))
+        if not spelling.fits and not is_image(image.file)
+    ]
+    if not bare:
+        return
+    tree = source.images
+    by_stem = stems(name for name in tree.names() if is_image(name) and not tree.is_link(name))
+    files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming(options.split))
+    named = files.find_all(images[n].file for n in bare)
+    for n, spelling in zip(bare, named, strict=True):
+        fits = tuple(file for stem in spelling.fits for file in by_stem[stem])
+        spellings[n] = Spelling(fits)
 
 
 def _in_one_folder(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> bool:
