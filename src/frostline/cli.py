@@ -119,14 +119,17 @@ def run(
             workers=workers, threads=threads, device=device.value, on_event=on_event
         )
     paused = [outcome for outcome in outcomes if outcome.paused_at is not None]
-    failed = [outcome for outcome in outcomes if not outcome.ok and outcome not in paused]
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    elsewhere = [outcome for outcome in outcomes if outcome.elsewhere]
     _print_rows([_summary(record) for record in plan.records()], output)
     for outcome in failed:
         typer.echo(f"failed: {outcome.key.slug}: {outcome.message}", err=True)
     for outcome in paused:
         typer.echo(f"{outcome.key.slug}: {outcome.message}; run again to go on", err=True)
+    for outcome in elsewhere:
+        typer.echo(f"elsewhere: {outcome.key.slug}: {outcome.message}", err=True)
     typer.echo(f"next: frostline report {_shown_path(plan.folder)}", err=True)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if failed or elsewhere else 0)  # 0: every trial is done, or paused by order
 
 
 @app.command()

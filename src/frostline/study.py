@@ -56,6 +56,7 @@ __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_tria
 
 _TRIALS = "trials"
 _HASHES = "images.json"  # of the image files, so that they are read once
+_NAMED = 5  # image files that a message names
 
 _SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
 
@@ -241,7 +242,19 @@ class Study:
         for state in self.status():
             if state.state == "damaged" and not _later_version(self._record_file(state.key)):
                 yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+        replaced = FileHashes.read(self.folder / _HASHES).look_again(
+            self.base / self.config.data.images
+        )
+        if replaced:
+            yield (
+                f"Since its trials were trained, {_several(replaced)} changed: the scores are of "
+                "the files as they were, and `frostline run` adds no trial until they are back."
+            )
         yield from self._rule_notes()
+        same: dict[tuple[str, str], list[str]] = {}
+        for record in self.records():
+            same.setdefault((record.key.init, record.plan.digest), []).append(record.key.plan)
+        yield from _same_plans(same)
         unknown = sum("pixels" not in record.spec for record in self.records())
         if unknown:
             yield (
@@ -303,16 +316,20 @@ class Study:
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
         require_rules(self.config)
+        same: dict[tuple[str, str], list[str]] = {}
         for name in self.config.inits:
             known = [key for key in cells if key.init == name and not self.waits_for(key)]
             specs = [self.spec(key) for key in known]
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
+                same.setdefault((name, plan.digest()), []).append(spec.key.plan)
                 if not spec.allow_frozen_random:
                     require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
-                _require_same(identity, spec.key, self.trial_folder(spec.key))
+                _require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
+        for line in _same_plans(same):
+            _log.warning(line)
         return hashes
 
     def run(
@@ -600,6 +617,24 @@ class Study:
             }
 
 
+def _same_plans(found: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    """Plans that freeze the same tensors from one start, in one line for all of its starts.
+
+    Args:
+        found: (start, digest of the plan) -> labels of the plans that have it.
+    """
+    starts: dict[tuple[str, ...], list[str]] = {}
+    for (init, _), labels in found.items():
+        distinct = tuple(dict.fromkeys(labels))
+        if len(distinct) > 1:
+            starts.setdefault(distinct, []).append(init)
+    for labels, inits in starts.items():
+        yield (
+            f"Plans {', '.join(labels)} freeze the same tensors from {', '.join(inits)}: one "
+            "experiment, which is run once for each."
+        )
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -629,18 +664,36 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
     return study.config, study.records()
 
 
-def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
-    """Explain, value by value, in what a trial differs from the one already in its folder."""
+def _require_same(
+    identity: Identity, key: TrialKey, folder: Path, replaced: Sequence[str] = ()
+) -> None:
+    """Explain, value by value, in what a trial differs from the one already in its folder.
+
+    Args:
+        identity: what is asked for now.
+        key: the cell.
+        folder: of the trial.
+        replaced: image files that have other bytes than they had.
+    """
     before = _identity_in(folder)
     if before is None:
         return
     different = changes(before, identity)
+    rest = tuple(line for line in different if not line.startswith("pixels."))
+    if replaced and rest != different:  # names say more than a digest of all images
+        different = (*rest, f"other bytes in {_several(replaced)}")
     if different:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
             f"{'; '.join(different)}; change it back, delete the trial's folder "
             f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
+
+
+def _several(names: Sequence[str]) -> str:
+    """``2 image files (a.jpg, b.jpg)``, with at most a few names."""
+    listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return f"{len(names)} image file{'s' * (len(names) != 1)} ({listed})"
 
 
 def _identity_in(folder: Path) -> Identity | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from frostline.boxes import box_iou
-from frostline.datasets import DatasetIndex, ImageRecord, load_image
+from frostline.datasets import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 from frostline.evaluation import Detections, from_coco_results
 from frostline.records import TrialRecord
@@ -127,7 +127,7 @@ def example_images(
                 record.group,
                 record.width,
                 record.height,
-                thumbnail(load_image(index.root, record.file)),
+                thumbnail(index.load(record)),
                 tuple(panels),
             )
         )

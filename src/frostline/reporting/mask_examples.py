@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from frostline.datasets import DatasetIndex, ImageRecord, Mask, load_image, mask_labels
+from frostline.datasets import DatasetIndex, ImageRecord, Mask, mask_labels
 from frostline.datasets.targets import IGNORED
 from frostline.errors import DatasetError
 from frostline.evaluation.masks import confusion, iou, mean_present
@@ -232,7 +232,7 @@ def _example(
         record.group,
         record.width,
         record.height,
-        thumbnail(load_image(index.root, record.file)),
+        thumbnail(index.load(record)),
         tuple(panels),
         note,
     )
