@@ -7,6 +7,7 @@ belongs to which image is told by their names.
 import hashlib
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from frostline.datasets.images import is_grey, load_mask
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import ordered, splits_of
 from frostline.datasets.named import NamedFiles, split_words
-from frostline.datasets.raw import MaskOptions, RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.raw import MaskOptions, RawDataset, RawImage, ReadOptions, Source, no_boxes
 from frostline.datasets.targets import IGNORED, Mask, MaskReading
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
@@ -94,7 +95,7 @@ def read_masks(source: Source, options: ReadOptions) -> RawDataset:
     _mention(source, [image.file for image in images], options)
     if not images:
         raise DatasetError(_none_left(tree, names, options.problems))
-    return RawDataset(classes, images, _no_boxes(), targets=tuple(masks))
+    return RawDataset(classes, images, no_boxes(), targets=tuple(masks))
 
 
 def mask_values(source: Source) -> tuple[str, ...]:
@@ -110,6 +111,9 @@ def mask_labels(mask: Mask) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
     Raises:
         DatasetError: the file is gone, or has changed since it was read.
     """
+    if mask.packed:
+        unpacked = np.frombuffer(zlib.decompress(mask.packed), np.uint8)
+        return unpacked.reshape(mask.height, mask.width)
     pixels = load_mask(mask.root, mask.file, colours=bool(mask.reading.colours))
     if _digest(pixels) != mask.sha256:
         raise DatasetError(f"{shown(mask.file)}: the mask has changed since it was read")
@@ -382,11 +386,6 @@ def _none_left(tree: Tree, names: Sequence[str], problems: Problems) -> str:
         f"expected a usable mask in {shown(tree.root)}, got none of {len(names)}; images and masks "
         f"are paired by name{first}"
     )
-
-
-def _no_boxes() -> RawBoxes:
-    none = np.zeros(0, np.int64)
-    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
 
 
 # --- where they are ------------------------------------------------------------------------------

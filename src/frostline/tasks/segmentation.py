@@ -34,7 +34,7 @@ def _place(index: DatasetIndex, canvas: Canvas) -> "PlacedMasks":
     if boxed is not None:
         raise DatasetError(
             f"{boxed}: expected a mask, its annotation is boxes; task segmentation reads layout "
-            "masks"
+            "masks, and outlines of layout coco"
         )
     return PlacedMasks(index, canvas)
 
