@@ -75,7 +75,8 @@ def estimate(
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
-    data = load_data(left[0].data, left[0].base)
+    masks = task_named(left[0].task).declares.masks
+    data = load_data(left[0].data, left[0].base, masks=masks)
     ends = min(left, key=_depth), max(left, key=_depth)
     with torch_as_before():
         costs = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from frostline.architectures import architecture_of, require_fitting
 from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
-from frostline.datasets import FileHashes
+from frostline.datasets import DatasetIndex, FileHashes
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
@@ -311,7 +311,7 @@ class Study:
         require_task(self.config)
         _require_writable(self.folder)
         cells, hashes = self.cells(), FileHashes.read(self.folder / _HASHES)
-        data = load_data(self.config.data, self.base)
+        data = self._data()
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -376,6 +376,10 @@ class Study:
         resources = {"threads": threads_of_trial(workers, threads), "device": device}
         with engine_of(engine, workers=workers) as where:
             return self._advance(where, policy or grid(self.cells()), resources, on_event)
+
+    def _data(self) -> dict[str, DatasetIndex]:
+        masks = task_named(self.config.task).declares.masks
+        return load_data(self.config.data, self.base, masks=masks)
 
     def _set_damaged_aside(self) -> None:
         """Records that cannot be read are kept under another name, and their trials run again.
@@ -478,7 +482,7 @@ class Study:
             wanted,
             self.layers(),
             records,
-            lambda: prepare(first, load_data(self.config.data, self.base)).before,
+            lambda: prepare(first, self._data()).before,
             batch_norm=first.model.batch_norm,
             prefix=architecture_of(self.config.model).prefix,
             version=self.plan_version,

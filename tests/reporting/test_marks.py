@@ -5,7 +5,9 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from frostline.cells import cell_plan
@@ -74,7 +76,7 @@ def test_it_is_ringed_in_figure_3_and_dotted_among_the_losses(grid: list[TrialRe
     ax = axes()
     draw_depths(ax, table)
     rings = [line for line in ax.lines if line.get_markersize() == 12]
-    assert [list(line.get_ydata()) for line in rings] == [[0.59, 0.60]]
+    assert [np.asarray(line.get_ydata()).tolist() for line in rings] == [[0.59, 0.60]]
     assert ax.get_xlabel().endswith("\nringed: random, frozen")
     figure = losses_figure(loss_table(grid))
     titles = [ax.get_title(loc="left") for ax in figure.axes]
@@ -97,7 +99,7 @@ def _ruled(
     init: str, label: str, rule: str, t: float | str, layers: tuple[int, ...], seed: int = 0
 ) -> TrialRecord:
     record = make_record(init, 0, seed, plan_label=label, layers=layers)
-    made = {
+    made: dict[str, Any] = {
         "rule": rule,
         "t": t,
         "threshold": {"floor": None, "median": THRESHOLD}.get(str(t), t),

@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "build_index",
     "mention_sizes",
+    "no_boxes",
 ]
 
 _ROUNDING = 0.01
@@ -60,12 +61,19 @@ class MaskOptions:
         colours: Name and colour of each class, in the order of labels; empty: masks of numbers.
         ignore_index: Value of pixels to leave out.
         ignore_colour: Colour of pixels to leave out.
+        outlines: Whether masks are wanted where annotations are outlines of objects.
     """
 
     classes: tuple[tuple[int, str], ...] = ()
     colours: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     ignore_index: int | None = None
     ignore_colour: tuple[int, int, int] | None = None
+    outlines: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is said of the pixels of masks."""
+        return replace(self, outlines=False) != MaskOptions()
 
 
 AS_FOUND = MaskOptions()
@@ -167,6 +175,8 @@ class RawDataset:
         boxes: Unchecked.
         relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
         targets: What each image is annotated with, where that is no boxes; None for boxes.
+        paint: From the position of an image and its width and height in pixels to what it is
+            annotated with, where that takes the size; None for all others.
     """
 
     classes: tuple[str, ...]
@@ -174,6 +184,13 @@ class RawDataset:
     boxes: RawBoxes
     relative: bool = False
     targets: Sequence[Target] | None = None
+    paint: Callable[[int, tuple[int, int]], Target] | None = None
+
+
+def no_boxes() -> RawBoxes:
+    """Of a data set whose images are annotated with something else."""
+    none = np.zeros(0, np.int64)
+    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
 
 
 def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
@@ -208,7 +225,7 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
     sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
     name = source.name or source.annotations.root.name
     boxes = _checked_boxes(raw, sizes, options, name)
-    records = _records(images, sizes, boxes, raw.targets)
+    records = _records(images, sizes, boxes, raw)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
@@ -499,7 +516,7 @@ def _records(
     images: Sequence[RawImage],
     sizes: Sequence[tuple[int, int] | None],
     boxes: RawBoxes,
-    targets: Sequence[Target] | None,
+    raw: RawDataset,
 ) -> list[ImageRecord]:
     order = np.argsort(boxes.image, kind="stable")
     ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
@@ -507,7 +524,8 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            own = None if targets is None else targets[n]
+            own = None if raw.targets is None else raw.targets[n]
+            own = own if raw.paint is None else raw.paint(n, size)
             target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
             records.append(ImageRecord(image.file, *size, target, image.group))
     return records

@@ -243,7 +243,7 @@ def _examples(
 
 
 def _validation(config: StudyConfig, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
-    index = load_data(config.data, base)["val"]
+    index = load_data(config.data, base, masks=records[0].task.masks)["val"]
     if index.digest() != records[0].data["val"].digest:
         raise DatasetError("expected the validation images of the trials, the data has changed")
     return index
