@@ -1,3 +1,4 @@
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -234,10 +235,19 @@ def test_other_pixels_under_the_same_name_are_another_study(tmp_path: Path) -> N
     study.check()
     assert (study.folder / "images.json").read_text() == hashes, "a check writes nothing"
     _invert(tmp_path / "images" / "im1.png")
-    with pytest.raises(StudyChangedError, match=r"trial a-k52-s0 .*: pixels\.val was"):
+    with pytest.raises(
+        StudyChangedError, match=r"a-k52-s0 .*other bytes in 1 image file \(im1\.png"
+    ):
         study.run()
+    (note,) = study.notes()
+    assert "1 image file (im1.png) changed" in note
+    (study.folder / "images.json").unlink()
     with pytest.raises(StudyChangedError, match=r"pixels\.val was"):
         Study(study.config, study.base, study.folder).check()
+    assert study.notes() == (), "without the hashes of before nothing is known of single files"
+    shutil.rmtree(tmp_path / "images")
+    (study.folder / "images.json").write_text(hashes)
+    assert study.notes() == (), "images that are elsewhere have not changed"
 
 
 def test_images_in_a_zip_file_are_the_same_pixels(tmp_path: Path) -> None:

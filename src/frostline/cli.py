@@ -109,7 +109,10 @@ def run(
         if output is Format.table:
             _print_estimate(plan, estimate)
         else:
-            _print_rows([estimate.to_dict()], output)
+            row = estimate.to_dict()
+            if output is Format.csv:
+                row["waits"] = "; ".join(_waiting(estimate))
+            _print_rows([row], output)
         return
     with _interruptible(), follow(len(plan.left())) as on_event:
         outcomes = plan.run(
@@ -275,6 +278,8 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     ):
         if values:
             typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+    for line in _waiting(estimate):
+        typer.echo(f"waits: {line}")
     row = {
         "cells": estimate.cells,
         "left": estimate.left,
@@ -282,6 +287,14 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
         "disk": f"{estimate.disk_mb:.0f} MB",
     }
     _print_rows([row], Format.table)
+
+
+def _waiting(estimate: "Estimate") -> list[str]:
+    """The cells whose plans are made from other trials first, a line for each set of these."""
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for cell, trials in estimate.waits.items():
+        cells.setdefault(tuple(trials), []).append(cell)
+    return [f"{', '.join(names)} for {', '.join(trials)}" for trials, names in cells.items()]
 
 
 def _duration(minutes: float) -> str:
