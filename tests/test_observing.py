@@ -266,6 +266,52 @@ def test_the_first_lazy_tensor_is_named_and_the_others_are_counted() -> None:
     require_values(net[0])
 
 
+class ByFunction(nn.Module):
+    """Convolves by itself, with the larger one of its parameters, and not by a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4, 1, 1, 1))
+        self.kernel = nn.Parameter(torch.ones(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.kernel * self.scale)
+
+
+def test_a_module_that_convolves_by_itself_is_a_layer_and_none_is_counted_twice() -> None:
+    table = observe_table(nn.Sequential(ByFunction(), nn.Conv2d(4, 2, 1)), EXAMPLE)
+    assert [(layer.name, layer.shape) for layer in table.layers] == [
+        ("0", (4, 3, 3, 3)),
+        ("1", (2, 4, 1, 1)),
+    ]
+    assert table.repeated == ()
+    assert table.layers[0].tensors == ("0.scale", "0.kernel")
+
+
+class Branches(nn.Module):
+    def __init__(self, *sides: nn.Module) -> None:
+        super().__init__()
+        self.sides = nn.ModuleList(sides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = (side(x) for side in self.sides)
+        out: Tensor = one + other
+        return out
+
+
+def test_of_two_branches_the_shorter_one_is_a_projection_and_of_equal_ones_none() -> None:
+    def conv() -> nn.Conv2d:
+        return nn.Conv2d(3, 3, 1)
+
+    equal = observe_table(Branches(conv(), conv()), EXAMPLE)
+    assert [layer.role for layer in equal.layers] == ["main", "main"]
+    for long_first in (True, False):
+        sides = [nn.Sequential(conv(), conv()), conv()]
+        table = observe_table(Branches(*(sides if long_first else sides[::-1])), EXAMPLE)
+        roles = ["main", "main", "projection"]
+        assert [layer.role for layer in table.layers] == (roles if long_first else roles[::-1])
+
+
 class Gated(nn.Module):
     """A gate of one pixel before a convolution that reads ``width`` of them."""
 
