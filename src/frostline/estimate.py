@@ -6,7 +6,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from frostline.identity import Identity
 from frostline.loading import load_data
 from frostline.tasks import common_canvas, task_named
 from frostline.training import choose_device, torch_as_before, train
-from frostline.trial import TrialSpec, prepare
+from frostline.trial import TrialSpec, plan_of, prepare
 
 __all__ = ["Estimate", "estimate"]
 
@@ -67,8 +67,11 @@ def estimate(
 ) -> Estimate:
     """Time a few steps of the shallowest and the deepest cell; the others lie between.
 
+    What a plan saves is counted in the layers from the input that it freezes without a gap: there
+    the backward pass stops. Layers that are frozen behind one that trains save next to nothing.
+
     Args:
-        left: the cells still to run, of one study: they share their data.
+        left: the cells still to run, of one study: they share their data and their network.
         cells: number of cells of the study.
         workers: trials side by side, >= 1. They are assumed not to slow each other down.
         waits: cells that wait for others.
@@ -77,19 +80,27 @@ def estimate(
         return Estimate(cells, 0, 0.0, 0.0)
     masks = task_named(left[0].task).declares.masks
     data = load_data(left[0].data, left[0].base, masks=masks)
-    ends = min(left, key=_depth), max(left, key=_depth)
     with torch_as_before():
-        costs = {
-            depth: _measure(spec, data) for depth, spec in {_depth(s): s for s in ends}.items()
-        }
-    seconds = sum(_images(spec, data) * _seconds_per_image(costs, _depth(spec)) for spec in left)
+        names = prepare(left[0], data).model.state_dict().keys()
+        depths = [_frozen_from_the_input(spec, names) for spec in left]
+        ends = {depth: left[depths.index(depth)] for depth in (min(depths), max(depths))}
+        costs = {depth: _measure(spec, data) for depth, spec in ends.items()}
+    each = (_seconds_per_image(costs, depth) for depth in depths)
+    seconds = sum(_images(spec, data) * cost for spec, cost in zip(left, each, strict=True))
     minutes = (seconds / workers + _STARTING_SECONDS) / 60
-    megabytes = len(left) * costs[_depth(ends[0])].megabytes
+    megabytes = len(left) * costs[min(depths)].megabytes
     return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1), waits or {})
 
 
-def _depth(spec: TrialSpec) -> int:
-    return spec.plan.depth or 0
+def _frozen_from_the_input(spec: TrialSpec, names: Collection[str]) -> int:
+    """Layers from the input that a cell's plan freezes without a gap."""
+    architecture, frozen = architecture_of(spec.model), frozenset(plan_of(spec, names))
+    table = architecture.backbone(spec.model).table
+    whole = (
+        all(architecture.prefix + n in frozen for n in layer.tensors or (f"{layer.name}.weight",))
+        for layer in table.layers
+    )
+    return sum(1 for _ in itertools.takewhile(bool, whole))
 
 
 def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:

@@ -81,7 +81,7 @@ def render(contents: Contents) -> str:
         "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
-        "coded": formats.coded,
+        "with_code": formats.with_code,
     }
     return render_page("report.html", _context(contents), filters)
 
