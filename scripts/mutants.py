@@ -65,9 +65,9 @@ class Room:
 
 
 ROOMS = {
-    "freezing": Room(("freezing.py",), ("tests/test_freezing.py",), 90),
+    "freezing": Room(("freezing.py",), ("tests/test_freezing.py",), 60),
     "plans": Room(
-        ("plans.py",), ("tests/test_plans.py", "tests/contracts/test_frozen_names.py"), 60
+        ("plans.py",), ("tests/test_plans.py", "tests/contracts/test_frozen_names.py"), 30
     ),
     "observing": Room(
         ("observing.py", "tracing.py", "passage.py", "attention.py"),
@@ -75,7 +75,7 @@ ROOMS = {
             *("tests/test_observing.py", "tests/test_passage.py", "tests/test_attention.py"),
             *("tests/test_tracing.py", "tests/contracts/test_frozen_names.py"),
         ),
-        60,
+        30,
     ),
     "difference": Room(
         tuple(
