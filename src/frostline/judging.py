@@ -133,7 +133,7 @@ def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Mea
     detections: dict[str, Any] = {}
     names: dict[str, list[str]] = {}
     for split in ("val", "test"):
-        if split not in start.placed:
+        if split not in start.placed or (split == "test" and not start.spec.score_test):
             continue
         images = start.placed[split]
         found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
