@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frostline import estimate as module
+from frostline import measuring as module
 from frostline.study import Study
 from tests.helpers import SCHEDULE, write_study
 

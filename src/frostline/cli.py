@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frostline.cells import key_columns
+from frostline.cli_advise import advise, tell
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(schema)
+app.command()(advise)
 app.command("plan")(plan_command)
 app.command()(diff)
 
@@ -134,6 +136,7 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     study = open_study(folder)
     states = (*study.status(), *study.strays())
     _print_rows([_state_row(state) for state in states], output)
+    tell(folder)
     _tell_notes(study)
 
 

@@ -5,6 +5,7 @@ what is on disk.
 """
 
 import datetime
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from frostline.tasks import Measured, Placed, Task
 from frostline.training import choose_device
 from frostline.trial import Start, Trained, counted_tensors, frozen_random
 
-__all__ = ["judge"]
+__all__ = ["judge", "judge_test"]
 
 
 def judge(
@@ -91,6 +92,36 @@ def judge(
         resumed_at_steps=trained.resumed_at,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def judge_test(start: Start, folder: Path) -> TrialRecord:
+    """Score a finished trial on ``test`` as well, from its weights; the record is written anew.
+
+    Args:
+        start: the cell.
+        folder: the trial's own folder, with its record and weights.
+
+    Raises:
+        RecordError: the record cannot be read, or nothing can be written.
+        TrainingError: the weights are not the model's, or not finite.
+    """
+    record = TrialRecord.read(folder / FILES.record)
+    if "test" in record.scores or "test" not in start.placed:
+        return record
+    task, device, images = start.task, choose_device(start.spec.device), start.placed["test"]
+    _load_trained(start.model.to(device), folder / FILES.weights)
+    found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
+    thresholds = record.details["val"].thresholds
+    measured = task.evaluate(images.dataset, found, thresholds, start.asked)
+    kept = json.loads((folder / FILES.detections).read_bytes())
+    kept["test"] = task.write(images.dataset, found)
+    kept["images"]["test"] = [image.file for image in images.dataset.images]
+    write_json(folder / FILES.detections, kept)
+    scores = record.scores | {"test": dict(measured.scores)}
+    details = record.details | {"test": measured.details}
+    record = record.model_copy(update={"scores": scores, "details": details})
+    record.write(folder / FILES.record)
+    return record
 
 
 def _load_trained(model: nn.Module, weights: Path | None) -> None:

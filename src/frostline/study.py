@@ -23,6 +23,8 @@ from frostline.members import can_pause, nearest
 from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.policy import Advance, Observation, Observed, Policy, grid
+from frostline.prices import Prices
+from frostline.rates import choose_rates, chosen_rates
 from frostline.records import (
     FILES,
     SCHEMA_VERSION,
@@ -32,7 +34,6 @@ from frostline.records import (
     set_aside,
     write_json,
 )
-from frostline.rates import choose_rates, chosen_rates
 from frostline.rules import (
     reference_keys,
     require_rules,
@@ -568,7 +569,8 @@ class Study:
         from frostline.estimate import estimate
 
         count = threads_of_trial(workers, threads)
-        specs = [self.spec(key, threads=count, device=device) for key in self.left()]
+        later = self._later()
+        specs = [self.spec(key, threads=count, device=device) for key in (*self.left(), *later)]
         nothing = PlanConfig(depth=0)  # of a rule that waits: at most as dear as this
         specs = [
             dataclasses.replace(spec, plan=nothing, plan_file=None)
@@ -576,7 +578,27 @@ class Study:
             else spec
             for spec in specs
         ]
-        return estimate(specs, cells=len(self.cells()), workers=workers)
+        return estimate(
+            specs,
+            cells=len(self.cells()) + len(later),
+            workers=workers,
+            prices=Prices.read(self.folder),
+        )
+
+    def _later(self) -> tuple[TrialKey, ...]:
+        """What will run at the best rate of the starts that have not found theirs, at any rate."""
+        if not self.config.has_lists:
+            return ()
+        chosen, first = chosen_rates(self.folder), depth_label(0)
+        rates = {name: next(iter(self.config.schedules_of(name))) for name in self.config.inits}
+        return tuple(
+            key
+            for key in self.candidates()
+            if key.plan != first
+            and key.init not in chosen
+            and key.variant is not None
+            and key.variant == rates[key.init]
+        )
 
     def left(self) -> tuple[TrialKey, ...]:
         """Cells without a record."""

@@ -18,7 +18,7 @@ LEVELS = (
     ("record_versions",),
     ("plans", "checkpoints", "datasets", "records", "observing", "schema", "hubs"),
     ("cells", "difference", "evaluation", "loading", "starter"),
-    ("events", "study_file", "rates", "rules"),
+    ("events", "prices", "rates", "rules", "study_file"),
     ("policy",),
     ("freezing", "doctor"),
     ("backbones",),
@@ -26,17 +26,18 @@ LEVELS = (
     ("inits", "tasks", "lightning"),
     ("training",),
     ("trial",),
-    ("judging", "trainers"),
+    ("judging", "measuring", "trainers"),
     ("attempt",),
     ("engines", "estimate", "figures"),
     ("study", "pages"),
     ("advice", "signals"),
-    ("reporting", "comparison"),
+    ("advising", "reporting", "comparison"),
     ("demo",),
     ("cli_table",),
     ("cli_data", "cli_diff", "cli_progress"),
     ("watching", "cli_init", "cli_plan"),
     ("api",),
+    ("cli_advise",),
     ("cli",),
     ("__main__",),
 )
@@ -48,6 +49,7 @@ LIGHT = (
     *("errors", "config", "depth", "plans", "checkpoints", "datasets", "records", "difference"),
     *("evaluation", "loading", "schema", "starter", "study", "identity", "members", "events"),
     *("record_versions", "study_file", "policy", "cli_progress", "passage", "advice"),
+    *("prices", "rates", "variants"),
 )
 HEAVY = ("torch", "torchvision", "timm", "huggingface_hub", "lightning_fabric", "matplotlib")
 
