@@ -207,7 +207,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")] = Path("demo"),
     workers: Workers = 2,
 ) -> None:
-    """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
+    """Run the whole pipeline on embedded synthetic data: study, report, advice, lines of result."""
     from frostline.cli_progress import follow
     from frostline.doctor import require_torch
 
@@ -221,6 +221,8 @@ def demo(
     for line in result.lines:
         typer.echo(line)
     typer.echo(_shown_path(result.report))
+    typer.echo(result.advice)
+    typer.echo(_shown_path(result.advice_report))
     raise typer.Exit(0 if result.ok else 1)
 
 

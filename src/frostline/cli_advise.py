@@ -64,8 +64,8 @@ def advise(
 ) -> None:
     """Say which start (and rate) to take and what freezing costs, for about two trainings.
 
-    Shares folder and trials with ``run``. Killed or stopped, the same command goes on; with a larger
-    budget it goes on from there.
+    Shares folder and trials with ``run``. Killed or stopped, the same command goes on; with a
+    larger budget it goes on from there.
     """
     from frostline.study import Study
 
@@ -95,12 +95,12 @@ def advise(
 def tell(folder: Path) -> None:
     """A line of a folder's advice, if it has one, on stderr."""
     from frostline.advice.result import Advice
-    from frostline.advice.words import headline
+    from frostline.advice.words import verdict
 
     found = Advice.read(folder)
     if found is not None:
         cost = found.cost
-        typer.echo(f"advice for {cost.spent:.2f} of {cost.budget:g} trainings: {headline(found)}",
+        typer.echo(f"advice for {cost.spent:.2f} of {cost.budget:.4g} trainings: {verdict(found)}",
                    err=True)  # fmt: skip
 
 
@@ -119,13 +119,13 @@ def _print_outlook(found: "Outlook", output: Format) -> None:
     if output is Format.csv:
         print_csv([found.to_dict()])
         return
-    from frostline.advice.words import duration
+    from frostline.advice.words import lasting
 
     row = {
         "candidates": found.candidates,
         "budget": f"{found.budget:.4g}x",
-        "1x": duration(60 * found.unit_minutes),
-        "all of it": duration(60 * found.minutes),
+        "1x": lasting(60 * found.unit_minutes),
+        "all of it": lasting(60 * found.minutes),
         "each at first": f"{found.first} of {found.epochs} epochs",
         "disk": f"{found.disk_mb:.0f} MB",
     }
@@ -140,12 +140,12 @@ def _print_advice(found: "Advice", folder: str, study: str, output: Format) -> N
         rows = (found.base, *found.others, *found.prices)
         print_csv([_row(row) for row in rows])
         return
-    from frostline.advice.words import headline, next_commands, price_cells, sentences
+    from frostline.advice.words import next_commands, price_cells, sentences, verdict
 
-    typer.echo(headline(found))
+    typer.echo(verdict(found))
     for line in sentences(found):
         typer.echo(f"- {line}")
-    if found.prices:
+    if found.prices and found.learned:
         typer.echo(f"\nWhat freezing costs {found.base.init}, in {found.label} points:")
         rows = [price_cells(found, row) for row in found.prices]
         print_table(rows, cell=lambda _, value: str(value))

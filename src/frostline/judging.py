@@ -109,8 +109,9 @@ def judge_test(start: Start, folder: Path) -> TrialRecord:
     if "test" in record.scores or "test" not in start.placed:
         return record
     task, device, images = start.task, choose_device(start.spec.device), start.placed["test"]
-    _load_trained(start.model.to(device), folder / FILES.weights)
-    found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
+    model = start.model.to(device).to(memory_format=torch.channels_last)  # as it was trained
+    _load_trained(model, folder / FILES.weights)
+    found = task.predict(model, images, device, start.spec.schedule.batch_size)
     thresholds = record.details["val"].thresholds
     measured = task.evaluate(images.dataset, found, thresholds, start.asked)
     kept = json.loads((folder / FILES.detections).read_bytes())

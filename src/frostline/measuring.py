@@ -29,7 +29,7 @@ from frostline.tasks import common_canvas, task_named
 from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import Start, TrialSpec, prepare
 
-__all__ = ["STEPS", "measure", "measure_apart", "measure_step", "price_key", "weights_mb"]
+__all__ = ["STEPS", "measure_apart", "measure_cells", "measure_step", "price_key", "weights_mb"]
 
 STEPS = 6  # the first is up to twice as slow; of the others the median, as some are disturbed
 _IMAGES = 8  # that are evaluated
@@ -48,7 +48,7 @@ def price_key(spec: TrialSpec) -> PriceKey:
 
 
 def measure_apart(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
-    """Measure cells in a new process; see ``measure``.
+    """Measure cells in a new process; see ``measure_cells``.
 
     Raises:
         TrainingError: it failed; says with what.
@@ -69,7 +69,7 @@ def measure_apart(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
     return tuple(Price(**(row | {"key": PriceKey(*row["key"])})) for row in rows)
 
 
-def measure(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
+def measure_cells(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
     """Time a few steps, and the evaluation of a few images, of each kind of cell.
 
     Args:
@@ -170,7 +170,7 @@ def _main() -> None:
     """Cells on stdin, pickled by ``measure_apart``; prices on stdout, as a line of JSON."""
     specs: list[TrialSpec] = pickle.load(sys.stdin.buffer)  # noqa: S301  (our own parent's)
     try:
-        prices = measure(specs)
+        prices = measure_cells(specs)
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {one_line(error)}")
     sys.stdout.write(json.dumps([dataclasses.asdict(price) for price in prices]) + "\n")

@@ -73,12 +73,12 @@ class Prices:
     Attributes:
         measured: each kind of cell.
         device: where they were measured.
-        threads: CPU threads of a trial, >= 1.
+        threads: CPU threads of a trial, >= 1; 0 where nothing was measured.
     """
 
     measured: tuple[Price, ...] = ()
     device: str = ""
-    threads: int = 1
+    threads: int = 0
 
     def of(self, key: PriceKey) -> Price | None:
         """The price of a kind of cell; None where it was not measured."""

@@ -45,7 +45,7 @@ from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
 from frostline.tasks import require_task, task_named
-from frostline.variants import SHORT_PERCENT, shortened
+from frostline.variants import SHORT_PERCENT, short_variant
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
@@ -553,7 +553,7 @@ class Study:
         keys = self.candidates()
         if can_pause(self.config.trainer):
             return keys
-        short = {k: k.model_copy(update={"variant": shortened(k.variant, SHORT_PERCENT)})
+        short = {k: k.model_copy(update={"variant": short_variant(k.variant, SHORT_PERCENT)})
                  for k in keys if k.plan == depth_label(0)}  # fmt: skip
         return (*keys, *short.values())
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["SHORT_PERCENT", "short_number", "shortened", "slug_of", "values_of"]
+__all__ = ["SHORT_PERCENT", "short_number", "short_variant", "slug_of", "values_of"]
 
 SHORT_PERCENT = 25  # of the epochs: the short complete runs of trainers that cannot pause
 
@@ -41,11 +41,11 @@ def slug_of(values: Mapping[str, float]) -> str | None:
     return "-".join(parts) or None
 
 
-def shortened(variant: str | None, percent: int) -> str:
+def short_variant(variant: str | None, percent: int) -> str:
     """The same with a complete schedule of a share of the epochs.
 
     Example:
-        >>> shortened("lr3e-4", 25), shortened(None, 25)
+        >>> short_variant("lr3e-4", 25), short_variant(None, 25)
         ('lr3e-4-e25', 'e25')
     """
     return "-".join(filter(None, (variant, f"e{percent}")))

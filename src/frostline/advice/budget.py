@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 from frostline.advice.cells import Problem
-from frostline.advice.shipped import set_aside
+from frostline.advice.shipped import kept_for_depth
 from frostline.errors import ConfigError
 
 __all__ = ["Budget", "parse_budget", "trainings"]
@@ -67,7 +67,7 @@ def trainings(budget: Budget, problem: Problem, unit_seconds: float, workers: in
     rounds = math.ceil(count / workers)
     if rounds == 1:
         return wall + count - 1 if wall >= 1 else wall
-    aside = set_aside(problem, wall)
+    aside = kept_for_depth(problem, wall)
     share = min(1.0, (wall - 1 - aside) / (rounds - 1))
     left = wall - 1 - aside - share * (rounds - 1)  # beyond every candidate's end: more depths
     return 1 + aside + (count - 1) * share + left if share > 0 else wall

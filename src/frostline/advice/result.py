@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.advice.words import headline, price_cells, sentences
+from frostline.advice.words import price_cells, sentences, verdict
 from frostline.errors import RecordError, one_line
 from frostline.notebook import table_html
 from frostline.records import write_json
@@ -15,14 +15,14 @@ from frostline.records import write_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ADVICE_FILE", "ADVICE_VERSION", "Advice", "Choice", "Cost", "Other"]
+__all__ = ["ADVICE_FILE", "ADVICE_VERSION", "Advice", "Cost", "Other", "Pick"]
 
 ADVICE_FILE = "advice.json"
 ADVICE_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Choice:
+class Pick:
     """The recommended cell, trained to its end.
 
     Attributes:
@@ -117,7 +117,7 @@ class Advice:
         task: what was trained for.
         label: of the score that decides.
         prefer: ``accuracy`` or ``speed``.
-        choice: the recommended cell.
+        pick: the recommended cell.
         base: change 0: the best start with nothing frozen, which is the choice, if speed is not
             preferred.
         chance: probability that no other start (or rate) is better.
@@ -128,6 +128,7 @@ class Advice:
         resolution: difference of two trained models that these images can just tell: the half-width
             of a 95 % interval of a paired bootstrap over images; None where it was not measured.
         cost: what it cost.
+        learned: whether the winner's training gave more than a constant prediction has.
         remarks: what else is to be known, in sentences.
         tool: who trains; ``frostline`` for our own loop.
         unit: what depth counts: ``convolution`` or ``block``.
@@ -136,7 +137,7 @@ class Advice:
     task: str
     label: str
     prefer: str
-    choice: Choice
+    pick: Pick
     base: Other
     chance: float
     regret: float
@@ -145,6 +146,7 @@ class Advice:
     images: int
     resolution: float | None
     cost: Cost
+    learned: bool
     remarks: tuple[str, ...]
     tool: str = "frostline"
     unit: str = "convolution"
@@ -176,7 +178,7 @@ class Advice:
             raise ValueError(f"version {raw['version']}, expected {ADVICE_VERSION}")
         rows = {name: tuple(Other(**row) for row in raw[name]) for name in ("others", "prices")}
         cost = Cost(**(raw["cost"] | {"steps": tuple(raw["cost"]["steps"])}))
-        parts = {"choice": Choice(**raw["choice"]), "base": Other(**raw["base"]), "cost": cost}
+        parts = {"pick": Pick(**raw["pick"]), "base": Other(**raw["base"]), "cost": cost}
         rest = {name: value for name, value in raw.items() if name != "version"}
         return cls(**(rest | rows | parts | {"remarks": tuple(raw["remarks"])}))
 
@@ -223,7 +225,7 @@ class Advice:
         ax.set_xlabel(f"{self.label} points against {self.base.init} with nothing frozen")
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{escape(line)}</p>" for line in (headline(self), *sentences(self)))
+        lines = "".join(f"<p>{escape(line)}</p>" for line in (verdict(self), *sentences(self)))
         if not self.prices:
             return lines
         rows = [price_cells(self, row) for row in self.prices]

@@ -15,7 +15,7 @@ from frostline.advice.policies import best_at, deepest, even, even_epoch, smalle
 from frostline.advice.summary import fastest, summarise
 from frostline.errors import ConfigError
 
-__all__ = ["LOOK", "Prefer", "advised", "set_aside", "short_runs"]
+__all__ = ["LOOK", "Prefer", "advised", "kept_for_depth", "short_runs"]
 
 LOOK = 0.34  # of the epochs: how far everything frozen is looked at
 _ROUNDING = 1e-9
@@ -34,7 +34,7 @@ def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
 
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         budget = left + math.fsum(one.price for one in observed)
-        aside = set_aside(problem, budget)
+        aside = kept_for_depth(problem, budget)
         own = frozenset(one for one in observed if one.cell in problem.unfrozen)
         spent = math.fsum(one.price for one in own)
         decision = even()(problem, own, budget - aside - spent)
@@ -92,7 +92,7 @@ def short_runs(whole: Mapping[Candidate, Candidate], percent: int) -> Policy:
     return policy
 
 
-def set_aside(problem: Problem, budget: float) -> float:
+def kept_for_depth(problem: Problem, budget: float) -> float:
     """What is kept of a budget for the price of depth: none where it would leave too little."""
     frozen = [facts.price for facts in problem.cells.values() if facts.depth > 0]
     if not frozen:

@@ -11,41 +11,51 @@ if TYPE_CHECKING:
     from frostline.advice.result import Advice, Other
 
 __all__ = [
-    "duration",
-    "headline",
+    "lasting",
     "name_of",
     "next_commands",
     "price_cells",
     "round_line",
     "sentences",
+    "verdict",
 ]
 
 _MINUTE, _HOUR = 60, 3600
 
 
-def headline(advice: "Advice") -> str:
+def verdict(advice: "Advice") -> str:
     """What to do, in a sentence."""
-    choice = advice.choice
-    frozen = (
-        "freeze nothing" if choice.depth == 0 else f"freeze its first {choice.depth} {advice.unit}s"
-    )
-    return f"Start from {choice.init}, at learning rate {choice.lr:g}, and {frozen}."
+    pick = advice.pick
+    if not advice.learned:
+        return (
+            f"Nothing was learned that could be compared: {pick.init} ended as poorly as a "
+            "constant prediction. Train longer, or try other rates."
+        )
+    frozen = "nothing" if pick.depth == 0 else f"its first {pick.depth} {advice.unit}s"
+    text = f"Start from {pick.init}, at learning rate {pick.lr:g}, and freeze {frozen}."
+    ties = [name_of(other, advice) for other in advice.others if not other.told_apart]
+    if not ties:
+        return text
+    return f"{text} This budget cannot tell it from {' or '.join(ties)}."
 
 
 def sentences(advice: "Advice") -> tuple[str, ...]:
-    """What goes with the headline: what to expect, what cannot be told, what it cost."""
+    """What goes with the verdict: what to expect, what cannot be told, what it cost."""
     return tuple(_sentences(advice))
 
 
 def _sentences(advice: "Advice") -> Iterator[str]:
-    choice, label = advice.choice, advice.label
+    pick, label = advice.pick, advice.label
+    if not advice.learned:
+        yield _spent(advice)
+        return
     yield (
-        f"Expect {label} {choice.expected:.3f} (95 %: {choice.low:.3f} to {choice.high:.3f}) from "
+        f"Expect {label} {pick.expected:.3f} (95 %: {pick.low:.3f} to {pick.high:.3f}) from "
         f"a training with a new seed, on new images like the {advice.images} validation images."
     )
-    if choice.test is not None:
+    if pick.test is not None:
         yield (
-            f"The trained weights have {label} {choice.test:.3f} on the test images, which chose "
+            f"The trained weights have {label} {pick.test:.3f} on the test images, which chose "
             "nothing."
         )
     yield from _starts(advice)
@@ -56,10 +66,15 @@ def _sentences(advice: "Advice") -> Iterator[str]:
             f"differ by about {100 * advice.resolution:.1f} points or more, without counting what "
             "another seed would change."
         )
+    yield _spent(advice)
+
+
+def _spent(advice: "Advice") -> str:
     cost = advice.cost
-    yield (
-        f"It cost {cost.spent:.2f} of {cost.budget:g} trainings, of {duration(cost.unit_seconds)} "
-        f"each; every start at every depth would have cost {cost.grid:.1f}."
+    each = f", of {lasting(cost.unit_seconds)} each" if cost.unit_seconds else ""
+    return (
+        f"It cost {cost.spent:.2f} of {cost.budget:.4g} trainings{each}; every start at every "
+        f"depth would have cost {cost.grid:.1f}."
     )
 
 
@@ -77,15 +92,15 @@ def _starts(advice: "Advice") -> Iterator[str]:
         names = _listed([_against(other, advice) for other in worse])
         yield f"Behind it by more than chance explains: {names}."
     yield (
-        f"The chance that no other of these {what} is better is {advice.chance:.0%}; what is lost "
-        f"if one is comes to {100 * advice.regret:.1f} points on average."
+        f"Of these {what} it is the best with a chance of {advice.chance:.0%}; against the best of "
+        f"them it is expected to lose {100 * advice.regret:.1f} points."
     )
 
 
 def _speed(advice: "Advice") -> Iterator[str]:
     """The cheapest of what cannot be told apart, or what speed cost."""
-    if advice.choice.depth:
-        row = next(row for row in advice.prices if row.plan == advice.choice.plan)
+    if advice.pick.depth:
+        row = next(row for row in advice.prices if row.plan == advice.pick.plan)
         yield (
             f"Speed was preferred: freezing k={row.depth} is expected to change "
             f"{advice.label} by {_change(row)}, and saves {_saved(row, advice)} of the time."
@@ -125,10 +140,10 @@ def next_commands(advice: "Advice", folder: str, study: str = "study.yaml") -> t
         folder: the study's output folder, as it is typed.
         study: the study's file, as it is typed.
     """
-    weights = f"{folder}/trials/{advice.choice.trial}/weights.safetensors"
+    weights = f"{folder}/trials/{advice.pick.trial}/weights.safetensors"
     use = f"frostline predict {weights} IMAGES --out DIR"
     if advice.tool != "frostline":
-        use = f"use {folder}/trials/{advice.choice.trial} with {advice.tool}, which trained it"
+        use = f"use {folder}/trials/{advice.pick.trial} with {advice.tool}, which trained it"
     more = f"frostline advise {study} --budget {advice.cost.budget + 1:g}x   # goes on from here"
     return use, more, f"frostline run {study}   # every start at every depth, every seed"
 
@@ -139,7 +154,7 @@ def round_line(
     """A round in a line: what it spends, on what, and why.
 
     Args:
-        problem: the choice.
+        problem: the pick.
         decision: what was decided.
         steps: what it asks for beyond what ran, at least one.
         before: spent until then, ``x``.
@@ -164,11 +179,11 @@ def name_of(row: "Other", advice: "Advice") -> str:
     return f"{row.init}{rate}{depth}"
 
 
-def duration(seconds: float) -> str:
-    """A duration as people say it.
+def lasting(seconds: float) -> str:
+    """A lasting as people say it.
 
     Example:
-        >>> duration(42), duration(600), duration(5400)
+        >>> lasting(42), lasting(600), lasting(5400)
         ('42 s', '10 min', '1.5 h')
     """
     if seconds < 2 * _MINUTE:

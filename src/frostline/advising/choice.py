@@ -15,7 +15,7 @@ from frostline.members import can_pause
 from frostline.prices import Price, Prices
 from frostline.records import FILES, TrialKey
 from frostline.study import Study
-from frostline.variants import SHORT_PERCENT, shortened
+from frostline.variants import SHORT_PERCENT, short_variant
 
 __all__ = ["Choices", "choices", "failed", "failure_of", "measured", "require_advisable"]
 
@@ -77,6 +77,7 @@ def measured(
         say: called before something is measured.
     """
     from frostline.measuring import measure_apart, price_key
+    from frostline.training import choose_device
 
     known = Prices.read(study.folder)
     if not can_pause(study.config.trainer):
@@ -89,9 +90,11 @@ def measured(
     missing = known.missing(specs)
     if not missing:
         return known
-    say(f"measuring what a step costs, once, for {len(missing)} kinds of cells")
+    kinds = "1 kind of cell" if len(missing) == 1 else f"{len(missing)} kinds of cells"
+    say(f"measuring what a step costs, once, for {kinds}")
     found = measure_apart([specs[key] for key in missing])
-    whole = Prices((*known.measured, *found), known.device or device, threads)
+    where = known.device or choose_device(device).type
+    whole = Prices((*known.measured, *found), where, known.threads or threads)
     if keep:
         whole.write(study.folder)
     return whole
@@ -180,7 +183,7 @@ def _short(
     if can_pause(study.config.trainer) or short_epochs(epochs, SHORT_PERCENT) == epochs:
         return {}
     return {
-        Candidate(cell.init, cell.label, shortened(cell.variant or None, SHORT_PERCENT)): cell
+        Candidate(cell.init, cell.label, short_variant(cell.variant or None, SHORT_PERCENT)): cell
         for cell, one in facts.items()
         if one.depth == 0
     }

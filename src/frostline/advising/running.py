@@ -11,8 +11,8 @@ from frostline.advice.model import Constants
 from frostline.advice.policies import even_epoch, smallest_budget
 from frostline.advice.replay import Step, spent
 from frostline.advice.result import Advice
-from frostline.advice.shipped import Prefer, advised, set_aside, short_runs
-from frostline.advice.words import duration, round_line
+from frostline.advice.shipped import Prefer, advised, kept_for_depth, short_runs
+from frostline.advice.words import lasting, round_line
 from frostline.advising.choice import (
     Choices,
     choices,
@@ -27,8 +27,7 @@ from frostline.events import Event
 from frostline.identity import FIRST_TASK
 from frostline.loading import load_data
 from frostline.members import can_pause
-from frostline.records import FILES, TrialKey
-from frostline.records import set_aside as put_aside
+from frostline.records import FILES, TrialKey, set_aside
 from frostline.study import Study, threads_of_trial
 from frostline.variants import SHORT_PERCENT
 
@@ -83,7 +82,7 @@ def outlook(
     choice = _choices(study, workers, threads, device, keep=False)
     asked = _budget(study, choice, budget, workers)
     problem, known = choice.problem, next(iter(choice.prices.values()), None)
-    aside = set_aside(problem, asked)
+    aside = kept_for_depth(problem, asked)
     first = problem.epochs
     if not choice.short:
         first = even_epoch(problem, problem.unfrozen, asked - aside)
@@ -152,7 +151,7 @@ def advise_study(
         pick = _pick(study, choice, policy, asked)
         if not _without_weights(study, pick):
             break
-        put_aside(study.trial_folder(pick) / FILES.record)
+        set_aside(study.trial_folder(pick) / FILES.record)
     ran = Ran(study, choice, policy, known, asked, prefer, keep, device)
     return write_advice(ran, pick)
 
@@ -217,7 +216,7 @@ def _opening(choice: Choices, asked: float) -> Iterator[str]:
     count = len(choice.problem.unfrozen)
     what = f"{count} candidate{'' if count == 1 else 's'} with nothing frozen"
     if choice.prices:
-        unit, whole = duration(choice.unit_seconds), duration(asked * choice.unit_seconds)
+        unit, whole = lasting(choice.unit_seconds), lasting(asked * choice.unit_seconds)
         yield f"{what}; 1x, a complete training, is {unit} here; the budget {asked:.4g}x is {whole}"
     else:
         yield f"{what}; the budget is {asked:.4g} trainings"

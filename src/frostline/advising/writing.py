@@ -8,7 +8,7 @@ from frostline.advice.cells import Candidate, Evaluated, Policy, Problem, reache
 from frostline.advice.live import cell_of, key_of, seen, without
 from frostline.advice.model import Constants, condition
 from frostline.advice.replay import Step, next_steps, spent
-from frostline.advice.result import Advice, Choice, Cost, Other
+from frostline.advice.result import Advice, Cost, Other, Pick
 from frostline.advice.shipped import Prefer
 from frostline.advice.summary import Against, Summary, summarise
 from frostline.advice.words import round_line
@@ -95,13 +95,12 @@ def _advice(
     ran: Ran, problem: Problem, own: frozenset[Evaluated], found: Summary, record: TrialRecord
 ) -> Advice:
     ranking = record.task.ranking
-    choice = _choice(ran, problem, own, record)
     base = Against(found.pick, True, 0.0, 0.0, 0.0, problem.cells[found.pick].price)
     return Advice(
         task=ran.study.config.task,
         label=ranking.label,
         prefer=ran.prefer,
-        choice=choice,
+        pick=_picked(ran, problem, own, record),
         base=_other(ran, base),
         chance=found.chance,
         regret=found.regret,
@@ -110,18 +109,19 @@ def _advice(
         images=record.data["val"].images,
         resolution=_resolution(ran, problem, own, record.key),
         cost=_cost(ran, problem, own),
+        learned=not any(flag.startswith("collapsed") for flag in record.flags),
         remarks=tuple(_remarks(ran, problem, own, record)),
         tool=ran.study.config.trainer,
         unit=record.plan.unit,
     )
 
 
-def _choice(ran: Ran, problem: Problem, own: frozenset[Evaluated], record: TrialRecord) -> Choice:
+def _picked(ran: Ran, problem: Problem, own: frozenset[Evaluated], record: TrialRecord) -> Pick:
     key, cell = record.key, cell_of(record.key)
     posterior = condition(problem, own, ran.constants)
     low, high = posterior.interval(cell, seeds=1)
     val, test = record.score(), record.score(split="test")
-    return Choice(
+    return Pick(
         init=key.init,
         plan=key.plan,
         variant=key.variant,
@@ -227,10 +227,10 @@ def _remarks(
     if not config.has_lists:
         yield (
             "Each start ran at the rate that was given; whether another suits it better is not "
-            "known. A list under `schedule: lr:` lets it be chosen."
+            "known. Several under schedule.lr, as a list, let it be chosen."
         )
     if not any(facts.depth for facts in problem.cells.values()):
-        yield "Nothing is said of freezing: name depths, as `depths: [0, 9, all]`."
+        yield "Nothing is said of freezing: name depths, such as [0, 9, all]."
     yield "One seed ran; the interval says what another one may give."
 
 
