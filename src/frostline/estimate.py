@@ -1,16 +1,19 @@
 """What a study will cost, from a few measured steps instead of a guess."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
 from frostline.loading import load_data
 from frostline.measuring import STEPS, measure_step, price_key, weights_mb
 from frostline.prices import Price, Prices
+from frostline.tasks import task_named
 from frostline.training import torch_as_before
-from frostline.trial import TrialSpec, prepare
+from frostline.trial import TrialSpec, plan_of, prepare
 
 __all__ = ["Estimate", "estimate"]
 
@@ -26,16 +29,19 @@ class Estimate:
         left: trials still to run.
         minutes: wall-clock minutes for them, with the given workers.
         disk_mb: megabytes they will leave on disk.
+        waits: cells whose plan a rule makes from other trials first, by name, and those trials.
+            They are reckoned as if nothing were frozen, which is the most that they can cost.
     """
 
     cells: int
     left: int
     minutes: float
     disk_mb: float
+    waits: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for tables and JSON."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"waits": {k: list(v) for k, v in self.waits.items()}}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,39 +53,63 @@ class _Cost:
 
 
 def estimate(
-    left: Sequence[TrialSpec], *, cells: int, workers: int, prices: Prices | None = None
+    left: Sequence[TrialSpec],
+    *,
+    cells: int,
+    workers: int,
+    waits: Mapping[str, tuple[str, ...]] | None = None,
+    prices: Prices | None = None,
 ) -> Estimate:
     """Time a few steps of the shallowest and the deepest cell; the others lie between.
 
+    What a plan saves is counted in the layers from the input that it freezes without a gap: there
+    the backward pass stops. Layers that are frozen behind one that trains save next to nothing.
+
     Args:
-        left: the cells still to run, of one study: they share their data.
+        left: the cells still to run, of one study: they share their data and their network.
         cells: number of cells of the study.
         workers: trials side by side, >= 1. They are assumed not to slow each other down.
+        waits: cells that wait for others.
         prices: what was measured before; where it has all of the cells, nothing is measured.
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
-    data = load_data(left[0].data, left[0].base)
+    masks = task_named(left[0].task).declares.masks
+    data = load_data(left[0].data, left[0].base, masks=masks)
     known = _known(left, prices or Prices())
     if known:
         seconds = sum(_priced(spec, p, data) for spec, p in zip(left, known, strict=True))
-        return _estimate(cells, len(left), seconds / workers, known[0].weights_mb)
-    ends = min(left, key=_depth), max(left, key=_depth)
+        return _estimate(cells, len(left), seconds / workers, known[0].weights_mb, waits)
     with torch_as_before():
-        costs = {
-            depth: _measure(spec, data) for depth, spec in {_depth(s): s for s in ends}.items()
-        }
-    seconds = sum(_images(spec, data) * _seconds_per_image(costs, _depth(spec)) for spec in left)
-    return _estimate(cells, len(left), seconds / workers, costs[_depth(ends[0])].megabytes)
+        names = prepare(left[0], data).model.state_dict().keys()
+        depths = [_frozen_from_the_input(spec, names) for spec in left]
+        ends = {depth: left[depths.index(depth)] for depth in (min(depths), max(depths))}
+        costs = {depth: _measure(spec, data) for depth, spec in ends.items()}
+    each = (_seconds_per_image(costs, depth) for depth in depths)
+    seconds = sum(_images(spec, data) * cost for spec, cost in zip(left, each, strict=True))
+    return _estimate(cells, len(left), seconds / workers, costs[min(depths)].megabytes, waits)
 
 
-def _estimate(cells: int, left: int, seconds: float, megabytes: float) -> Estimate:
-    minutes = (seconds + _STARTING_SECONDS) / 60
-    return Estimate(cells, left, round(minutes, 1), round(left * megabytes, 1))
+def _estimate(
+    cells: int,
+    left: int,
+    seconds: float,
+    megabytes: float,
+    waits: Mapping[str, tuple[str, ...]] | None,
+) -> Estimate:
+    minutes, disk = (seconds + _STARTING_SECONDS) / 60, left * megabytes
+    return Estimate(cells, left, round(minutes, 1), round(disk, 1), waits or {})
 
 
-def _depth(spec: TrialSpec) -> int:
-    return spec.plan.depth or 0
+def _frozen_from_the_input(spec: TrialSpec, names: Collection[str]) -> int:
+    """Layers from the input that a cell's plan freezes without a gap."""
+    architecture, frozen = architecture_of(spec.model), frozenset(plan_of(spec, names))
+    table = architecture.backbone(spec.model).table
+    whole = (
+        all(architecture.prefix + n in frozen for n in layer.tensors or (f"{layer.name}.weight",))
+        for layer in table.layers
+    )
+    return sum(1 for _ in itertools.takewhile(bool, whole))
 
 
 def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:

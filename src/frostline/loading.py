@@ -1,5 +1,6 @@
 """The data that a study names, read and split: light enough to fail before torch is imported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from frostline.config import DataConfig
@@ -15,12 +16,13 @@ from frostline.datasets.raw import MaskOptions
 __all__ = ["layout_of", "load_data", "mask_options"]
 
 
-def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
+def load_data(config: DataConfig, base: Path, *, masks: bool = False) -> dict[str, DatasetIndex]:
     """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
 
     Args:
         config: the ``data`` section of a study.
         base: folder against which its paths resolve.
+        masks: whether the task wants masks, also of annotations that are outlines.
 
     Raises:
         DatasetError: unreadable or unusable data; names file and line.
@@ -32,21 +34,24 @@ def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
             base / config.annotations,
             layout=config.layout,
             on_problem=config.on_problem,
-            masks=mask_options(config),
+            masks=mask_options(config, outlines=masks),
         )
+        index = replace(index, grey_levels=config.grey_levels)
         return train_and_val(index, **config.split.model_dump())
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
-    return read_splits(
+    splits = read_splits(
         images,
         files,
         layout=config.layout,
         on_problem=config.on_problem,
-        masks=mask_options(config),
+        masks=mask_options(config, outlines=masks),
     )
+    levels = config.grey_levels
+    return {split: replace(index, grey_levels=levels) for split, index in splits.items()}
 
 
-def mask_options(config: DataConfig) -> MaskOptions:
+def mask_options(config: DataConfig, *, outlines: bool = False) -> MaskOptions:
     """What a study says of its masks; classes by ascending value, colours as they are given."""
     said = config.masks
     return MaskOptions(
@@ -54,6 +59,7 @@ def mask_options(config: DataConfig) -> MaskOptions:
         tuple(said.colours.items()),
         said.ignore_index,
         said.ignore_colour,
+        outlines,
     )
 
 

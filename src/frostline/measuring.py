@@ -80,7 +80,8 @@ def measure_cells(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
         One price a kind. What needs least memory is measured first: a process knows its largest
         peak alone, and in one of its own each peak is then that of its cell.
     """
-    data = load_data(specs[0].data, specs[0].base)
+    masks = task_named(specs[0].task).declares.masks
+    data = load_data(specs[0].data, specs[0].base, masks=masks)
     kinds = {price_key(spec): spec for spec in reversed(specs)}
     order = sorted(kinds.items(), key=lambda kind: -(kind[1].plan.depth or 0))
     found: list[Price] = []

@@ -220,7 +220,8 @@ def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
         FrostlineError: unusable data or weights, or a plan that the model cannot have.
     """
     torch.set_num_threads(spec.threads)
-    return prepare(spec, load_data(spec.data, spec.base), task=task)
+    masks = (task or task_named(spec.task)).declares.masks
+    return prepare(spec, load_data(spec.data, spec.base, masks=masks), task=task)
 
 
 def headline_scores(
@@ -276,6 +277,7 @@ def trial_identity(
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
         task=spec.task,
         metrics=_asked(spec, task_named(spec.task)),
+        grey_levels=spec.data.grey_levels,
     )
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
+import torchvision
 from torch import nn
 
 from frostline.architectures import architecture_of
 from frostline.architectures.building import build_model, load_tensors
 from frostline.architectures.unet_names import PARTS
-from frostline.config import IMAGENET, InitConfig, ModelConfig
+from frostline.config import IMAGENET, InitConfig, ModelConfig, parse_study
+from frostline.depth import layer_table
 from frostline.errors import AuditError, ConfigError, InitError
 from frostline.freezing import Frozen, require_passed
 from frostline.inits import match_source, open_source
@@ -108,8 +111,7 @@ def test_an_encoder_that_the_file_cannot_fill(real_weights: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mobilenet_v3_large"}, "use timm:mobilenetv3_large_100"),
-        ({"backbone": "mobilenet_v2", "width_mult": 0.5}, "full width"),
+        ({"backbone": "mobilenet_v2", "width_mult": 0.5}, "expected 1 for unet, got 0.5; narrower"),
         ({"backbone": "timm:vit_tiny_patch16_224"}, "cannot build encoder"),
         ({"backbone": "timm:no_such_network"}, "no_such_network"),
     ],
@@ -118,6 +120,52 @@ def test_what_is_no_encoder(changes: dict[str, object], message: str) -> None:
     config = _config(**changes)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         architecture_of(config).backbone(config)
+
+
+def test_mobilenet_v3_is_timms_network_with_torchvisions_tensors(tmp_path: Path) -> None:
+    """The package has no encoder of that name; layers, order, eps and results are the same."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.mobilenet_v3_large(weights=None)
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):  # no two alike, so that none can stand for another
+            for tensor in (*module.parameters(), module.running_mean, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)  # type: ignore[arg-type]
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "v3.safetensors")
+    config = _config("mobilenet_v3_large")
+    architecture = architecture_of(config)
+    model = build_model(config, 2)
+    shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    source = open_source("v3.safetensors", tmp_path)
+    tensors, record = match_source(source, shapes, InitConfig(source="x"), architecture)
+    counters = [name for name in theirs.features.state_dict() if name.endswith("tracked")]
+    assert (record.matched, record.missing) == (len(theirs.features.state_dict()), ())
+    assert len(counters) == 46
+    load_tensors(model, tensors)
+    images = torch.rand(1, 3, 64, 64)
+    seen = [images]
+    with torch.no_grad():
+        for layer in theirs.eval().features:
+            seen.append(layer(seen[-1]))
+        maps = model.eval().get_submodule("encoder")(images)
+    for own, place in zip(maps[1:], (2, 4, 7, 13, 17), strict=True):
+        torch.testing.assert_close(own, seen[place], rtol=0, atol=0)
+
+    table, plain = architecture.backbone(config).table, layer_table("mobilenet_v3_large")
+    assert [x.shape for x in table.layers] == [x.shape for x in plain.layers]
+    assert table.stage_ends() == plain.stage_ends()
+    assert table.architecture == "mobilenet_v3_large"
+    own = smp.Unet("tu-mobilenetv3_large_100", encoder_weights=None, classes=2)
+    assert list(model.state_dict()) == list(own.state_dict())
+
+
+def test_an_encoder_that_the_package_alone_has() -> None:
+    """It would need weights that no source of ours has."""
+    raw = {"data": {"images": ".", "train": "a", "val": "b"}, "inits": {"a": {"source": "random"}}}
+    model = {"architecture": "unet", "backbone": "vgg16_bn"}
+    with pytest.raises(
+        ConfigError, match=r"model\.backbone: expected resnet18, .* or timm:<model>"
+    ):
+        parse_study(raw | {"task": "segmentation", "model": model})
 
 
 def _plans(names: list[str]) -> dict[str, FreezePlan]:

@@ -41,5 +41,8 @@ def widened(constants: Constants, factor: float) -> Constants:
     """The same with all standard deviations times a factor: for what the grid knows little of."""
     names = ("start", "rate", "slope_task", "slope_start", "rest", "seed", "noise", "offset_task")
     wider = {name: factor * getattr(constants, name) for name in (*names, "offset_cell")}
-    gaps = tuple((*row[:2], *(factor * sd for sd in row[2:])) for row in constants.gaps)
+    gaps = tuple(
+        (share, mean, factor * task, factor * start, factor * trial, factor * drift)
+        for share, mean, task, start, trial, drift in constants.gaps
+    )
     return dataclasses.replace(constants, **wider, gaps=gaps)

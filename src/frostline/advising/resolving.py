@@ -65,7 +65,7 @@ def _drawn(index: DatasetIndex, numbers: Sequence[int]) -> DatasetIndex:
         dataclasses.replace(index.images[number], file=f"{place}/{index.images[number].file}")
         for place, number in enumerate(numbers)
     )
-    return DatasetIndex(index.root, index.classes, images)
+    return dataclasses.replace(index, images=images, findings=())
 
 
 def _score(task: Task, index: DatasetIndex, found: Sequence[Any]) -> float:

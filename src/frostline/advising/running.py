@@ -29,6 +29,7 @@ from frostline.loading import load_data
 from frostline.members import can_pause
 from frostline.records import FILES, TrialKey, set_aside
 from frostline.study import Study, threads_of_trial
+from frostline.tasks import task_named
 from frostline.variants import SHORT_PERCENT
 
 __all__ = ["Outlook", "advise_study", "outlook"]
@@ -168,7 +169,8 @@ def _choices(
     require_advisable(study)
     count = threads_of_trial(workers, threads)
     prices = measured(study, threads=count, device=device, keep=keep, say=say)
-    return choices(study, prices, load_data(study.config.data, study.base))
+    masks = task_named(study.config.task).declares.masks
+    return choices(study, prices, load_data(study.config.data, study.base, masks=masks))
 
 
 def _budget(study: Study, choice: Choices, asked: str | float | None, workers: int) -> float:

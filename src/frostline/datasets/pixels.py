@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.images import MAX_PIXELS, exif_orientation, load_image
+from frostline.datasets.images import (
+    MAX_PIXELS,
+    exif_orientation,
+    image_size,
+    largest_level,
+    load_image,
+)
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 
@@ -35,11 +41,12 @@ class PixelFacts:
     Attributes:
         file: As in the record.
         error: Why it could not be decoded, or None.
-        orientation: EXIF orientation, see `exif_orientation`.
+        orientation: EXIF orientation that the pixels are not turned by, see `exif_orientation`.
         digest: SHA-256 of size and pixels; equal for copies, whatever their file format.
         blank: Whether all pixels are equal.
         bits: bool (256,), gradient hash: whether a 16 x 17 grey thumbnail rises to the right.
         thumb: float32 (1024,), grey 32 x 32 thumbnail less its mean, of length 1 (0 if blank).
+        level: Largest level of a 16-bit grey image; None for others.
     """
 
     file: str
@@ -49,13 +56,25 @@ class PixelFacts:
     blank: bool = False
     bits: npt.NDArray[np.bool_] | None = None
     thumb: npt.NDArray[np.float32] | None = None
+    level: int | None = None
 
 
-def look_at(root: Path, image: ImageRecord, max_pixels: int = MAX_PIXELS) -> PixelFacts:
+def look_at(
+    root: Path,
+    image: ImageRecord,
+    max_pixels: int = MAX_PIXELS,
+    grey_levels: int | None = None,
+) -> PixelFacts:
     """Decode an image and keep what can be compared."""
     try:
-        pixels = load_image(root, image.file, max_pixels=max_pixels)
+        pixels = load_image(
+            root, image.file, max_pixels=max_pixels, size=image.size, grey_levels=grey_levels
+        )
         orientation = exif_orientation(root, image.file)
+        if orientation != 1 and image.size != image_size(root, image.file):
+            orientation = 1
+        grey = bool((pixels[..., :1] == pixels).all())
+        level = largest_level(root, image.file) if grey else None
     except DatasetError as error:
         return PixelFacts(image.file, error=str(error))
     size = f"{pixels.shape[1]}x{pixels.shape[0]} ".encode()
@@ -68,6 +87,7 @@ def look_at(root: Path, image: ImageRecord, max_pixels: int = MAX_PIXELS) -> Pix
         blank=blank,
         bits=np.asarray(hashed[:, 1:] > hashed[:, :-1]).ravel(),
         thumb=_of_length_one(thumb),
+        level=level,
     )
 
 
@@ -83,7 +103,9 @@ def look_at_all(
     """
     facts = []
     with ThreadPoolExecutor(workers) as pool:
-        for fact in pool.map(lambda image: look_at(index.root, image), index.images):
+        for fact in pool.map(
+            lambda image: look_at(index.root, image, grey_levels=index.grey_levels), index.images
+        ):
             facts.append(fact)
             if on_image is not None:
                 on_image()

@@ -4,14 +4,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.datasets.files import Tree, is_image, plain_name, relative_name
+from frostline.datasets.files import Tree, is_image, plain_name, relative_name, stems
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
-from frostline.datasets.images import image_size
+from frostline.datasets.images import image_size, is_turned
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.datasets.named import NamedFiles, Naming, Spelling, split_words
 from frostline.datasets.targets import Boxes, Target
@@ -26,6 +27,8 @@ __all__ = [
     "ReadOptions",
     "Source",
     "build_index",
+    "mention_sizes",
+    "no_boxes",
 ]
 
 _ROUNDING = 0.01
@@ -58,12 +61,19 @@ class MaskOptions:
         colours: Name and colour of each class, in the order of labels; empty: masks of numbers.
         ignore_index: Value of pixels to leave out.
         ignore_colour: Colour of pixels to leave out.
+        outlines: Whether masks are wanted where annotations are outlines of objects.
     """
 
     classes: tuple[tuple[int, str], ...] = ()
     colours: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     ignore_index: int | None = None
     ignore_colour: tuple[int, int, int] | None = None
+    outlines: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is said of the pixels of masks."""
+        return replace(self, outlines=False) != MaskOptions()
 
 
 AS_FOUND = MaskOptions()
@@ -165,6 +175,8 @@ class RawDataset:
         boxes: Unchecked.
         relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
         targets: What each image is annotated with, where that is no boxes; None for boxes.
+        paint: From the position of an image and its width and height in pixels to what it is
+            annotated with, where that takes the size; None for all others.
     """
 
     classes: tuple[str, ...]
@@ -172,6 +184,24 @@ class RawDataset:
     boxes: RawBoxes
     relative: bool = False
     targets: Sequence[Target] | None = None
+    paint: Callable[[int, tuple[int, int]], Target] | None = None
+
+
+def no_boxes() -> RawBoxes:
+    """Of a data set whose images are annotated with something else."""
+    none = np.zeros(0, np.int64)
+    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
+
+
+def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
+    """Say of how many images an annotation file that has sizes does not say it."""
+    unknown = sum(image.size is None for image in images)
+    if unknown:
+        message = (
+            f"{unknown} of {len(images)} images have no width and height, or 0: taken from the "
+            f"pictures"
+        )
+        problems.note("size-unknown", Place(name), message)
 
 
 def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
@@ -187,12 +217,15 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
         DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
     """
     found = _located(source, raw.images, options)
-    sizes = [
+    stored = [
         None if image is None else _image_size(source.images, image, options) for image in found
     ]
     images = [image or named for image, named in zip(found, raw.images, strict=True)]
-    boxes = _checked_boxes(raw, sizes, options)
-    records = _records(images, sizes, boxes, raw.targets)
+    _mention_turned(images, stored, source, options.problems)
+    sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
+    name = source.name or source.annotations.root.name
+    boxes = _checked_boxes(raw, sizes, options, name)
+    records = _records(images, sizes, boxes, raw)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
@@ -201,12 +234,12 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
 
 
 def _checked_boxes(
-    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions
+    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions, name: str
 ) -> RawBoxes:
-    """Boxes that can be used, in pixels, with the labels of the data set."""
+    """Boxes that can be used, in pixels, with the labels of the data set; ``name`` is its file."""
     known = np.array([size is not None for size in sizes], dtype=bool)  # (I,)
     extent = np.array([s or (1, 1) for s in sizes], np.float64).reshape(-1, 2)  # (I, 2)
-    boxes = _relabelled(raw, options)
+    boxes = _relabelled(raw, options, name)
     boxes = boxes.take(known[boxes.image])  # those of images left out went with them
     boxes = _in_pixels(boxes, extent) if raw.relative else boxes
     boxes = _finite_and_upright(boxes, options.problems)
@@ -225,6 +258,7 @@ def _located(
     )
     named = iter(files.find_all(image.file for image in images if not image.resolved))
     spellings = [Spelling((image.file,)) if image.resolved else next(named) for image in images]
+    _add_endings(images, spellings, source, options)
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
@@ -232,6 +266,26 @@ def _located(
     if not _in_one_folder(images, spellings):
         _mention_found(found, source, problems)
     return _once_each(found, problems)
+
+
+def _add_endings(
+    images: Sequence[RawImage], spellings: list[Spelling], source: Source, options: ReadOptions
+) -> None:
+    """Put in the files of names without an ending, which some tools write, if no file has them."""
+    bare = [
+        n
+        for n, (image, spelling) in enumerate(zip(images, spellings, strict=True))
+        if not spelling.fits and not is_image(image.file)
+    ]
+    if not bare:
+        return
+    tree = source.images
+    by_stem = stems(name for name in tree.names() if is_image(name) and not tree.is_link(name))
+    files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming(options.split))
+    named = files.find_all(images[n].file for n in bare)
+    for n, spelling in zip(bare, named, strict=True):
+        fits = tuple(file for stem in spelling.fits for file in by_stem[stem])
+        spellings[n] = Spelling(fits)
 
 
 def _in_one_folder(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> bool:
@@ -317,7 +371,7 @@ def _none_usable(images: Tree, problems: Problems) -> str:
 
 
 def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
-    """Width and height of an image that can be used, or None for one to leave out."""
+    """Stored width and height of an image that can be used, or None for one to leave out."""
     problems, size = options.problems, image.size
     state = images.state(image.file)
     if state == "outside":
@@ -336,10 +390,31 @@ def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[in
         code = "image-missing" if state == "missing" else "image-unreadable"
         problems.error(code, image.place, str(error))
         return None
-    if size is not None and stored != size:
+    if size is not None and stored != size and not is_turned(images.root, image.file, size, stored):
         problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
         return None
     return stored
+
+
+def _mention_turned(
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    source: Source,
+    problems: Problems,
+) -> None:
+    """Say how many images are annotated as viewers turn them; ``sizes`` are the stored ones."""
+    turned = [
+        image.file
+        for image, stored in zip(images, sizes, strict=True)
+        if stored is not None and image.size not in (None, stored)
+    ]
+    if turned:
+        message = (
+            f"{len(turned)} of {len(images)} images have the size that viewers show (EXIF), such "
+            f"as {shown(turned[0])}: their pixels are turned as viewers do"
+        )
+        place = Place(source.name or source.annotations.root.name)
+        problems.note("image-turned", place, message)
 
 
 def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
@@ -354,21 +429,35 @@ def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> 
     )
 
 
-def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
-    """Boxes with labels into ``options.classes``; those of other classes are problems."""
+def _relabelled(raw: RawDataset, options: ReadOptions, name: str) -> RawBoxes:
+    """Boxes with labels into ``options.classes``; those of other classes are problems.
+
+    Raises:
+        DatasetError: If none is left: nothing could be scored.
+    """
     if options.classes is None or options.classes == raw.classes:
         return raw.boxes
     new = {name: n for n, name in enumerate(options.classes, 1)}
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        name = shown(raw.classes[raw.boxes.labels[n] - 1])
-        options.problems.error(
-            "class-unknown",
-            raw.boxes.place(int(n)),
-            f"expected one of the classes {shown(', '.join(options.classes))}, got {name!r}",
+        message = _other_class(raw.classes[raw.boxes.labels[n] - 1], options.classes)
+        options.problems.error("class-unknown", raw.boxes.place(int(n)), message)
+    if len(labels) and not labels.any():
+        others = [raw.classes[n - 1] for n in np.unique(raw.boxes.labels)]
+        raise DatasetError(
+            f"{shown(name)}: none of the {len(labels)} boxes has a class of the training data: "
+            f"{_other_class(others[0], options.classes)}; give a class one name in all files"
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
+
+
+def _other_class(name: str, classes: Sequence[str]) -> str:
+    """That a class is none of these, with the one that is probably meant."""
+    same = [known for known in classes if known.casefold() == name.casefold()]
+    near = same or get_close_matches(name, classes, n=1)
+    hint = f"; did you mean {shown(near[0])}?" if near else ""
+    return f"expected one of the classes {shown(', '.join(classes))}, got {shown(name)!r}{hint}"
 
 
 def _in_pixels(boxes: RawBoxes, sizes: npt.NDArray[np.float64]) -> RawBoxes:
@@ -427,7 +516,7 @@ def _records(
     images: Sequence[RawImage],
     sizes: Sequence[tuple[int, int] | None],
     boxes: RawBoxes,
-    targets: Sequence[Target] | None,
+    raw: RawDataset,
 ) -> list[ImageRecord]:
     order = np.argsort(boxes.image, kind="stable")
     ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
@@ -435,7 +524,8 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            own = None if targets is None else targets[n]
+            own = None if raw.targets is None else raw.targets[n]
+            own = own if raw.paint is None else raw.paint(n, size)
             target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
             records.append(ImageRecord(image.file, *size, target, image.group))
     return records

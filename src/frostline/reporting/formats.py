@@ -14,12 +14,14 @@ __all__ = [
     "text",
     "thousandths",
     "unplaced",
+    "with_code",
 ]
 
 #: An absolute path, POSIX or Windows; the group is its last part.
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\s\\/:;,'\"]*)*[\\/]([^\s\\/:;,'\"]+)")
 #: Where a long name may be broken; a number such as 0.5 has no such place.
 _JOINTS = re.compile(r"(?<=\w)([_./-])(?=[^\W\d])")
+_CODE = re.compile(r"`([^`\n]+)`")
 _HALF_PER_CENT = 0.005
 #: Up to so many seconds, in units of so many, with so many decimals.
 _UNITS = ((10, 1, 1, "s"), (100, 1, 0, "s"), (5400, 60, 1, "min"))
@@ -69,6 +71,11 @@ def text(value: object) -> str:
 def breakable(text: str) -> Markup:
     """A name or a sentence with names in it, which a narrow line may break behind ``_ . - /``."""
     return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(text))))  # noqa: S704  (escaped just before)
+
+
+def with_code(text: str) -> Markup:
+    """A sentence; what stands between backticks in it is set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped)
 
 
 def unplaced(text: str) -> str:
