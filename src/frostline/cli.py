@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frostline.cells import key_columns
+from frostline.cli_advise import advise, tell
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(schema)
+app.command()(advise)
 app.command("plan")(plan_command)
 app.command()(diff)
 
@@ -140,6 +142,7 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     study = open_study(folder)
     states = (*study.status(), *study.strays())
     _print_rows([_state_row(state) for state in states], output)
+    tell(folder)
     _tell_notes(study)
 
 
@@ -210,7 +213,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")] = Path("demo"),
     workers: Workers = 2,
 ) -> None:
-    """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
+    """Run the whole pipeline on embedded synthetic data: study, report, advice, lines of result."""
     from frostline.cli_progress import follow
     from frostline.doctor import require_torch
 
@@ -224,6 +227,8 @@ def demo(
     for line in result.lines:
         typer.echo(line)
     typer.echo(_shown_path(result.report))
+    typer.echo(result.advice)
+    typer.echo(_shown_path(result.advice_report))
     raise typer.Exit(0 if result.ok else 1)
 
 

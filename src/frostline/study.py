@@ -20,10 +20,12 @@ from frostline.errors import ConfigError, RecordError, StudyChangedError, one_li
 from frostline.events import Ended, Event, Outcome
 from frostline.identity import Identity, changes
 from frostline.loading import load_data
-from frostline.members import nearest
+from frostline.members import can_pause, nearest
 from frostline.notebook import table_html
 from frostline.plans import PLAN_VERSION, PlanVersion
 from frostline.policy import Advance, Observation, Observed, Policy, grid
+from frostline.prices import Prices
+from frostline.rates import choose_rates, chosen_rates
 from frostline.records import (
     FILES,
     SCHEMA_VERSION,
@@ -44,6 +46,7 @@ from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
 from frostline.tasks import require_task, task_named
+from frostline.variants import SHORT_PERCENT, short_variant
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
@@ -56,6 +59,7 @@ __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_tria
 
 _TRIALS = "trials"
 _HASHES = "images.json"  # of the image files, so that they are read once
+_WORK = (FILES.record, FILES.checkpoint, FILES.failure)
 _NAMED = 5  # image files that a message names
 
 _SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
@@ -145,7 +149,27 @@ class Study:
         """The key of every trial, seed by seed, so that a study cut short has whole curves.
 
         A random init is a reference with nothing to keep: it runs with nothing frozen only, unless
-        ``allow_frozen_random`` is set.
+        ``allow_frozen_random`` is set. Where a start has several rates, each runs with nothing
+        frozen; what is frozen runs at the start's best, and is listed once that is known.
+
+        Raises:
+            ConfigError: two trials would share a folder.
+            PlanError: a depth is beyond the model.
+        """
+        keys = self.candidates()
+        if not self.config.has_lists:
+            return keys
+        chosen = chosen_rates(self.folder)
+        return tuple(key for key in keys if self._listed(key, chosen))
+
+    def _listed(self, key: TrialKey, chosen: Mapping[str, str]) -> bool:
+        """Whether a trial at one of several rates is one to run, or was run."""
+        if key.variant in (None, chosen.get(key.init)) or key.plan == depth_label(0):
+            return True
+        return any((self.trial_folder(key) / name).exists() for name in _WORK)
+
+    def candidates(self) -> tuple[TrialKey, ...]:
+        """The key of every trial that there could be: every start, plan, rate and seed.
 
         Raises:
             ConfigError: two trials would share a folder.
@@ -153,10 +177,11 @@ class Study:
         """
         labels = list(self.plans())
         keys = tuple(
-            TrialKey(init=name, plan=label, seed=seed)
+            TrialKey(init=name, plan=label, variant=variant, seed=seed)
             for seed in self.config.seeds
             for name in self.config.inits
             for label in ([depth_label(0)] if self._only_reference(name) else labels)
+            for variant in self.config.schedules_of(name)
         )
         _require_own_folders(keys)
         return keys
@@ -168,16 +193,32 @@ class Study:
     def _record_file(self, key: TrialKey) -> Path:
         return self.trial_folder(key) / FILES.record
 
-    def spec(self, key: TrialKey, *, threads: int = 1, device: str = "auto") -> "TrialSpec":
-        """One cell, ready to run."""
+    def spec(
+        self,
+        key: TrialKey,
+        *,
+        threads: int = 1,
+        device: str = "auto",
+        watched: bool = False,
+    ) -> "TrialSpec":
+        """One cell, ready to run.
+
+        Args:
+            key: the cell.
+            threads: CPU threads, >= 1.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            watched: evaluate after every epoch, and leave ``test`` alone.
+        """
         from frostline.trial import TrialSpec
 
         init = self.config.inits[key.init]
+        schedule = self.config.schedule_of(key.init, key.variant)
         return TrialSpec(
             key=key,
             init=init,
             model=_model_of(self.config.model, random=init.is_random),
-            schedule=self.config.schedule_of(key.init),
+            schedule=schedule.model_copy(update={"eval_every": 1}) if watched else schedule,
+            score_test=not watched,
             data=self.config.data,
             base=self.base,
             plan=PlanConfig(depth=0) if self._only_reference(key.init) else self.plans()[key.plan],
@@ -288,7 +329,7 @@ class Study:
 
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
-        named = {key.slug for key in self.cells()}
+        named = {key.slug for key in (*self.cells(), *self._possible())}
         folders = sorted((self.folder / _TRIALS).glob("*"))
         return tuple(_stray(folder) for folder in folders if _is_stray(folder, named))
 
@@ -340,6 +381,7 @@ class Study:
         device: str = "auto",
         engine: str = "local",
         policy: Policy | None = None,
+        watched: bool = False,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> list[Outcome]:
         """Run what is not done yet; finished trials are kept, interrupted ones resume.
@@ -351,6 +393,7 @@ class Study:
             device: ``auto``, ``cpu`` or ``cuda``.
             engine: where trials run; a name of ``members.ENGINES``.
             policy: which trials to advance next; None runs every cell to its end.
+            watched: evaluate after every epoch, and leave ``data.test`` alone.
             on_event: called for everything that happens.
 
         A trial that is paused by order, not by the policy, rests until the next run.
@@ -373,9 +416,32 @@ class Study:
         if hashes.changed:
             write_json(self.folder / _HASHES, hashes.to_dict())
         self._set_damaged_aside()
-        resources = {"threads": threads_of_trial(workers, threads), "device": device}
+        count = threads_of_trial(workers, threads)
+        resources = {"threads": count, "device": device, "watched": watched}
         with engine_of(engine, workers=workers) as where:
-            return self._advance(where, policy or grid(self.cells()), resources, on_event)
+            return self._advance(where, policy or self._everything, resources, on_event)
+
+    def _everything(self, observed: Observed, budget: float | None) -> Sequence[Advance]:
+        """The policy that runs every cell; those of a best rate once all rates have ended."""
+        if self.config.has_lists:
+            choose_rates(self.folder, self._ends_at_rates())
+        return grid(self.cells())(observed, budget)
+
+    def _ends_at_rates(self) -> dict[str, dict[str, list[float]]]:
+        """Start -> rate -> scores over seeds, of the starts all of whose rates have ended."""
+        keys = [k for k in self.candidates() if k.plan == depth_label(0) and k.variant is not None]
+        found: dict[str, dict[str, list[float]]] = {}
+        for init in dict.fromkeys(key.init for key in keys):
+            own = [key for key in keys if key.init == init]
+            states = {key: _state(key, self.trial_folder(key)).state for key in own}
+            if set(states.values()) <= {"done", "failed"}:
+                rates: dict[str, list[float]] = {key.variant or "": [] for key in own}
+                for key in own:
+                    record = _record_in(self.trial_folder(key))
+                    if isinstance(record, TrialRecord):
+                        rates[key.variant or ""].append(record.score())
+                found[init] = rates
+        return found
 
     def _data(self) -> dict[str, DatasetIndex]:
         masks = task_named(self.config.task).declares.masks
@@ -407,7 +473,7 @@ class Study:
         outcomes: dict[TrialKey, Outcome] = {}
         over: set[TrialKey] = set()  # ended, or paused by order before the policy wanted it
         while True:
-            wanted = _by_key(policy(self.observed(), None), self.cells())
+            wanted = _by_key(policy(self.observed(), None), self._possible())
             wanted = {key: until for key, until in wanted.items() if key not in over}
             if not wanted:
                 return list(outcomes.values())
@@ -524,8 +590,25 @@ class Study:
     def observed(self) -> Observed:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
         rank = task_named(self.config.task).declares.ranking.key
-        found = (_observations(key, self.trial_folder(key), rank) for key in self.cells())
+        found = (
+            _observations(
+                key,
+                self.trial_folder(key),
+                rank,
+                self.config.schedule_of(key.init, key.variant).epochs,
+            )
+            for key in self._possible()
+        )
         return frozenset(itertools.chain.from_iterable(found))
+
+    def _possible(self) -> tuple[TrialKey, ...]:
+        """Also the short runs by which a trainer that cannot pause is observed."""
+        keys = self.candidates()
+        if can_pause(self.config.trainer):
+            return keys
+        short = {k: k.model_copy(update={"variant": short_variant(k.variant, SHORT_PERCENT)})
+                 for k in keys if k.plan == depth_label(0)}  # fmt: skip
+        return (*keys, *short.values())
 
     def estimate(
         self, *, workers: int = 1, threads: int | None = None, device: str = "auto"
@@ -539,7 +622,8 @@ class Study:
         from frostline.estimate import estimate
 
         count = threads_of_trial(workers, threads)
-        specs = [self.spec(key, threads=count, device=device) for key in self.left()]
+        later = self._later()
+        specs = [self.spec(key, threads=count, device=device) for key in (*self.left(), *later)]
         nothing = PlanConfig(depth=0)  # of a rule that waits: at most as dear as this
         specs = [
             dataclasses.replace(spec, plan=nothing, plan_file=None)
@@ -547,8 +631,28 @@ class Study:
             else spec
             for spec in specs
         ]
-        cells = len(self.cells())
-        return estimate(specs, cells=cells, workers=workers, waits=self.waits())
+        return estimate(
+            specs,
+            cells=len(self.cells()) + len(later),
+            workers=workers,
+            waits=self.waits(),
+            prices=Prices.read(self.folder),
+        )
+
+    def _later(self) -> tuple[TrialKey, ...]:
+        """What will run at the best rate of the starts that have not found theirs, at any rate."""
+        if not self.config.has_lists:
+            return ()
+        chosen, first = chosen_rates(self.folder), depth_label(0)
+        rates = {name: next(iter(self.config.schedules_of(name))) for name in self.config.inits}
+        return tuple(
+            key
+            for key in self.candidates()
+            if key.plan != first
+            and key.init not in chosen
+            and key.variant is not None
+            and key.variant == rates[key.init]
+        )
 
     def left(self) -> tuple[TrialKey, ...]:
         """Cells without a record."""
@@ -772,7 +876,7 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
     return max(1, usable_cores() // workers)
 
 
-def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observation]:
+def _observations(key: TrialKey, folder: Path, rank: str, epochs: int) -> Iterator[Observation]:
     """A trial's epochs so far, from its record or, where it is paused, from its history."""
     record = _record_in(folder)
     if isinstance(record, TrialRecord):
@@ -781,6 +885,8 @@ def _observations(key: TrialKey, folder: Path, rank: str) -> Iterator[Observatio
         history, final = _history_in(folder), None
     else:
         return
+    if isinstance(record, TrialRecord) and not history:  # a trainer that says its end alone
+        yield Observation(key, epochs, final, record.seconds.get("train", 0.0), True)
     seconds = 0.0
     for epoch in history:
         seconds += epoch.seconds

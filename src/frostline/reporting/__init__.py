@@ -13,6 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from frostline.advice.result import Advice
 from frostline.cells import cell_plan
 from frostline.config import StudyConfig
 from frostline.datasets import DatasetIndex
@@ -144,6 +145,7 @@ def report(
         losses=losses,
         examples=shown,
         examples_note=note,
+        advice=Advice.read(folder),
         tints=class_colours(records[0].data["val"].classes) if _segments(records) else (),
     )
     html = folder / "report.html"
