@@ -48,6 +48,7 @@ from frostline.reporting.tables import difference_rows, score_rows, trial_rows, 
 from frostline.reporting.words import findings, headline
 from frostline.scores import merged
 from frostline.study import Study, open_study
+from frostline.study_notes import notes_of
 
 __all__ = [
     "Answer",
@@ -138,7 +139,7 @@ def report(
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
         strays=study.strays(),
-        notes=study.notes(),
+        notes=notes_of(study),
         answer=found,
         depths=depths,
         differences=differences,
