@@ -15,7 +15,6 @@ import torch
 from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
 from frostline.identity import Identity
-from frostline.loading import load_data
 from frostline.tasks import common_canvas, task_named
 from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import TrialSpec, prepare
@@ -65,7 +64,7 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
-    data = load_data(left[0].data, left[0].base)
+    data = left[0].load()
     ends = min(left, key=_depth), max(left, key=_depth)
     with torch_as_before():
         costs = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from frostline.config import DataConfig
 from frostline.datasets import (
     DatasetIndex,
+    Looks,
     read_dataset,
     read_splits,
     train_and_val,
@@ -15,12 +16,16 @@ from frostline.datasets.raw import MaskOptions
 __all__ = ["layout_of", "load_data", "mask_options"]
 
 
-def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
+def load_data(
+    config: DataConfig, base: Path, looks: Looks | None = None
+) -> dict[str, DatasetIndex]:
     """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
 
     Args:
         config: the ``data`` section of a study.
         base: folder against which its paths resolve.
+        looks: of images that were seen before, where the study is split by photo; what is missing
+            is added.
 
     Raises:
         DatasetError: unreadable or unusable data; names file and line.
@@ -34,7 +39,7 @@ def load_data(config: DataConfig, base: Path) -> dict[str, DatasetIndex]:
             on_problem=config.on_problem,
             masks=mask_options(config),
         )
-        return train_and_val(index, **config.split.model_dump())
+        return train_and_val(index, **config.split.model_dump(), looks=looks)
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
     return read_splits(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
-from frostline.datasets import FileHashes
+from frostline.datasets import FileHashes, Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.depth import BACKBONES, LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
@@ -260,13 +261,14 @@ class Study:
         """
         self._checked()
 
-    def _checked(self) -> FileHashes:
-        """Check everything; the hashes of the images, which need not be read again."""
+    def _checked(self) -> tuple[FileHashes, Looks]:
+        """Check everything; hashes and looks of the images, which need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
         _require_writable(self.folder)
         cells, hashes = self.cells(), FileHashes.read(self.folder / _HASHES)
-        data = load_data(self.config.data, self.base)
+        looks = Looks.beside(self.folder / _HASHES)
+        data = load_data(self.config.data, self.base, looks)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -281,7 +283,7 @@ class Study:
                     require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
                 _require_same(identity, spec.key, self.trial_folder(spec.key))
-        return hashes
+        return hashes, looks
 
     def run(
         self,
@@ -314,7 +316,7 @@ class Study:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        hashes = self._checked()
+        hashes, looks = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
@@ -323,6 +325,8 @@ class Study:
         StudyFile(*parts).write(self.folder)
         if hashes.changed:
             write_json(self.folder / _HASHES, hashes.to_dict())
+        if looks.changed:
+            write_json(self.folder / LOOKS_FILE, looks.to_dict())
         self._set_damaged_aside()
         resources = {"threads": threads_of_trial(workers, threads), "device": device}
         with engine_of(engine, workers=workers) as where:
@@ -429,7 +433,7 @@ class Study:
             wanted,
             self.layers(),
             records,
-            lambda: prepare(first, load_data(self.config.data, self.base)).before,
+            lambda: prepare(first, first.load()).before,
             batch_norm=first.model.batch_norm,
             prefix=architecture_of(self.config.model).prefix,
             version=self.plan_version,

@@ -83,7 +83,8 @@ def _lost(check: DataCheck, split: str) -> set[str]:
     """Images that a split loses."""
     found = check.findings.get(split, ())
     unusable = {finding.file for finding in found if finding.code == _UNUSABLE}
-    return unusable | {k.file for k in check.leaks if k.split == split and k.kind != "look"}
+    same = [leak for leak in check.leaks if leak.kind in ("file", "pixels")]
+    return unusable | {leak.file for leak in same if leak.split == split}
 
 
 def _cleaned(index: DatasetIndex, lost: set[str]) -> DatasetIndex:

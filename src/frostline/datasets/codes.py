@@ -75,8 +75,9 @@ CODES: dict[str, tuple[str, str]] = {
         "copy it there, or name the folder of the images",
     ),
     "image-near-duplicate": (
-        "images of two splits look nearly the same: results may be too good",
-        "look at both; keep such images in one split",
+        "images of two splits look nearly the same, or so when mirrored or turned: results may be "
+        "too good",
+        "look at both; keep such images in one split, as split.by: photo does",
     ),
     "image-size": ("the size of an image is no number of pixels", "correct width and height"),
     "image-two-rows": ("one image has two rows: the boxes of both are kept", "make one of them"),
@@ -124,6 +125,17 @@ CODES: dict[str, tuple[str, str]] = {
     "path-outside": (
         "a name or a link leads out of the folder, and no file in it fits",
         "copy the file into the folder",
+    ),
+    "photo-across-splits": (
+        "names say that images of two splits are of one photo (.rf., _aug, _tile, _frame): results "
+        "may be too good",
+        "keep such images in one split, as split.by: photo does",
+    ),
+    "photo-copies": ("photos have several images, which stay on one side of the split", "nothing"),
+    "photo-cut": (
+        "more than a fifth of the images belong together, such as frames of one camera: they are "
+        "cut into runs, some of which validate",
+        "name groups of images (val_groups) or files of your own, if there is a better way",
     ),
     "points-unread": ("rows have points (poses): their boxes are used", "nothing"),
     "row-columns": ("a row has too few or too many columns", "correct the row"),

@@ -14,8 +14,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from frostline.cells import cell_plan
-from frostline.config import StudyConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.errors import DatasetError, RecordError
 from frostline.figures import (
     DifferenceTable,
@@ -222,7 +222,7 @@ def _examples(
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
     try:
-        index = _validation(study.config, records, base)
+        index = _validation(study, records, base)
         files = [
             (title, record, study.trial_folder(record.key) / FILES.detections)
             for title, record in trials
@@ -240,8 +240,9 @@ def _examples(
     )
 
 
-def _validation(config: StudyConfig, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
-    index = load_data(config.data, base)["val"]
+def _validation(study: Study, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
+    looks = Looks.read(study.folder / LOOKS_FILE)
+    index = load_data(study.config.data, base, looks)["val"]
     if index.digest() != records[0].data["val"].digest:
         raise DatasetError("expected the validation images of the trials, the data has changed")
     return index

@@ -10,8 +10,8 @@ from frostline.datasets import (
     DatasetLocation,
     read_dataset,
     read_splits,
-    split_by_fraction,
     split_by_group,
+    split_by_photo,
     suggest_image_size,
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
@@ -37,7 +37,7 @@ class Material:
         images: folder of the images.
         files: annotation file by split; with ``fraction`` or ``val_groups`` only one, of both.
         splits: images and boxes by split, ``train`` and ``val`` first.
-        fraction: part of the images drawn for validation, or None.
+        fraction: part of the images drawn for validation, by photo, or None.
         val_groups: groups that are the validation data, or None.
         unused: splits of the data set that the study leaves aside.
         problems: entries that cannot be used and are dropped.
@@ -83,7 +83,8 @@ def read_material(location: DatasetLocation) -> Material:
     """Read a data set and decide how it is divided.
 
     Its own ``train`` and ``val`` are kept. Where there is but one part, whole groups (fields,
-    cameras) validate if images have groups, else a seeded fraction of the images.
+    cameras) validate if images have groups, else a seeded fraction of the photos, each with all its
+    versions.
 
     Raises:
         DatasetError: it cannot be read, has no boxes, or has several parts none of which is
@@ -110,7 +111,7 @@ def _divided(location: DatasetLocation) -> Material:
         raise _too_few(location, index)
     groups = _held_out(index)
     if groups is None:
-        rest, drawn = split_by_fraction(index, FRACTION, seed=0)
+        rest, drawn = split_by_photo(index, FRACTION, seed=0)
     else:
         rest, drawn = split_by_group(index, groups)
     return Material(
@@ -195,6 +196,7 @@ _TOLD = (
         "class-merged",
         "class-above",
     ),
+    *("photo-copies", "photo-cut"),
     *("class-unnamed", "outline-boxed", "points-unread", "mask-missing", "images-grey"),
 )
 """Codes of findings that say at once what was taken for granted."""
