@@ -12,6 +12,7 @@ from frostline.datasets import (
 )
 from frostline.datasets.locations import open_source, recognise
 from frostline.datasets.raw import MaskOptions
+from frostline.datasets.reading import require_boxes
 
 __all__ = ["layout_of", "load_data", "mask_options"]
 
@@ -28,8 +29,14 @@ def load_data(
             is added.
 
     Raises:
-        DatasetError: unreadable or unusable data; names file and line.
+        DatasetError: unreadable or unusable data, with file and line; or a split without boxes.
     """
+    splits = _read(config, base, looks)
+    require_boxes(splits)
+    return splits
+
+
+def _read(config: DataConfig, base: Path, looks: Looks | None) -> dict[str, DatasetIndex]:
     images = base / config.images
     if config.annotations is not None and config.split is not None:
         index = read_dataset(

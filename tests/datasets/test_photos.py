@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from frostline.config import DataConfig, SplitConfig
 from frostline.datasets import (
     DatasetIndex,
     check_dataset,
@@ -19,8 +20,11 @@ from frostline.datasets import (
     train_and_val,
 )
 from frostline.datasets.codes import CODES
+from frostline.datasets.looks import Looks
 from frostline.datasets.photos import marked_name, photo_labels, photos
+from frostline.loading import load_data
 from tests.datasets.samples import picture, record
+from tests.helpers import write_masks
 
 HEX = "0123456789abcdef0123456789abcdef"
 
@@ -314,3 +318,63 @@ def test_a_check_divides_as_the_study_does(tmp_path: Path) -> None:
             divide=lambda index, by=by: train_and_val(index, fraction=0.25, by=by),  # type: ignore[misc]
         )
         assert bool(result.codes().get("image-near-duplicate")) == bool(found), by
+
+
+def test_masks_are_split_by_photo_too(tmp_path: Path) -> None:
+    write_masks(tmp_path, [(64, 48)] * 8)
+    for n in range(4):  # 4 to 7 are 0 to 3, turned upside down with their masks
+        for kind in ("images", "masks"):
+            turned = Image.open(tmp_path / kind / f"{n}.png").rotate(180)
+            turned.save(tmp_path / kind / f"{n + 4}.png")
+    config = DataConfig(
+        layout="masks",
+        images="images",
+        annotations="masks",
+        split=SplitConfig(fraction=0.5, by="photo"),
+    )
+    parts = load_data(config, tmp_path)
+    sides = [{int(file[0]) % 4 for file in files(part)} for part in parts.values()]
+    assert [len(part) for part in parts.values()] == [4, 4]
+    assert not sides[0] & sides[1]
+
+
+def test_by_photo_goes_with_a_fraction() -> None:
+    with pytest.raises(ValueError, match="'by: photo' goes with 'fraction'"):
+        SplitConfig(val_groups=("a",), by="photo")
+    assert SplitConfig(fraction=0.2).by == "file"
+
+
+# --- real data
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        ("pear640", []),
+        # looked at: one field of cells in and out of focus; cards shot twice
+        ("bccd", ["BloodImage_00037 BloodImage_00038"]),
+        (
+            "playing_cards",
+            [
+                *("IMG_2464 IMG_2465", "IMG_2466 IMG_2467", "IMG_2468 IMG_2469"),
+                *("IMG_2471 IMG_2472", "IMG_2473 IMG_2474", "cam_image1 cam_image54"),
+            ],
+        ),
+    ],
+)
+def test_real_sets_keep_their_split_but_for_what_was_shot_twice(
+    real_data: Path, name: str, alike: list[str]
+) -> None:
+    """Only a second shot that was on the other side changes places, with one image for it."""
+    names = sorted(path.name for path in (real_data / name / "images").iterdir())
+    records = tuple(record(file, []) for file in names)
+    index, looks = DatasetIndex(real_data / name / "images", ("a",), records), Looks()
+    found = photos(names, looks.of(index.root, names))
+    pairs = [" ".join(Path(f).stem for f in group) for group in found.groups if len(group) > 1]
+    assert pairs == alike
+    for seed in range(10):
+        by_file = set(files(split_by_fraction(index, 0.25, seed)[1]))
+        by_photo = set(files(split_by_photo(index, 0.25, seed, looks)[1]))
+        torn = [pair for pair in alike if len({f"{f}.jpg" in by_file for f in pair.split()}) > 1]
+        assert len(by_file ^ by_photo) <= 2 * len(torn)
+        assert not [p for p in alike if len({f"{f}.jpg" in by_photo for f in p.split()}) > 1]

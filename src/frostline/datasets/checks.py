@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
+from frostline.datasets.class_names import folded_class
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import UNLISTED, Finding, shown
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
@@ -19,7 +20,12 @@ from frostline.datasets.looks import Look, nearest_look
 from frostline.datasets.photos import marked_name, photo_labels
 from frostline.datasets.pixels import PixelFacts, look_at_all
 from frostline.datasets.raw import AS_FOUND, MaskOptions
-from frostline.datasets.reading import common_classes, read_dataset, unused_images
+from frostline.datasets.reading import (
+    common_classes,
+    missing_boxes,
+    read_dataset,
+    unused_images,
+)
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
 from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
@@ -242,6 +248,7 @@ def check_splits(
     sizes = box_sizes(images, image_size, preset) if any(len(i.labels) for i in images) else None
     findings[""] = (
         *_class_findings(splits),
+        *_without_boxes(splits),
         *size_findings(sizes),
         *map(_leak_finding, leaks),
     )
@@ -340,7 +347,7 @@ def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
             message = f"class {shown(name)} has no {what}"
             yield Finding("warning", "class-unused", "", message, entry=f"class {shown(name)}")
     for a, b in combinations(classes, 2):
-        if _folded(a) == _folded(b):
+        if folded_class(a) == folded_class(b):
             message = f"classes {shown(a)} and {shown(b)} differ only in how they are written"
             yield Finding("warning", "class-alike", "", message, entry=f"class {shown(b)}")
     train = splits.get("train")
@@ -348,14 +355,17 @@ def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
         yield from _untrained_classes(train, found, what)
 
 
+def _without_boxes(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
+    for name, index in splits.items():
+        message = missing_boxes(name, index)
+        if message is not None:
+            yield Finding("error", "split-without-boxes", "", message)
+
+
 def _per_class(index: DatasetIndex) -> Mapping[str, int]:
     """Boxes of each class, or pixels."""
     counts = index.counts()
     return counts.pixels_per_class if counts.masks else counts.boxes_per_class
-
-
-def _folded(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _untrained_classes(

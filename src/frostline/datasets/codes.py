@@ -48,7 +48,7 @@ CODES: dict[str, tuple[str, str]] = {
     "class-merged": ("several numbers have one class name: they are one class", "nothing"),
     "class-unknown": (
         "a box has a class that the training data has not",
-        "correct its name, or the list of classes of the training data",
+        "give it one name in all annotation files, or add it to the classes of the training data",
     ),
     "class-unnamed": ("there are no class names", "add a classes.txt, or names to data.yaml"),
     "class-untrained": ("a class has boxes, but none to train on", "move some to training"),
@@ -147,6 +147,10 @@ CODES: dict[str, tuple[str, str]] = {
         "see that it is the same image, not resized or turned",
     ),
     "split-missing": ("a test split is named but not there", "copy it there, if it is needed"),
+    "split-without-boxes": (
+        "a split has images and no box, so that nothing can be learned or scored on it",
+        "see what was left out of it, or annotate it",
+    ),
     "split-unreadable": ("a whole split cannot be read", "correct what the message names"),
 }
 """Code of a finding to what it means, and what to do."""

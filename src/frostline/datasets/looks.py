@@ -25,7 +25,16 @@ from frostline.datasets.files import Tree, open_tree
 from frostline.datasets.images import grey_thumbnail
 from frostline.errors import DatasetError
 
-__all__ = ["LOOKS_FILE", "THUMB_SIDE", "Look", "Looks", "alike", "joined", "look_of", "nearest_look"]
+__all__ = [
+    "LOOKS_FILE",
+    "THUMB_SIDE",
+    "Look",
+    "Looks",
+    "alike",
+    "joined",
+    "look_of",
+    "nearest_look",
+]
 
 Look = npt.NDArray[np.float16]
 """Coefficients of one image, float16 (16, 16), of length 1, the mean left out."""

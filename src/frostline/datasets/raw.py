@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from frostline.datasets.class_names import near_class
 from frostline.datasets.files import Tree, is_image, plain_name, relative_name
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size
@@ -362,11 +363,13 @@ def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        name = shown(raw.classes[raw.boxes.labels[n] - 1])
+        name = raw.classes[raw.boxes.labels[n] - 1]
+        near = near_class(name, options.classes)
         options.problems.error(
             "class-unknown",
             raw.boxes.place(int(n)),
-            f"expected one of the classes {shown(', '.join(options.classes))}, got {name!r}",
+            f"expected one of the classes {shown(', '.join(options.classes))}, got {shown(name)!r}",
+            f"is {shown(near)!r} meant? give it one name in all annotation files" if near else "",
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
 

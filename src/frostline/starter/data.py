@@ -16,7 +16,7 @@ from frostline.datasets import (
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
 from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
-from frostline.datasets.reading import unused_images
+from frostline.datasets.reading import require_boxes, unused_images
 from frostline.errors import DatasetError
 
 __all__ = ["FRACTION", "Material", "choose_mask_size", "choose_size", "read_material"]
@@ -178,11 +178,7 @@ def _require_boxes(material: Material) -> None:
             raise DatasetError(
                 f"expected masks with at least two values, got {', '.join(counts.pixels_per_class)}"
             )
-        if counts.boxes == 0 and not counts.masks:
-            raise DatasetError(
-                f"expected boxes in the {name} data, got none on {counts.images} images; "
-                f"`frostline data check` lists what was left out"
-            )
+    require_boxes({name: material.splits[name] for name in ("train", "val")})
 
 
 _PER_FILE = "label-without-image"
