@@ -23,25 +23,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grid
-from frostline.config import ScheduleConfig
+from frostline.config import InitConfig, ScheduleConfig
 from frostline.engines import run_trials
 from frostline.events import Event, Stepped
+from frostline.records import TrialRecord
 from frostline.trial import FILES, TrialSpec
-from grid_more_plan import More, left, pair_of, rows_of_more, settings
-from grid_plan import RESULTS, write_annotations
+from grid_more_plan import OWN, More, left, pair_of, rows_of_more, settings, winner
+from grid_plan import RESULTS, Arm, rows_of, write_annotations
 
 MORE = RESULTS / "more"
 
 
 def spec_of(name: str, arm: More, out: Path) -> TrialSpec:
     """One arm, ready to run: ``grid.py``'s trial with what the arm changes."""
-    spec = grid.spec_of(name, arm.basic, out)
+    spec = _spec_of_start(name, arm, out)
     epochs, warmup = settings(name, arm)
     changed = {"epochs": epochs, "warmup_epochs": warmup}
     if arm.backbone_lr_scale != 1:
         changed["backbone_lr_scale"] = arm.backbone_lr_scale
     schedule = ScheduleConfig.model_validate(spec.schedule.model_dump() | changed)
-    observed = arm.depth == 0 and arm.seed in (0, 1) and arm.share == 1 and arm.image_share == 1
+    observed = (
+        not arm.init.startswith(OWN)
+        and arm.depth == 0
+        and arm.seed in (0, 1)
+        and arm.share == 1
+        and arm.image_share == 1
+    )
     data = spec.data
     if arm.image_share != 1:
         data = data.model_copy(update={"train": str(_fewer(out / "data" / name, arm.image_share))})
@@ -51,6 +58,39 @@ def spec_of(name: str, arm: More, out: Path) -> TrialSpec:
         data=data,
         observer=grid.Observer(rewinds=True) if observed else None,
     )
+
+
+def _spec_of_start(name: str, arm: More, out: Path) -> TrialSpec:
+    """``grid.py``'s trial, also from a winner of another family: its backbone and neck."""
+    if not arm.init.startswith(OWN):
+        return grid.spec_of(name, arm.basic, out)
+    basic = dataclasses.replace(arm.basic, init="imagenet")  # its pixels are the winner's, too
+    spec = grid.spec_of(name, basic, out)
+    source = _winner_of(arm.init.removeprefix(OWN), out)
+    return dataclasses.replace(
+        spec,
+        key=spec.key.model_copy(update={"init": arm.init}),
+        init=InitConfig(source=str(source), parts=("backbone", "neck")),
+    )
+
+
+def _winner_of(name: str, out: Path) -> Path:
+    """Weights of a family's winner, trained again where OUT does not have them.
+
+    Raises:
+        SystemExit: it does not end as the committed row did.
+    """
+    best = winner(name)
+    assert best is not None, f"{name}: no rows to tell the winner from"
+    folder = out / "winners" / name / best.slug
+    if not (folder / FILES.record).exists():
+        write_annotations(name, out / "data" / name)
+        run_trials({folder: dataclasses.replace(grid.spec_of(name, best, out), observer=None)})
+    again = TrialRecord.read(folder / FILES.record).scores["val"]["ap"]
+    (row,) = (row for row in rows_of(name) if Arm.of_row(row) == best)
+    if again != float(row["select_ap"]):
+        raise SystemExit(f"{folder}: selection AP {again}, the row has {row['select_ap']}")
+    return folder / FILES.weights
 
 
 def _fewer(folder: Path, share: float) -> Path:

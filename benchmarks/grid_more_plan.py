@@ -27,6 +27,7 @@ LIKELY = (3e-4, 1e-3)
 HIGH_RATE = 3e-3
 EPOCHS = {"treecrowns_tiles": 60, "bccd_50": 31}
 COMPLETE = ("bccd", "wheat29_tiles512", "playing_cards")
+OWN = "own_"  # before the name of a data set: the winner that was trained on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +194,26 @@ def backbone(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]
             yield from (More(init, 0, seed, "adamw", lr, backbone_lr_scale=s) for s in (0.1, 0.3))
 
 
+def own(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    """Winners of two other families as starts, backbone and neck, as a team has them."""
+    inits = [OWN + other for other in OTHERS[name]]
+    for init in inits if all(winner(other) for other in OTHERS[name]) else []:
+        lr = rate(name, init, done)
+        rates = LIKELY if seed == 0 else [lr] if lr else []
+        yield from (More(init, 0, seed, "adamw", lr) for lr in rates)
+
+
+def winner(name: str) -> Arm | None:
+    """The start of a complete set, at its rate, with the highest selection AP at seed 0.
+
+    Of ``grid.py``'s rows alone: later ones must not make another file of a start.
+    """
+    chosen = chosen_rates(name, rows_of(name)) or {}
+    arms = [Arm(init, 0, 0, "adamw", lr) for init, lr in chosen.items()]
+    scores = {Arm.of_row(row): float(row["select_ap"] or 0) for row in rows_of(name)}
+    return max(arms, key=lambda arm: scores[arm], default=None)
+
+
 def images(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     for init in THREE:
         if lr := rate(name, init, done):
@@ -202,6 +223,10 @@ def images(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
 WHEAT, CARDS, CELLS = "wheat29_tiles512", "playing_cards", "bccd"
 BOARDS, PEARS, TREES = "microcontrollers", "pear640", "treecrowns_tiles"
 NEW = (BOARDS, TREES, PEARS)
+OTHERS = {
+    CELLS: (CARDS, WHEAT), CARDS: (CELLS, WHEAT), WHEAT: (CELLS, CARDS),
+    BOARDS: (CARDS, CELLS), PEARS: (WHEAT, CARDS), TREES: (WHEAT, CELLS),
+}  # fmt: skip
 STAGES = (
     *((name, common, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
     *((name, brief, 0) for name in (BOARDS, CELLS, CARDS)),
@@ -227,6 +252,7 @@ STAGES = (
     (WHEAT, high, 1),
     *((name, rates, 1) for name in NEW),
     *((name, short, 0) for name in (CELLS, CARDS, WHEAT, TREES, PEARS)),
+    *((name, own, seed) for seed in (0, 1) for name in OTHERS),
     *((name, backbone, seed) for seed in (0, 1) for name in (BOARDS, CELLS, CARDS)),
     *((name, images, seed) for seed in (0, 1) for name in (BOARDS, CELLS, CARDS)),
     *(("bccd_50", stage, seed) for seed in (0, 1, 2) for stage in (rates, depths)),

@@ -79,6 +79,7 @@ def test_what_changes_no_training(schedule: dict[str, Any]) -> None:
         ),
         ({"section": "ema"}, "section was None, is 'ema'"),
         ({"trainer": "mine"}, "trainer was None, is 'mine'"),
+        ({"grey_levels": 4096}, "grey_levels was None, is 4096"),
         (
             {"normalisation": Normalisation(mean=(0, 0, 0), std=(1, 1, 1))},
             "normalisation was None, is {'mean': [0.0, 0.0, 0.0], 'std': [1.0, 1.0, 1.0]}",
@@ -90,6 +91,11 @@ def test_what_makes_another_training_is_said(changed: dict[str, Any], said: str)
     assert other.digest != _identity().digest
     assert changes(_identity(), other) == (said,)
     assert not other.knows(_identity().digest)
+
+
+@pytest.mark.parametrize("levels", [None, 65536])
+def test_all_grey_levels_are_those_of_all_trials_before(levels: int | None) -> None:
+    assert _identity(grey_levels=levels).to_dict() == _identity().to_dict()
 
 
 def test_what_changes_scores_alone_is_the_same_training_but_told() -> None:
@@ -108,6 +114,7 @@ def test_what_version_1_could_not_say_has_no_older_digest() -> None:
     assert len(_identity().older) == 1
     assert _identity(schedule={"backbone_lr_scale": 0.5}).older == frozenset()
     assert _identity(trainer="mine").older == frozenset()
+    assert _identity(grey_levels=4096).older == frozenset()
     assert _identity(cell=None).older == frozenset()
 
 

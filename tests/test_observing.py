@@ -1,7 +1,10 @@
 """Layer tables read off a forward pass: order, norms, roles and stages worked out by hand."""
 
+import random
 from collections import OrderedDict
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -9,7 +12,10 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from frostline.errors import PlanError
+from frostline.freezing import freeze
 from frostline.observing import has_running_statistics, observe_sections, observe_table
+from frostline.plans import FreezePlan
+from tests.autograd_lists import any_loss, three_steps
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -244,3 +250,93 @@ def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
     first, last = observe_table(Levels(), EXAMPLE).layers
     assert (first.norm, last.norm_tensors) == ("fine", ())
     assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}
+
+
+class Auxiliary(nn.Module):
+    """In train mode a layer more on the path, and a head beside it; noise, and things that move."""
+
+    mean: Tensor
+    hidden: Tensor
+    cache: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, bias=False)
+        self.mixer = nn.Conv2d(4, 4, 1)
+        self.side = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Linear(6, 2))
+        self.drop = nn.Dropout(0.5)
+        self.body = nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 2)
+        self.seen = 0
+        self.register_buffer("mean", torch.zeros(4, 1, 1))
+        self.register_buffer("hidden", torch.zeros(4, 1, 1), persistent=False)
+        self.register_buffer("cache", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.drop(self.stem(x)) - self.mean
+        if not self.training:
+            return self.head(self.body(x).mean((2, 3)))
+        self.seen += 1
+        self.mean += x.detach().mean((0, 2, 3)).view(-1, 1, 1)
+        self.hidden += random.random() + float(np.random.rand())
+        self.cache = torch.ones(2)
+        side = self.side(x)
+        return self.head(self.body(self.mixer(x)).mean((2, 3))), side
+
+
+def test_what_train_mode_alone_uses_lies_before_the_cuts_behind_it() -> None:
+    """It counts for no depth; the layer on the path, the head beside it and its BatchNorm hold."""
+    model = Auxiliary()
+    x = torch.rand(1, 3, 8, 8)
+    table = observe_table(model, x)
+    assert [layer.name for layer in table.layers] == ["stem", "body"]
+    assert {"mixer", "side.0"} <= set(table.unused)
+    used = {
+        policy: set(FreezePlan.at_depth(table, 1, batch_norm=policy, prefix=""))
+        for policy in ("follow", "live")
+    }
+    own = {n for n, _ in model.side.named_parameters(prefix="side")}
+    norm = {n for n in model.state_dict() if n.startswith("side.1.")}
+    assert used["live"] == {"stem.weight", "mean", "mixer.weight", "mixer.bias"} | own - norm
+    assert used["follow"] == used["live"] | norm
+    stage = FreezePlan.at_stage(table, "stem", batch_norm="follow", prefix="")
+    assert set(stage) == {"stem.weight"}
+    frozen = freeze(model, 1, example_input=x)
+    moved = three_steps(model, lambda: any_loss(model(torch.rand(2, 3, 8, 8))))
+    assert moved >= {"head.weight", "body.weight"}
+    assert not moved & used["follow"]
+    assert frozen.audit().passed
+
+
+def test_looking_at_train_mode_moves_nothing() -> None:
+    model, x = Auxiliary().train(), torch.rand(1, 3, 8, 8)
+    model.drop.eval()
+    buffers = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    flags = [m.training for m in model.modules()]
+    assert observe_table(model, x).passage.training is not None  # type: ignore[union-attr]
+    for name, buffer in model.named_buffers():
+        assert buffer is buffers[name][0], name
+        assert torch.equal(buffer, buffers[name][1]), name
+    assert model.seen == 0
+    assert [m.training for m in model.modules()] == flags
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.random.get_state()[1].tolist() == states[2]
+
+
+def test_a_model_that_needs_targets_to_train_is_looked_at_in_eval_mode() -> None:
+    class Needs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor, targets: Any = None) -> Tensor:
+            assert targets or not self.training, "targets should not be none in train mode"
+            out: Tensor = self.conv(x)
+            return out
+
+    table = observe_table(Needs(), torch.zeros(1, 3, 8, 8))
+    assert table.passage is not None
+    assert table.passage.training is None
+    assert len(table) == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ from frostline.cli import main
 from frostline.config import parse_study
 from frostline.depth import ConvLayer, LayerTable
 from frostline.errors import ConfigError
+from frostline.estimate import Estimate
 from frostline.members import ARCHITECTURES, TASKS
 from frostline.plans import FreezePlan
+from frostline.policy import Advance
 from frostline.records import TrialKey
 from frostline.rules import layers_above, require_rules, threshold_of
 from frostline.study import Study, open_study
+from frostline.trial import TrialSpec
 from tests.helpers import TINY_MODEL, write_study
 
 COUNTER = dataclasses.replace(faster_rcnn.ARCHITECTURE, name="counter", task="count")
@@ -67,6 +71,8 @@ def test_rules_wait_then_run_and_are_kept(
     key = TrialKey(init="a", plan="below-median", seed=1)
     states = {state.key: state for state in study.status()}
     assert states[key].detail == "its plan is made from a-k00-s0, a-k00-s1"
+    references = ("a-k00-s0", "a-k00-s1")
+    assert study.waits() == {"a-below-median": references, "a-above-floor": references}
     outcomes = study.run(threads=1)
     assert [o.message for o in outcomes if not o.ok] == []
     assert [o.key.plan for o in outcomes[:2]] == ["k00", "k00"]
@@ -84,6 +90,7 @@ def test_rules_wait_then_run_and_are_kept(
         assert frozen.rule is not None
         assert (frozen.rule["rule"], frozen.rule["t"]) == ("freeze-below", "median")
         assert frozen.rule["threshold"] == pytest.approx(np.median(means))
+    assert study.waits() == {}
     file = study.folder / "plans" / "a-above-floor.json"
     kept = json.loads(file.read_text())
     assert set(kept["rule"]["references"]) == {"a-k00-s0", "a-k00-s1"}
@@ -144,6 +151,60 @@ def _plan_command(
         code, _, told = run(*arguments)
         assert code == 2, arguments
         assert message in told
+
+
+@pytest.mark.usefixtures("_nothing_collapses")
+def test_what_waits_on_what_before_and_between(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by ``--dry-run`` and ``status``, with how far the references are."""
+    study = _study(tmp_path)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["frostline", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert not caught.value.code
+        return capsys.readouterr().out
+
+    monkeypatch.setattr("frostline.study.Study.estimate", lambda self, **_: Estimate(
+        6, 6, 1.0, 1.0, self.waits()))  # fmt: skip
+    file = str(tmp_path / "study.yaml")
+    line = "waits: a-below-median, a-above-floor for a-k00-s0, a-k00-s1"
+    assert line in run("run", file, "--dry-run").splitlines()
+    (row,) = json.loads(run("run", file, "--dry-run", "--format", "json"))
+    assert row["waits"]["a-above-floor"] == ["a-k00-s0", "a-k00-s1"]
+    assert line.removeprefix("waits: ") in run("run", file, "--dry-run", "--format", "csv")
+
+    outcomes = study.run(threads=1, policy=lambda observed, _: [] if observed else [
+        Advance(TrialKey(init="a", plan="k00", seed=0))])  # fmt: skip
+    assert [outcome.ok for outcome in outcomes] == [True]
+    rows = json.loads(run("status", str(study.folder), "--format", "json"))
+    told = {(row["plan"], row["seed"]): row["detail"] for row in rows}
+    assert told["above-floor", 1] == "its plan is made from a-k00-s0 (done), a-k00-s1"
+    assert told["k00", 0] == told["k00", 1] == ""
+    failure = study.trial_folder(TrialKey(init="a", plan="k00", seed=1)) / "failure.json"
+    failure.parent.mkdir(parents=True)
+    failure.write_text(json.dumps({"error": "TrainingError", "text": "no"}))
+    rows = json.loads(run("status", str(study.folder), "--format", "json"))
+    assert rows[1]["detail"] == "its plan is made from a-k00-s0 (done), a-k00-s1 (failed)"
+
+
+def test_an_estimate_reckons_with_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule's cell costs at most what nothing frozen costs."""
+    priced: list[tuple[str, int | None]] = []
+
+    def estimate(specs: Sequence[TrialSpec], **given: object) -> Estimate:
+        priced.extend((spec.key.plan, spec.plan.depth) for spec in specs)
+        return Estimate(6, 6, 1.0, 1.0, given["waits"])  # type: ignore[arg-type]
+
+    monkeypatch.setattr("frostline.estimate.estimate", estimate)
+    monkeypatch.setattr("frostline.study.Study.check", lambda self: None)
+    found = _study(tmp_path, task="detection", model=TINY_MODEL, depths=[0, 9]).estimate()
+    assert set(priced) == {("k00", 0), ("k09", 9), ("below-median", 0), ("above-floor", 0)}
+    assert set(found.to_dict()["waits"]) == {"a-below-median", "a-above-floor"}
 
 
 def test_a_reference_that_collapsed_fails_the_cell_with_that_reason(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -105,9 +106,21 @@ def test_a_weight_file_that_changed_under_its_name_is_told(tmp_path: Path) -> No
             "is it of another architecture",
         ),
         (
-            {"data": {"images": "no", "train": "t.json", "val": "v.json"}},
+            {"data": {"images": "images", "train": "t.json", "val": "v.json"}},
             DatasetError,
-            "no",
+            r"expected an annotation file, found none at .*t\.json$",
+        ),
+        (
+            {
+                "data": {
+                    "layout": "kaggle",
+                    "images": "no",
+                    "annotations": "train.csv",
+                    "split": {"val_groups": ["field_1"]},
+                }
+            },
+            DatasetError,
+            r"expected a folder or zip file of images, found none at .*no$",
         ),
     ],
 )
@@ -193,8 +206,9 @@ def test_a_locked_trial_is_left_alone(tmp_path: Path) -> None:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcomes = study.run()
-    assert "another process" in outcomes[0].message
+    assert outcomes[0].elsewhere
     assert not (folder / FILES.failure).exists()
+    assert study.status()[0].state == "waiting"
 
 
 def run_cli(*words: str) -> None:
@@ -222,10 +236,19 @@ def test_other_pixels_under_the_same_name_are_another_study(tmp_path: Path) -> N
     study.check()
     assert (study.folder / "images.json").read_text() == hashes, "a check writes nothing"
     _invert(tmp_path / "images" / "im1.png")
-    with pytest.raises(StudyChangedError, match=r"trial a-k52-s0 .*: pixels\.val was"):
+    with pytest.raises(
+        StudyChangedError, match=r"a-k52-s0 .*other bytes in 1 image file \(im1\.png"
+    ):
         study.run()
+    (note,) = study.notes()
+    assert "1 image file (im1.png) changed" in note
+    (study.folder / "images.json").unlink()
     with pytest.raises(StudyChangedError, match=r"pixels\.val was"):
         Study(study.config, study.base, study.folder).check()
+    assert study.notes() == (), "without the hashes of before nothing is known of single files"
+    shutil.rmtree(tmp_path / "images")
+    (study.folder / "images.json").write_text(hashes)
+    assert study.notes() == (), "images that are elsewhere have not changed"
 
 
 def test_a_study_by_photo_decodes_for_its_split_once(

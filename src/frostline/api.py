@@ -97,6 +97,8 @@ def run(
             workers=workers, threads=threads, device=device, on_event=on_event or shown
         )
     for outcome in outcomes:
-        if not outcome.ok and outcome.paused_at is None:
+        if outcome.failed:
             _log.warning("trial %s failed: %s", outcome.key.slug, outcome.message)
+        elif outcome.elsewhere:
+            _log.warning("trial %s: %s", outcome.key.slug, outcome.message)
     return study

@@ -1,7 +1,7 @@
 """What a cell of a study is called and where it stands: its plan, beside the name of its start."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from frostline.depth import depth_label, depth_of_label
@@ -9,7 +9,18 @@ from frostline.depth import depth_label, depth_of_label
 if TYPE_CHECKING:
     from frostline.records import PlanRecord, TrialKey, TrialRecord
 
-__all__ = ["CellPlan", "cell_plan", "key_columns", "numbering_column", "plan_of_key", "shared_name"]
+__all__ = [
+    "FROZEN_RANDOM",
+    "CellPlan",
+    "cell_plan",
+    "key_columns",
+    "numbering_column",
+    "plan_of_key",
+    "shared_name",
+]
+
+FROZEN_RANDOM = "random, frozen"
+"""The flag of a trial that keeps random weights as they are (``allow_frozen_random``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +32,10 @@ class CellPlan:
         variant: what differs from the start's own schedule; None for nothing.
         depth: k, where the plan is a prefix of the backbone; else None.
         numbering: how ``depth`` counts: ``all`` or ``paper``.
-        layers: how many of the backbone's layers are frozen.
+        layers: how many layers are frozen, of the backbone and of other parts that count on.
         unit: what a layer is: ``convolution`` or ``block``.
+        frozen_random: whether it keeps random weights as they are; it is the same plan all the
+            same, of another start.
     """
 
     label: str
@@ -31,6 +44,7 @@ class CellPlan:
     numbering: str
     layers: int
     unit: str = "convolution"
+    frozen_random: bool = field(default=False, compare=False)
 
     @property
     def k(self) -> int | None:
@@ -60,6 +74,11 @@ class CellPlan:
         return self.plan if self.variant is None else f"{self.plan}, {self.variant}"
 
     @property
+    def marked(self) -> str:
+        """The name, with the mark of a cell that keeps random weights as they are."""
+        return f"{self.name} ({FROZEN_RANDOM})" if self.frozen_random else self.name
+
+    @property
     def order(self) -> tuple[bool, int, str, str]:
         """Where its cell stands among those of its start: depths, then by what is frozen."""
         by = self.layers if self.k is None else self.k
@@ -69,7 +88,10 @@ class CellPlan:
 def cell_plan(record: "TrialRecord") -> CellPlan:
     """The plan of a trial's cell."""
     plan, key = record.plan, record.key
-    return CellPlan(key.plan, key.variant, plan.depth, plan.numbering, len(plan.layers), plan.unit)
+    marked, layers = FROZEN_RANDOM in record.flags, len(plan.layers)
+    return CellPlan(
+        key.plan, key.variant, plan.depth, plan.numbering, layers, plan.unit, frozen_random=marked
+    )
 
 
 def plan_of_key(key: "TrialKey") -> CellPlan:
@@ -103,7 +125,7 @@ def shared_name(plans: Iterable[CellPlan]) -> str:
     """Several plans of one start in one phrase: ``k=0, 9, layer2``."""
     text, counted = "", False
     for plan in plans:
-        name = plan.name
+        name = plan.marked
         if counted and plan.is_depth:
             name = name.partition("=")[2]
         counted = counted or plan.is_depth

@@ -109,21 +109,27 @@ def run(
         if output is Format.table:
             _print_estimate(plan, estimate)
         else:
-            _print_rows([estimate.to_dict()], output)
+            row = estimate.to_dict()
+            if output is Format.csv:
+                row["waits"] = "; ".join(_waiting(estimate))
+            _print_rows([row], output)
         return
     with _interruptible(), follow(len(plan.left())) as on_event:
         outcomes = plan.run(
             workers=workers, threads=threads, device=device.value, on_event=on_event
         )
     paused = [outcome for outcome in outcomes if outcome.paused_at is not None]
-    failed = [outcome for outcome in outcomes if not outcome.ok and outcome not in paused]
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    elsewhere = [outcome for outcome in outcomes if outcome.elsewhere]
     _print_rows([_summary(record) for record in plan.records()], output)
     for outcome in failed:
         typer.echo(f"failed: {outcome.key.slug}: {outcome.message}", err=True)
     for outcome in paused:
         typer.echo(f"{outcome.key.slug}: {outcome.message}; run again to go on", err=True)
+    for outcome in elsewhere:
+        typer.echo(f"elsewhere: {outcome.key.slug}: {outcome.message}", err=True)
     typer.echo(f"next: frostline report {_shown_path(plan.folder)}", err=True)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if failed or elsewhere else 0)  # 0: every trial is done, or paused by order
 
 
 @app.command()
@@ -272,6 +278,8 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
     ):
         if values:
             typer.echo(f"{what}: {', '.join(str(value) for value in dict.fromkeys(values))}")
+    for line in _waiting(estimate):
+        typer.echo(f"waits: {line}")
     row = {
         "cells": estimate.cells,
         "left": estimate.left,
@@ -279,6 +287,14 @@ def _print_estimate(study: "Study", estimate: "Estimate") -> None:
         "disk": f"{estimate.disk_mb:.0f} MB",
     }
     _print_rows([row], Format.table)
+
+
+def _waiting(estimate: "Estimate") -> list[str]:
+    """The cells whose plans are made from other trials first, a line for each set of these."""
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for cell, trials in estimate.waits.items():
+        cells.setdefault(tuple(trials), []).append(cell)
+    return [f"{', '.join(names)} for {', '.join(trials)}" for trials, names in cells.items()]
 
 
 def _duration(minutes: float) -> str:

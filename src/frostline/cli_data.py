@@ -117,6 +117,7 @@ def check(
             annotations_only=annotations_only,
             on_image=on_image,
             masks=target.masks or AS_FOUND,
+            grey_levels=target.grey_levels,
         )
     if output is CheckFormat.json:
         typer.echo(json.dumps({"layout": location.layout, **result.to_dict()}, indent=1))
@@ -147,6 +148,7 @@ class Target:
     preset: str = "slim"
     divide: "Callable[[DatasetIndex], dict[str, DatasetIndex]] | None" = None
     masks: "MaskOptions | None" = None
+    grey_levels: int | None = None
 
 
 def find_target(path: Path, images: Path | None, layout: str) -> Target:
@@ -162,8 +164,11 @@ def find_target(path: Path, images: Path | None, layout: str) -> Target:
     return Target(DatasetLocation(name, root, {path.name.partition(".")[0] or "all": path}))
 
 
+_ANNOTATIONS = (".json", ".csv", ".json.gz", ".csv.gz", ".txt", ".xml")
+
+
 def _is_annotations(path: Path) -> bool:
-    return path.is_file() and path.name.endswith((".json", ".csv", ".json.gz", ".csv.gz", ".txt"))
+    return path.is_file() and path.name.endswith(_ANNOTATIONS)
 
 
 def _recognised(images: Path, annotations: Path) -> str:
@@ -198,7 +203,8 @@ def _target_of_study(path: Path) -> Target:
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
     masks = mask_options(data)
-    return Target(location, study.model.image_size, study.model.preset, divide, masks)
+    size, preset = study.model.image_size, study.model.preset
+    return Target(location, size, preset, divide, masks, data.grey_levels)
 
 
 @contextmanager

@@ -225,6 +225,8 @@ class DataConfig(_Model):
         metrics: scores to measure besides the task's usual ones; of detection: ``wheat``, which is
             measured unasked for layouts ``kaggle`` and ``gwhd2021``.
         masks: what the pixels of masks mean (layout ``masks``).
+        grey_levels: levels that 16-bit grey images use, 256 to 65536, one number for the whole set:
+            4096 for 12 bits. Level v becomes ``v * 256 // grey_levels``; None is all 65536.
     """
 
     layout: _LayoutName = "auto"
@@ -237,6 +239,7 @@ class DataConfig(_Model):
     on_problem: Literal["raise", "drop"] = "raise"
     metrics: tuple[str, ...] = ()
     masks: MasksConfig = MasksConfig()
+    grey_levels: int | None = Field(default=None, ge=256, le=65536)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

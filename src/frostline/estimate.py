@@ -34,16 +34,19 @@ class Estimate:
         left: trials still to run.
         minutes: wall-clock minutes for them, with the given workers.
         disk_mb: megabytes they will leave on disk.
+        waits: cells whose plan a rule makes from other trials first, by name, and those trials.
+            They are reckoned as if nothing were frozen, which is the most that they can cost.
     """
 
     cells: int
     left: int
     minutes: float
     disk_mb: float
+    waits: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for tables and JSON."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"waits": {k: list(v) for k, v in self.waits.items()}}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,13 +57,20 @@ class _Cost:
     megabytes: float
 
 
-def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate:
+def estimate(
+    left: Sequence[TrialSpec],
+    *,
+    cells: int,
+    workers: int,
+    waits: Mapping[str, tuple[str, ...]] | None = None,
+) -> Estimate:
     """Time a few steps of the shallowest and the deepest cell; the others lie between.
 
     Args:
         left: the cells still to run, of one study: they share their data.
         cells: number of cells of the study.
         workers: trials side by side, >= 1. They are assumed not to slow each other down.
+        waits: cells that wait for others.
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
@@ -73,7 +83,7 @@ def estimate(left: Sequence[TrialSpec], *, cells: int, workers: int) -> Estimate
     seconds = sum(_images(spec, data) * _seconds_per_image(costs, _depth(spec)) for spec in left)
     minutes = (seconds / workers + _STARTING_SECONDS) / 60
     megabytes = len(left) * costs[_depth(ends[0])].megabytes
-    return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1))
+    return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1), waits or {})
 
 
 def _depth(spec: TrialSpec) -> int:

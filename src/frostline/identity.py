@@ -43,6 +43,8 @@ INTRODUCED: Mapping[str, Mapping[str, Any]] = {
 #: The task of all trials from before there was a choice.
 FIRST_TASK = "detection"
 
+_ALL_LEVELS = 65536
+
 #: Fields of the configuration that change neither training nor scores.
 NOT_TRAINING: Mapping[str, frozenset[str]] = {
     "model": frozenset(),
@@ -116,6 +118,7 @@ def identify(
     cell: tuple[str, int, str] | None = None,
     task: str = FIRST_TASK,
     metrics: Collection[str] = (),
+    grey_levels: int | None = None,
 ) -> Identity:
     """The identity of one trial.
 
@@ -136,6 +139,7 @@ def identify(
         cell: name of the start, depth and numbering of a cell that version 1 could express.
         task: its name.
         metrics: what is measured besides the task's usual scores.
+        grey_levels: of 16-bit images; all 65536 is what all trials had before there was a choice.
     """
     shapes = model.model_dump(mode="json")
     training: Json = {
@@ -151,6 +155,7 @@ def identify(
         "pixels": dict(pixels),
         **({} if trainer == "frostline" else {"trainer": trainer}),
         **({} if task == FIRST_TASK else {"task": task}),
+        **({} if grey_levels in (None, _ALL_LEVELS) else {"grey_levels": grey_levels}),
         **_other_pixels(normalisation),
     }
     scoring = {name: shapes[name] for name in sorted(SCORING)}
@@ -210,7 +215,7 @@ def _first_form(
 ) -> Json | None:
     """The same trial as version 1 wrote it; None if it has a field that version 1 did not."""
     later = any(INTRODUCED[part].keys() & training[part].keys() for part in INTRODUCED)
-    if later or {"trainer", "task"} & training.keys():
+    if later or {"trainer", "task", "grey_levels"} & training.keys():
         return None
     init, depth, numbering = cell
     rest = {k: v for k, v in training.items() if k not in ("form", "seed", "pixels")}

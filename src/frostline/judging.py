@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.architectures import architecture_of
+from frostline.cells import FROZEN_RANDOM
 from frostline.depth import LayerTable, Section
 from frostline.difference import profile
 from frostline.errors import TrainingError, one_line
@@ -204,7 +205,7 @@ def _flags(training: Trained, task: Task, val: Measured) -> tuple[str, ...]:
 def _frozen_random(start: Start) -> tuple[str, ...]:
     """The mark of a trial that keeps random weights as they are."""
     found = frozen_random(start.plan, start.init, architecture_of(start.spec.model))
-    return ("random, frozen",) if found else ()
+    return (FROZEN_RANDOM,) if found else ()
 
 
 def _total(epoch: EpochRecord) -> float:

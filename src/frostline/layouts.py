@@ -11,6 +11,13 @@ LAYOUTS = {
     "kaggle": "frostline.datasets.kaggle",
     "gwhd2021": "frostline.datasets.gwhd",
     "masks": "frostline.datasets.masks",
+    "labelme": "frostline.datasets.labelme",
+    "createml": "frostline.datasets.createml",
+    "via": "frostline.datasets.via",
+    "cvat": "frostline.datasets.cvat",
+    "csv": "frostline.datasets.tables",
+    "retinanet": "frostline.datasets.retinanet",
+    "openimages": "frostline.datasets.open_images",
     "voc": "frostline.datasets.voc",
     "yolo": "frostline.datasets.yolo",  # last: it takes any folder with images or text files
 }

@@ -1,5 +1,6 @@
 """The data that a study names, read and split: light enough to fail before torch is imported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from frostline.config import DataConfig
@@ -46,16 +47,19 @@ def _read(config: DataConfig, base: Path, looks: Looks | None) -> dict[str, Data
             on_problem=config.on_problem,
             masks=mask_options(config),
         )
+        index = replace(index, grey_levels=config.grey_levels)
         return train_and_val(index, **config.split.model_dump(), looks=looks)
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
-    return read_splits(
+    splits = read_splits(
         images,
         files,
         layout=config.layout,
         on_problem=config.on_problem,
         masks=mask_options(config),
     )
+    levels = config.grey_levels
+    return {split: replace(index, grey_levels=levels) for split, index in splits.items()}
 
 
 def mask_options(config: DataConfig) -> MaskOptions:

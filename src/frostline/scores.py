@@ -58,6 +58,16 @@ class Score(_Declared):
         assert self.high - self.low == 1, "differences are told in points, hundredths of the range"
         return self
 
+    @property
+    def mean_label(self) -> str:
+        """What its mean over seeds is called: a mean that is in its name is said once.
+
+        Example:
+            >>> Score(key="miou", label="mean IoU", axis="mean IoU").mean_label
+            'mean IoU'
+        """
+        return self.label if self.label.startswith("mean ") else f"mean {self.label}"
+
 
 class Declaration(_Declared):
     """What a task measures, and what is told of it.

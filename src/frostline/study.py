@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from frostline.architectures import architecture_of, require_fitting
+from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
 from frostline.datasets import FileHashes, Looks
 from frostline.datasets.looks import LOOKS_FILE
@@ -56,6 +57,7 @@ __all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_tria
 
 _TRIALS = "trials"
 _HASHES = "images.json"  # of the image files, so that they are read once
+_NAMED = 5  # image files that a message names
 
 _SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
 
@@ -197,11 +199,34 @@ class Study:
         return tuple(self._state(key) for key in self.cells())
 
     def _state(self, key: TrialKey) -> TrialState:
-        state, waits = _state(key, self.trial_folder(key)), self.waits_for(key)
-        if state.state != "waiting" or not waits:
-            return state
-        names = ", ".join(reference.slug for reference in waits)
-        return dataclasses.replace(state, detail=f"its plan is made from {names}")
+        state = _state(key, self.trial_folder(key))
+        told = [] if state.state != "waiting" else [self._plan_of_waiting(key)]
+        if state.state != "done" and self._keeps_random(key):
+            told.append(FROZEN_RANDOM)
+        detail = "; ".join(text for text in (state.detail, *told) if text)
+        return dataclasses.replace(state, detail=detail)
+
+    def _plan_of_waiting(self, key: TrialKey) -> str:
+        """What the plan of a cell that has not begun waits for, or freezes; of rules alone."""
+        waits, file = self.waits_for(key), self.plan_file(key)
+        if waits:
+            names = (k.slug + _progress(self.trial_folder(k)) for k in waits)
+            return f"its plan is made from {', '.join(names)}"
+        if file is None:
+            return ""
+        rule = rule_of_file(file)
+        return f"its plan freezes {rule['frozen_layers']} of {rule['of_layers']} layers"
+
+    def _keeps_random(self, key: TrialKey) -> bool:
+        """Whether a cell is known beforehand to keep random weights as they are."""
+        plan, init = self.plans().get(key.plan), self.config.inits[key.init]
+        ranked = init.is_random and self.config.allow_frozen_random
+        return ranked and plan is not None and bool(plan.depth or plan.stage)
+
+    def waits(self) -> dict[str, tuple[str, ...]]:
+        """Cells whose plan is made from other trials first: name of the cell -> those trials."""
+        found = {key.cell: self.waits_for(key) for key in self.cells()}
+        return {cell: tuple(key.slug for key in keys) for cell, keys in found.items() if keys}
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the folder besides its trials, in one line each."""
@@ -218,7 +243,19 @@ class Study:
         for state in self.status():
             if state.state == "damaged" and not _later_version(self._record_file(state.key)):
                 yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+        replaced = FileHashes.read(self.folder / _HASHES).look_again(
+            self.base / self.config.data.images
+        )
+        if replaced:
+            yield (
+                f"Since its trials were trained, {_several(replaced)} changed: the scores are of "
+                "the files as they were, and `frostline run` adds no trial until they are back."
+            )
         yield from self._rule_notes()
+        same: dict[tuple[str, str], list[str]] = {}
+        for record in self.records():
+            same.setdefault((record.key.init, record.plan.digest), []).append(record.key.plan)
+        yield from _same_plans(same)
         unknown = sum("pixels" not in record.spec for record in self.records())
         if unknown:
             yield (
@@ -235,8 +272,16 @@ class Study:
                 continue
             rule = rule_of_file(file)
             if rule["frozen_layers"] in (0, rule["of_layers"]):
-                what = "nothing" if not rule["frozen_layers"] else f"all {rule['of_layers']} layers"
+                what = f"all {rule['of_layers']} layers"
+                if not rule["frozen_layers"]:
+                    what = "nothing: its trials are those with k=0 again"
                 yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
+            lost = sum(layer["above"] is None for layer in rule["layers"])
+            if lost:
+                yield (
+                    f"Plan {cell} leaves {lost} of {rule['of_layers']} layers out, which could not "
+                    "be compared: they are updated."
+                )
             late = [k.slug for k in reference_keys(self.config, key.init)
                     if k.slug not in rule["references"]]  # fmt: skip
             if late:
@@ -273,16 +318,20 @@ class Study:
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
         require_rules(self.config)
+        same: dict[tuple[str, str], list[str]] = {}
         for name in self.config.inits:
             known = [key for key in cells if key.init == name and not self.waits_for(key)]
             specs = [self.spec(key) for key in known]
             start = prepare(specs[-1], data)
             for spec in specs:
                 plan = plan_of(spec, start.model.state_dict())
+                same.setdefault((name, plan.digest()), []).append(spec.key.plan)
                 if not spec.allow_frozen_random:
                     require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
-                _require_same(identity, spec.key, self.trial_folder(spec.key))
+                _require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
+        for line in _same_plans(same):
+            _log.warning(line)
         return hashes, looks
 
     def run(
@@ -498,7 +547,8 @@ class Study:
             else spec
             for spec in specs
         ]
-        return estimate(specs, cells=len(self.cells()), workers=workers)
+        cells = len(self.cells())
+        return estimate(specs, cells=cells, workers=workers, waits=self.waits())
 
     def left(self) -> tuple[TrialKey, ...]:
         """Cells without a record."""
@@ -571,6 +621,24 @@ class Study:
             }
 
 
+def _same_plans(found: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    """Plans that freeze the same tensors from one start, in one line for all of its starts.
+
+    Args:
+        found: (start, digest of the plan) -> labels of the plans that have it.
+    """
+    starts: dict[tuple[str, ...], list[str]] = {}
+    for (init, _), labels in found.items():
+        distinct = tuple(dict.fromkeys(labels))
+        if len(distinct) > 1:
+            starts.setdefault(distinct, []).append(init)
+    for labels, inits in starts.items():
+        yield (
+            f"Plans {', '.join(labels)} freeze the same tensors from {', '.join(inits)}: one "
+            "experiment, which is run once for each."
+        )
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -600,18 +668,36 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
     return study.config, study.records()
 
 
-def _require_same(identity: Identity, key: TrialKey, folder: Path) -> None:
-    """Explain, value by value, in what a trial differs from the one already in its folder."""
+def _require_same(
+    identity: Identity, key: TrialKey, folder: Path, replaced: Sequence[str] = ()
+) -> None:
+    """Explain, value by value, in what a trial differs from the one already in its folder.
+
+    Args:
+        identity: what is asked for now.
+        key: the cell.
+        folder: of the trial.
+        replaced: image files that have other bytes than they had.
+    """
     before = _identity_in(folder)
     if before is None:
         return
     different = changes(before, identity)
+    rest = tuple(line for line in different if not line.startswith("pixels."))
+    if replaced and rest != different:  # names say more than a digest of all images
+        different = (*rest, f"other bytes in {_several(replaced)}")
     if different:
         raise StudyChangedError(
             f"trial {key.slug} in {folder.parent.parent} was made by another study: "
             f"{'; '.join(different)}; change it back, delete the trial's folder "
             f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
         )
+
+
+def _several(names: Sequence[str]) -> str:
+    """``2 image files (a.jpg, b.jpg)``, with at most a few names."""
+    listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return f"{len(names)} image file{'s' * (len(names) != 1)} ({listed})"
 
 
 def _identity_in(folder: Path) -> Identity | None:
@@ -635,12 +721,24 @@ def _state(key: TrialKey, folder: Path) -> TrialState:
     if (folder / FILES.record).exists():
         found = _record_in(folder)
         damaged = isinstance(found, RecordError)
-        return TrialState(key, "damaged" if damaged else "done", str(found) if damaged else "")
+        if damaged:
+            return TrialState(key, "damaged", str(found))
+        marked = isinstance(found, TrialRecord) and FROZEN_RANDOM in found.flags
+        return TrialState(key, "done", FROZEN_RANDOM if marked else "")
     if (folder / FILES.failure).exists():
         return TrialState(key, "failed", _failure_in(folder))
     if (folder / FILES.checkpoint).exists():
         return TrialState(key, "started", "has a checkpoint")
     return TrialState(key, "waiting")
+
+
+def _progress(folder: Path) -> str:
+    """How far a trial is that another waits for, in brackets; "" if it has not begun."""
+    for file, word in ((FILES.record, "done"), (FILES.failure, "failed"),
+                       (FILES.checkpoint, "started")):  # fmt: skip
+        if (folder / file).exists():
+            return f" ({word})"
+    return ""
 
 
 def _failure_in(folder: Path) -> str:

@@ -282,6 +282,7 @@ def trial_identity(
         cell=None if depth is None else (spec.key.init, depth, spec.numbering),
         task=spec.task,
         metrics=_asked(spec, task_named(spec.task)),
+        grey_levels=spec.data.grey_levels,
     )
 
 

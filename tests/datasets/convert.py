@@ -1,4 +1,4 @@
-"""Writes one data set in each of the five layouts, as folders that stand for themselves.
+"""Writes one data set in each of the layouts, as folders that stand for themselves.
 
 By hand: ``python -m tests.datasets.convert SOURCE OUT`` reads any data set, splits off a
 quarter for validation where it has no ``val``, and writes ``OUT/coco``, ``OUT/kaggle`` and so on,
@@ -19,6 +19,7 @@ from frostline.datasets import (
 )
 from tests.datasets import samples
 from tests.datasets.samples import Splits, zip_folder
+from tests.datasets.tools import TOOLS
 
 WRITERS: Mapping[str, Callable[[Splits, Path], dict[str, Path]]] = {
     "coco": samples.write_coco,
@@ -26,6 +27,7 @@ WRITERS: Mapping[str, Callable[[Splits, Path], dict[str, Path]]] = {
     "gwhd2021": samples.write_gwhd,
     "voc": samples.write_voc,
     "yolo": samples.write_yolo,
+    **TOOLS,
 }
 ONE_CLASS = ("kaggle", "gwhd2021")
 IMAGE_FOLDER = {"voc": "JPEGImages"}

@@ -14,6 +14,7 @@ from PIL import Image
 from frostline.datasets import DatasetIndex
 from tests.datasets import samples
 from tests.datasets.samples import SIZE, picture, random_index
+from tests.datasets.tools import TOOLS
 
 NAN = float("nan")
 
@@ -39,6 +40,7 @@ class PlantedSet:
             "gwhd2021": samples.write_gwhd,
             "voc": samples.write_voc,
             "yolo": samples.write_yolo,
+            **TOOLS,
         }[layout]
         self.files = writer(self.clean, folder)
 
@@ -277,7 +279,8 @@ FAULTS = [
     Fault("wrong size", "size-mismatch", E, lambda p: p.image(width=SIZE[0] + 1), "97x64"),
     Fault("turned size", "size-mismatch", E,
           lambda p: p.image(width=SIZE[1], height=SIZE[0]), "turned by a quarter"),
-    Fault("size of nothing", "image-size", E, lambda p: p.image(height=0), "images[0]"),
+    Fault("size of nothing", "image-size", E, lambda p: p.image(height=-1), "images[0]"),
+    Fault("size unknown", "size-unknown", N, lambda p: p.image(height=0), "1 of 6 images"),
     Fault("EXIF rotation", "image-exif-rotation", W, _turned, "t0.png"),
     # entries
     Fault("image without a name", "image-entry", E, lambda p: p.image(file_name=None), "images[0]"),

@@ -5,15 +5,26 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from frostline.datasets import DatasetIndex, check_dataset, find_dataset, read_splits
+from frostline.errors import DatasetError
+from frostline.starter.data import read_material
 
 NAMES = (
     *("roboflow_without_test", "coco_back_slashes", "coco_crowd_as_text", "yolo_pose"),
     *("yolo_labels_beside", "labelimg_classes", "darknet_last_empty", "file_names", "url_names"),
     *("mac_files", "zip_back_slashes", "voc_lists", "coco_one_name_two_ids"),
+    *(
+        *("grey_12_bit", "class_in_another_case"),
+        "coco_zero_sizes",
+        "coco_polygons_only",
+        "tutorial_csv",
+        "voc_gbk",
+        "coco_exif_turned",
+    ),
 )
 SHIP = [10.0, 10.0, 40.0, 30.0]
 MIDDLE = [48.0, 36.0, 72.0, 54.0]
@@ -124,3 +135,56 @@ def test_one_name_under_two_ids(cases: Path) -> None:
     splits = read(cases / "coco_one_name_two_ids", all=(8, 8))
     assert splits["all"].counts().boxes_per_class == {"ship": 8, "buoy": 0}
     assert codes(splits) == {"class-merged": 1}
+
+
+def test_sizes_of_zero(cases: Path) -> None:
+    splits = read(cases / "coco_zero_sizes", all=(8, 8))
+    assert codes(splits) == {"size-unknown": 1}
+    assert splits["all"].findings[0].message.startswith("8 of 8 images")
+    assert {image.size for image in splits["all"]} == {(120, 90)}
+
+
+def test_polygons_without_boxes(cases: Path) -> None:
+    splits = read(cases / "coco_polygons_only", all=(8, 8))
+    assert boxes(splits) == {(10.0, 10.0, 40.0, 30.0)}
+    assert codes(splits) == {"outline-boxed": 1}
+
+
+def test_csv_of_a_tutorial(cases: Path) -> None:
+    splits = read(cases / "tutorial_csv", all=(8, 8))
+    assert splits["all"].classes == ("ship",)
+    assert boxes(splits) == {(10.0, 10.0, 40.0, 40.0)}
+
+
+def test_chinese_class_in_gbk(cases: Path) -> None:
+    splits = read(cases / "voc_gbk", all=(4, 4))
+    assert splits["all"].classes == ("小麦",)
+
+
+def test_sizes_of_the_turned_image(cases: Path) -> None:
+    splits = read(cases / "coco_exif_turned", all=(8, 8))
+    assert boxes(splits) == {(10.0, 80.0, 30.0, 110.0)}
+    for image in splits["all"]:
+        assert image.size == (90, 120)
+        pixels = splits["all"].load(image)
+        assert pixels.shape == (120, 90, 3)
+        assert pixels[85:105, 15:25].min() > 200  # JPEG
+        assert pixels[:75].max() < 100
+
+
+def test_twelve_bits_of_sixteen(cases: Path) -> None:
+    found = check_dataset(find_dataset(cases / "grey_12_bit"))
+    (told,) = (f for f in found.findings[""] if f.code == "grey-levels")
+    assert told.severity == "warning"
+    assert "up to 4095 of 65535 (12 bits)" in told.message
+    assert "read as 0 to 15 of 255" in told.message
+    material = read_material(find_dataset(cases / "grey_12_bit"))
+    assert material.grey is not None
+    assert material.grey.levels == 4096
+
+
+@pytest.mark.parametrize("on_problem", ["raise", "drop"])
+def test_class_in_another_case(cases: Path, on_problem: Literal["raise", "drop"]) -> None:
+    with pytest.raises(DatasetError, match=r"got 'Ship'; did you mean ship\?"):
+        read_splits(cases / "class_in_another_case", on_problem=on_problem)
+    assert not check_dataset(find_dataset(cases / "class_in_another_case")).ok

@@ -53,11 +53,13 @@ def write(folder: Path, val_class: str, *, also: str | None = None) -> DataConfi
 @pytest.mark.parametrize("name", ["Ship", "ships", "SHIP ", "shipp"])
 def test_the_near_name_is_suggested_and_dropping_is_not(tmp_path: Path, name: str) -> None:
     config = write(tmp_path, name)
-    with pytest.raises(DatasetError, match=r"got '.+'; is 'ship' meant\? give it one name") as told:
+    with pytest.raises(
+        DatasetError, match=r"got '.+'; did you mean ship\?; give a class one name"
+    ) as told:
         load_data(config, tmp_path)
     assert "on_problem" not in str(told.value)
     dropping = config.model_copy(update={"on_problem": "drop"})
-    with pytest.raises(DatasetError, match=r"boxes in the val data, got none on 4 images.*'ship'"):
+    with pytest.raises(DatasetError, match=r"none of the 4 boxes has a class .* you mean ship\?"):
         load_data(dropping, tmp_path)
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from frostline.datasets import DatasetIndex, read_dataset
+from frostline.datasets.checks import check_splits
 from frostline.errors import DatasetError
 from tests.datasets.samples import picture
 
@@ -102,10 +104,50 @@ def test_images_in_one_folder_below_the_root_are_found(world: World) -> None:
     assert "b.png fits other/b.png and train/b.png" in world.refused()
 
 
-def test_size_may_be_left_out(world: World) -> None:
-    for image in world.coco["images"]:
-        del image["width"], image["height"]
-    assert world.read().images[0].width == 96
+@pytest.mark.parametrize("unknown", [None, 0, "0", ""])
+def test_size_may_be_left_out_or_zero(world: World, unknown: Any) -> None:
+    for key in ("width", "height"):
+        world.coco["images"][0][key] = unknown
+    index = world.read()
+    assert [image.size for image in index] == [(96, 64), (96, 64)]
+    assert [f.code for f in index.findings] == ["size-unknown"]
+    assert index.findings[0].message.startswith("1 of 2 images")
+
+
+RUNS = {"size": [64, 96], "counts": [64 * 10 + 8, 20, 44, 20, 64 * 84 + 36]}  # columns 10 and 11
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[10, 8, 30, 9, 20.5, 28]], [10, 8, 30, 28]),
+        ([[10, 8, 30, 9, 20, 28], [40, 30, 50, 30, 50, 50]], [10, 8, 50, 50]),
+        (RUNS, [10, 8, 12, 28]),
+    ],
+)
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0]])
+def test_box_around_an_outline_where_there_is_no_other(
+    world: World, segmentation: Any, box: list[float], bbox: Any
+) -> None:
+    world.coco["annotations"][1] |= {"bbox": bbox, "segmentation": segmentation}
+    index = world.read()
+    assert index.images[0].boxes.tolist() == [box]
+    assert [f.code for f in index.findings] == ["outline-boxed"]
+    assert index.findings[0].message.startswith("1 objects have an outline")
+
+
+def test_box_is_preferred_to_the_outline(world: World) -> None:
+    world.coco["annotations"][1]["segmentation"] = [[1, 1, 2, 1, 2, 2]]
+    index = world.read()
+    assert index.images[0].boxes.tolist() == [[0.5, 0.0, 10.75, 64.0]]
+    assert not index.findings
+
+
+@pytest.mark.parametrize("bad", ["x", [[1, 2, 3]], {"size": [64, 96], "counts": [1]}, [[]]])
+def test_outline_that_is_none(world: World, bad: Any) -> None:
+    world.coco["annotations"][1] |= {"bbox": None, "segmentation": bad}
+    assert "annotations[1]: expected " in world.refused()
+    assert world.dropped()[1] == "outline-entry"
 
 
 def test_sizes_may_be_whole_floats_and_ids_text(world: World) -> None:
@@ -126,6 +168,19 @@ def test_box_of_a_class_that_is_not_given_is_a_problem(world: World) -> None:
     index = world.read(classes=["ear"], on_problem="drop")
     assert index.counts().boxes == 2
     assert [f.code for f in index.findings] == ["class-unknown"]
+
+
+@pytest.mark.parametrize(("given", "meant"), [("EAR", "EAR"), ("eat", "eat"), ("Ear", "Ear")])
+def test_class_that_is_nearly_one_is_suggested(world: World, given: str, meant: str) -> None:
+    with pytest.raises(DatasetError, match=rf"got 'ear'; did you mean {meant}\?"):
+        world.read(classes=["leaf", given])
+
+
+def test_no_box_of_a_known_class_is_an_error_though_problems_are_dropped(world: World) -> None:
+    with pytest.raises(DatasetError, match=r"^a\.json: none of the 3 boxes has a class of the tr"):
+        world.read(classes=["wheat"], on_problem="drop")
+    world.coco["annotations"] = []
+    assert world.read(classes=["wheat"], on_problem="drop").counts().boxes == 0
 
 
 BOX_FAULTS: list[tuple[str, Any, str]] = [
@@ -206,7 +261,6 @@ IMAGE_FAULTS: list[tuple[str, Any]] = [
     ("image-entry", spoil_image(file_name="")),
     ("image-entry", spoil_image(width="wide")),
     ("image-entry", spoil_image(width=float("nan"))),
-    ("image-size", spoil_image(width=0)),
     ("image-size", spoil_image(height=-64)),
     ("image-size", spoil_image(height=10**30)),
     ("size-mismatch", spoil_image(width=95)),
@@ -250,6 +304,38 @@ def test_turned_image_is_told_from_a_wrong_size(world: World) -> None:
     assert "turned by a quarter" in world.refused()
 
 
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_size_and_boxes_of_the_image_as_viewers_turn_it(world: World, orientation: int) -> None:
+    seen = np.zeros((96, 64), np.uint8)  # as viewers show it
+    seen[80:92, 10:30] = 255
+    back = {5: (seen.T), 6: np.rot90(seen), 7: np.rot90(seen, 2).T, 8: np.rot90(seen, -1)}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(back[orientation]).save(world.images / "a.png", exif=exif)
+    world.coco["images"][0] |= {"width": 64, "height": 96}
+    world.coco["annotations"][1]["bbox"] = [10, 80, 20, 12]
+    index = world.read()
+    image = index.images[0]
+    assert (image.size, image.boxes.tolist()) == ((64, 96), [[10.0, 80.0, 30.0, 92.0]])
+    pixels = index.load(image)
+    assert pixels[80:92, 10:30].min() == 255
+    assert pixels.sum() == 255 * 3 * 12 * 20
+    assert [f.code for f in index.findings] == ["image-turned"]
+    assert "1 of 2 images" in index.findings[0].message
+    result = check_splits({"train": index})
+    assert "image-exif-rotation" not in result.codes()
+
+
+def test_size_and_boxes_of_the_stored_pixels_stay(world: World) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(0).save(world.images / "a.png", exif=exif)
+    index = world.read()
+    assert not index.findings
+    assert np.array_equal(index.load(index.images[0]), np.asarray(picture(0)))
+    assert check_splits({"train": index}).codes()["image-exif-rotation"] == 1
+
+
 def test_unreadable_image(world: World) -> None:
     (world.images / "a.png").write_bytes(b"nothing")
     assert "images[0]: a.png: expected a readable image" in world.refused()
@@ -282,8 +368,8 @@ def test_files_that_are_not_coco(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(b'{\n"a": "\xe9"}')
-    with pytest.raises(DatasetError, match=r"a\.json, line 2: expected UTF-8 text, got byte 0xe9"):
+    (tmp_path / "a.json").write_bytes(b'{\n"a": "\x81\xe9"}')
+    with pytest.raises(DatasetError, match=r"a\.json, line 2: expected UTF-8 text, got byte 0x81"):
         read_dataset(tmp_path, tmp_path / "a.json")
 
 

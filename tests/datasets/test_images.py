@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from frostline.datasets import image_size, load_image, resolve_inside
 from frostline.datasets.images import exif_orientation
@@ -92,6 +92,29 @@ def test_exif_orientation_is_told_and_not_applied(tmp_path: Path) -> None:
     assert image_size(tmp_path, "a.png") == (96, 64)
     assert exif_orientation(tmp_path, "a.png") == 6
     assert exif_orientation(tmp_path, save(tmp_path, "b.png", picture(6))) == 1
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_pixels_are_turned_where_the_annotated_size_is_that_of_viewers(
+    tmp_path: Path, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(tmp_path, "a.png", picture(6), exif=exif)
+    with Image.open(tmp_path / file) as stored:
+        seen = np.asarray(ImageOps.exif_transpose(stored))
+    got = load_image(tmp_path, file, size=(64, 96))
+    assert np.array_equal(got, seen)
+    assert got.flags["C_CONTIGUOUS"]
+    assert np.array_equal(load_image(tmp_path, file, size=(96, 64)), np.asarray(picture(6)))
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 99])
+def test_pixels_of_other_orientations_stay_as_stored(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(tmp_path, "a.png", picture(6), exif=exif)
+    assert np.array_equal(load_image(tmp_path, file, size=(64, 96)), np.asarray(picture(6)))
 
 
 def test_truncated_image_is_refused_by_name_though_its_header_is_good(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_two_layouts_are_not_chosen_between(tmp_path: Path) -> None:
     assert find_dataset(tmp_path, "kaggle").splits == {"train": tmp_path / "train.csv"}
 
 
-@pytest.mark.parametrize("layout", ["csv", "COCO", ""])
+@pytest.mark.parametrize("layout", ["tsv", "COCO", ""])
 def test_unknown_layout(tmp_path: Path, layout: str) -> None:
     samples.write_coco({"a": random_index(tmp_path / "images", "a", 3, 1)}, tmp_path)
     for call in (

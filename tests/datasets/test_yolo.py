@@ -227,7 +227,7 @@ def test_bad_row(root: Path, code: str, row: str) -> None:
 
 
 def test_label_file_that_is_not_text(root: Path) -> None:
-    (root / "labels/train/a.txt").write_bytes(b"\xff\xff\xff")
+    (root / "labels/train/a.txt").write_bytes(b"\x81\xff\x00")
     with pytest.raises(DatasetError, match="expected UTF-8 text"):
         read(root, split="train")
     index = read(root, split="train", on_problem="drop")

@@ -13,6 +13,7 @@ from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
 from frostline.datasets.class_names import folded_class
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import UNLISTED, Finding, shown
+from frostline.datasets.grey_levels import grey_finding, most_levels
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import part_of_file
@@ -134,6 +135,7 @@ def check_dataset(
     annotations_only: bool = False,
     on_image: Callable[[], None] | None = None,
     masks: MaskOptions = AS_FOUND,
+    grey_levels: int | None = None,
 ) -> DataCheck:
     """Read every split, dropping what cannot be used, and look at all of it.
 
@@ -146,11 +148,13 @@ def check_dataset(
             layout does not tell their sizes.
         on_image: Called after each decoded image.
         masks: What is said of masks.
+        grey_levels: See `load_image`; where nothing is said, few levels are a warning.
 
     Raises:
         DatasetError: If no split can be read at all.
     """
     splits, failed = _read_all(location, masks, check_files=not annotations_only)
+    splits = {name: replace(index, grey_levels=grey_levels) for name, index in splits.items()}
     read, of_reading = splits, tuple[Finding, ...]()
     if divide is not None and len(splits) == 1:
         (index,) = splits.values()
@@ -250,6 +254,7 @@ def check_splits(
         *_class_findings(splits),
         *_without_boxes(splits),
         *size_findings(sizes),
+        *_grey_findings(splits, facts),
         *map(_leak_finding, leaks),
     )
     return DataCheck(dict(splits), findings, sizes, leaks)
@@ -330,6 +335,16 @@ def _copies_within(facts: Sequence[PixelFacts]) -> Iterator[Finding]:
             if other != fact.file:
                 message = f"the same pixels as {shown(other)}"
                 yield Finding("warning", "image-copy", fact.file, message)
+
+
+def _grey_findings(
+    splits: Mapping[str, DatasetIndex], facts: Mapping[str, Sequence[PixelFacts]]
+) -> Iterator[Finding]:
+    """That 16-bit images use few levels, where nobody has said how many."""
+    silent = [name for name, index in splits.items() if index.grey_levels is None]
+    found = most_levels((fact.level, fact.file) for name in silent for fact in facts[name])
+    if found is not None and found.few:
+        yield grey_finding(found)
 
 
 # --- all splits ----------------------------------------------------------------------------------

@@ -1,63 +1,60 @@
 """COCO object detection json (https://cocodataset.org/#format-data)."""
 
-import json
-import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from frostline.datasets.findings import Place, Problems, shown
+from frostline.datasets.json_kinds import COCO_TABLES, JSON, json_kind
 from frostline.datasets.json_lines import EntryLines
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import images_folder, splits_of
-from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.outlines import box_of
+from frostline.datasets.raw import (
+    RawBoxes,
+    RawDataset,
+    RawImage,
+    ReadOptions,
+    Source,
+    mention_sizes,
+)
 from frostline.datasets.text import read_text
+from frostline.datasets.values import number, numbers, parse_json, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_coco"]
 
-_JSON = (".json", ".json.gz")
-_TABLES = ("images", "annotations", "categories")
 _GROUP_KEYS = ("group", "source", "domain")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?")
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "", "none", "null")
-_HUGE = 1e15  # beyond this a number is no pixel, and an integer of JSON may not fit a float
 
 
 def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     """Read a COCO json.
 
     Classes are the categories in the order of their ids. An image's group is its ``group``,
-    ``source`` or ``domain``, the first that is there. Boxes are ``x, y, width, height``;
-    segmentations are not read, so the size of an object is the size of its box.
+    ``source`` or ``domain``, the first that is there. Boxes are ``x, y, width, height``; where an
+    object has none, or one of zeros, it is the box around its segmentation. Image sizes that are
+    missing or 0 are those of the pictures. Both are counted in a note.
 
     Raises:
         DatasetError: If the file is not COCO, or at the first problem (see `ReadOptions`).
     """
     name = source.name
-    tables = _tables(read_text(source.annotations, name), name)
+    tables = _tables(read_text(source.annotations, name, problems=options.problems), name)
     options.problems.number_lines(name, EntryLines(source.annotations, name))
-    used = {_whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
+    used = {whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
     labels, classes = _categories(tables["categories"], used, name, options.problems)
     images, positions = _images(tables["images"], name, options.problems)
+    mention_sizes(images, name, options.problems)
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
     return RawDataset(classes, images, boxes)
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DatasetError(
-            f"{name}, line {error.lineno}: expected JSON, got {shown(error.msg)} at column "
-            f"{error.colno}; is the file complete?"
-        ) from error
-    except (RecursionError, ValueError) as error:  # nested thousands deep, or a number too long
-        raise DatasetError(f"{name}: expected COCO JSON, got {shown(error)}") from error
+    data = parse_json(text, name, "COCO JSON")
     tables = {}
-    for key in _TABLES:
+    for key in COCO_TABLES:
         value = data.get(key) if isinstance(data, dict) else None
         if not isinstance(value, list):
             raise DatasetError(
@@ -139,14 +136,14 @@ def _image(entry: Any, place: Place, problems: Problems) -> RawImage | None:
         problems.error("image-entry", place, f"expected a file_name, got {shown(entry)}")
         return None
     size = (_integer(entry, "width"), _integer(entry, "height"))
-    if None in size and any(entry.get(key) is not None for key in ("width", "height")):
+    if None in size and any(entry.get(key) not in (None, "") for key in ("width", "height")):
         problems.error(
             "image-entry", place, f"expected integer width and height, got {shown(entry)}"
         )
         return None
     groups = [entry[key] for key in _GROUP_KEYS if isinstance(entry.get(key), str | int)]
     group = str(groups[0]) if groups else None
-    known = None if size[0] is None or size[1] is None else (size[0], size[1])
+    known = (size[0], size[1]) if size[0] and size[1] else None  # 0: the writer did not know it
     return RawImage(file, known, group, place)
 
 
@@ -155,24 +152,7 @@ def _is_map(entry: Any) -> bool:
 
 
 def _integer(entry: Any, key: str) -> int | None:
-    return _whole(entry.get(key)) if isinstance(entry, Mapping) else None
-
-
-def _whole(value: Any) -> int | None:
-    """A whole number, also one written as text or with a point."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    number = _number(value)
-    return int(number) if number is not None and number.is_integer() else None
-
-
-def _number(value: Any) -> float | None:
-    """A number, also one written as text; None for anything else, and for true and false."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if not abs(value) >= _HUGE else math.inf
-    return None
+    return whole(entry.get(key)) if isinstance(entry, Mapping) else None
 
 
 def _identity(entry: Any) -> int | str | None:
@@ -184,7 +164,7 @@ def _identity(entry: Any) -> int | str | None:
 def _known(value: Any, known: Collection[Any]) -> Any:
     """An id as it is known: ``"7"`` and 7 are one where only one of them is there."""
     if isinstance(value, int | str) and not isinstance(value, bool) and value not in known:
-        other = str(value) if isinstance(value, int) else _whole(value)
+        other = str(value) if isinstance(value, int) else whole(value)
         return other if other in known else value
     return value
 
@@ -202,14 +182,19 @@ def _boxes(
 ) -> RawBoxes:
     rows: list[list[float]] = []
     seen: set[int | str] = set()
+    outlined = 0
     for n, entry in enumerate(entries):
         try:
             row = _row(entry, labels, positions, seen)
+            outlined += _has_no_box(entry)
         except _BadEntryError as bad:
             problems.error(bad.args[0], Place(name, entry=f"annotations[{n}]"), bad.args[1])
             continue
         if row[0] >= 0:  # -1: its image was left out, and counted there
             rows.append([*row, n])
+    if outlined:
+        message = f"{outlined} objects have an outline and no bbox: the box around it is used"
+        problems.note("outline-boxed", Place(name), message)
     table = np.array(rows, dtype=np.float64).reshape(-1, 8)
     xyxy = table[:, 3:7].copy()
     xyxy[:, 2:] += xyxy[:, :2]
@@ -245,7 +230,8 @@ def _row(
             f"got {shown(entry.get('category_id'))}",
         )
     crowd = _crowd(entry.get("iscrowd"))
-    return [positions[image], labels[category], crowd, *_four_numbers(entry.get("bbox"))]
+    box = _around(entry) if _has_no_box(entry) else _four_numbers(entry.get("bbox"))
+    return [positions[image], labels[category], crowd, *box]
 
 
 def _crowd(value: Any) -> bool:
@@ -258,26 +244,44 @@ def _crowd(value: Any) -> bool:
     raise _BadEntryError("annotation-entry", f"expected iscrowd 0 or 1, got {shown(value)}")
 
 
-def _four_numbers(box: Any) -> list[float]:
+def _has_no_box(entry: Mapping[str, Any]) -> bool:
+    """Whether an object has an outline, and no box or one of zeros."""
+    if not entry.get("segmentation"):
+        return False
+    box = entry.get("bbox")
+    return not box or (isinstance(box, list) and all(number(value) == 0 for value in box))
+
+
+def _around(entry: Mapping[str, Any]) -> list[float]:
+    """The box around an outline, as `_four_numbers` has it."""
+    try:
+        box = box_of(entry["segmentation"])
+    except DatasetError as error:
+        raise _BadEntryError("outline-entry", str(error)) from error
+    if box is None:
+        message = f"expected an outline around pixels, got {shown(entry['segmentation'])}"
+        raise _BadEntryError("outline-entry", message)
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _four_numbers(box: Any) -> tuple[float, ...]:
     """Values of a box; NaN stays NaN and is judged with the other boxes."""
-    if isinstance(box, list) and len(box) == 4:  # noqa: PLR2004 - x, y, width, height
-        numbers = [_number(value) for value in box]
-        if None not in numbers:
-            return [math.nan if n is None else n for n in numbers]
-    raise _BadEntryError("box-entry", f"expected bbox [x, y, width, height], got {shown(box)}")
+    found = numbers(box, 4)
+    if found is None:
+        raise _BadEntryError("box-entry", f"expected bbox [x, y, width, height], got {shown(box)}")
+    return found
 
 
 def _recognise(source: Source) -> bool:
-    return source.name.lower().endswith(_JSON)
+    """Also JSON that is nothing else, which is told when it is read."""
+    is_json = source.name.lower().endswith(JSON)
+    return is_json and json_kind(source.annotations, source.name) in ("coco", "")
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    files = [n for n in folder.names if n.count("/") <= 1 and n.lower().endswith(_JSON)]
-    mine = []
-    for name in files:
-        text = read_text(folder.tree, name)
-        if all(f'"{key}"' in text for key in _TABLES):
-            mine.append(name)
+    files = [name for name in folder.names if name.count("/") <= 1]
+    mine = [name for name in files if json_kind(folder.tree, name) == "coco"]
     if mine:
         yield DatasetLocation("coco", images_folder(folder), splits_of(folder, mine))
 

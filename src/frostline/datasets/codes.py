@@ -35,6 +35,10 @@ CODES: dict[str, tuple[str, str]] = {
         "a tenth of the boxes or more fit no anchor of the model preset at this image size",
         "try the suggested image size, or the other preset",
     ),
+    "boxes-relative": (
+        "all boxes of a csv lie between 0 and 1: they are read as parts of the image size",
+        "nothing",
+    ),
     "boxes-small": (
         "a tenth of the boxes or more are under 16 pixels at this image size",
         "take the suggested image size, or cut the images into tiles",
@@ -53,6 +57,10 @@ CODES: dict[str, tuple[str, str]] = {
     "class-unnamed": ("there are no class names", "add a classes.txt, or names to data.yaml"),
     "class-untrained": ("a class has boxes, but none to train on", "move some to training"),
     "class-unused": ("a class has no boxes", "remove it from the list, if there are none"),
+    "grey-levels": (
+        "16-bit grey images use so few levels that all of them are nearly black",
+        "declare how many there are: grey_levels under data in the study, as `init` does",
+    ),
     "image-ambiguous": (
         "two files fit the name of one image",
         "write the name with its folders, or rename a file",
@@ -80,11 +88,19 @@ CODES: dict[str, tuple[str, str]] = {
         "look at both; keep such images in one split, as split.by: photo does",
     ),
     "image-size": ("the size of an image is no number of pixels", "correct width and height"),
+    "image-turned": (
+        "the annotated size is that of the image as viewers turn it: its pixels are turned, too",
+        "nothing",
+    ),
     "image-two-rows": ("one image has two rows: the boxes of both are kept", "make one of them"),
     "image-undecodable": ("an image is damaged, such as cut short", "copy it anew"),
     "image-unknown": ("a box is of an image that is not listed", "list it, or remove the box"),
     "image-unlisted": ("images of the folder have no row", "see that they have no objects"),
     "image-unreadable": ("a file is no image, empty, or too large", "copy or convert it"),
+    "images-absent": (
+        "rows are of images that the folder has not: they are left out",
+        "see that all images were downloaded that should be",
+    ),
     "images-empty": ("images have no boxes", "see that they have no objects"),
     "images-grey": ("images have one channel, repeated for all three colours", "nothing"),
     "images-unused": (
@@ -117,6 +133,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "mask-without-image": ("a mask has no image of its name", "copy the image, or remove the mask"),
     "outline-boxed": ("rows are outlines or turned boxes: the box around each is used", "nothing"),
+    "outline-entry": ("an outline is no polygon and no runs of pixels", "correct the entry"),
     "path-found": (
         "files were found by the ending of their path, or in another spelling",
         "see that the example is right",
@@ -141,17 +158,26 @@ CODES: dict[str, tuple[str, str]] = {
     "row-columns": ("a row has too few or too many columns", "correct the row"),
     "row-conflict": ("rows of one image disagree on its size or source", "correct one"),
     "row-values": ("a row has words where numbers are expected", "correct the row"),
+    "shapes-unread": (
+        "points, lines and the like have no area, or shapes are of an unknown kind: not read",
+        "see that no object is drawn so",
+    ),
     "size-assumed": ("image sizes are not in the file and are assumed", "have the images there"),
     "size-mismatch": (
         "the annotation has another size than the file",
         "see that it is the same image, not resized or turned",
     ),
+    "size-unknown": ("image sizes are missing or 0: taken from the pictures", "nothing"),
     "split-missing": ("a test split is named but not there", "copy it there, if it is needed"),
     "split-without-boxes": (
         "a split has images and no box, so that nothing can be learned or scored on it",
         "see what was left out of it, or annotate it",
     ),
     "split-unreadable": ("a whole split cannot be read", "correct what the message names"),
+    "text-encoding": (
+        "text is in another encoding than it says, or than UTF-8 where it says none",
+        "see that names are right, or save the file as UTF-8",
+    ),
 }
 """Code of a finding to what it means, and what to do."""
 

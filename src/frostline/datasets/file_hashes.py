@@ -5,6 +5,7 @@ from the bytes of the files: of a zip member, those that it unpacks to, so that 
 changes nothing.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from frostline.datasets.files import Tree, open_tree
 from frostline.datasets.images import MAX_IMAGE_BYTES
 from frostline.datasets.index import DatasetIndex
+from frostline.errors import DatasetError
 
 __all__ = ["FileHashes"]
 
@@ -32,6 +34,7 @@ class FileHashes:
     def __init__(self, known: Mapping[str, Any] | None = None) -> None:
         self._known: dict[str, list[Any]] = {k: list(v) for k, v in (known or {}).items()}
         self.changed = False
+        self.replaced: list[str] = []  # names whose files have other bytes than they had
 
     @classmethod
     def read(cls, path: Path) -> "FileHashes":
@@ -58,6 +61,20 @@ class FileHashes:
             sha.update(bytes.fromhex(self._of(tree, image.file)))
         return sha.hexdigest()
 
+    def look_again(self, root: Path) -> tuple[str, ...]:
+        """Names of the remembered files that hold other bytes now; what is not there is left out.
+
+        Args:
+            root: folder or zip file that the names are relative to.
+        """
+        found = FileHashes(self._known)
+        with contextlib.suppress(DatasetError, OSError):  # moved or unmounted: nothing to compare
+            tree = open_tree(root)
+            for name in self._known:
+                with contextlib.suppress(DatasetError, OSError):
+                    found._of(tree, name)
+        return tuple(found.replaced)
+
     def _of(self, tree: Tree, name: str) -> str:
         stamp = list(tree.stamp(name))
         known = self._known.get(name)
@@ -67,6 +84,8 @@ class FileHashes:
         with tree.open(name, MAX_IMAGE_BYTES) as stream:
             while chunk := stream.read(_CHUNK):
                 sha.update(chunk)
+        if known is not None and known[-1] != sha.hexdigest():
+            self.replaced.append(name)
         self._known[name] = [*stamp, sha.hexdigest()]
         self.changed = True
         return sha.hexdigest()

@@ -38,10 +38,11 @@ def read_gwhd(source: Source, options: ReadOptions) -> RawDataset:
         DatasetError: If the file is not this csv, or at the first problem (see `ReadOptions`).
     """
     name, problems = source.name, options.problems
+    text = read_text(source.annotations, name, problems=problems)
     images: dict[str, RawImage] = {}
     positions: dict[str, int] = {}
     tables: list[npt.NDArray[np.float64]] = []  # (n, 6): position of the image, box, line
-    for row in csv_rows(read_text(source.annotations, name), name, GWHD_COLUMNS, problems):
+    for row in csv_rows(text, name, GWHD_COLUMNS, problems):
         image = _image(row, name, problems)
         if image is not None:
             _mention_second_row(images.get(image.file), image, problems)

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.datasets.findings import Finding, shown
+from frostline.datasets.images import load_image
 from frostline.datasets.targets import Mask, Target
 from frostline.errors import DatasetError
 from frostline.notebook import facts_html
@@ -24,8 +25,9 @@ class ImageRecord:
 
     Attributes:
         file: POSIX path relative to the root of the data set.
-        width: Stored width in pixels, >= 1 (before any EXIF rotation).
-        height: Stored height in pixels, >= 1.
+        width: Width in pixels, >= 1: as stored; or, where the annotations have the size that
+            viewers show (EXIF), that one. ``load_image`` turns the pixels likewise.
+        height: Height in pixels, >= 1.
         target: Its annotation, such as `Boxes`.
         group: Origin of the image, such as a field or a camera, by which sets can be split.
     """
@@ -43,6 +45,11 @@ class ImageRecord:
                 f"got {self.file!r} {self.width}x{self.height}"
             )
         self.target.check(self.file, (self.width, self.height))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
 
     @property
     def boxes(self) -> npt.NDArray[np.float64]:
@@ -106,6 +113,7 @@ class DatasetIndex:
         classes: Class names; label 1 is the first.
         images: Records in the order of the annotation file.
         findings: Problems dropped, boxes clipped, and so on.
+        grey_levels: See `load_image`; None: all that 16 bits can hold.
 
     Example:
         >>> index = DatasetIndex(Path("."), ("ear",), (), ())
@@ -117,6 +125,7 @@ class DatasetIndex:
     classes: tuple[str, ...]
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...] = ()
+    grey_levels: int | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
@@ -137,6 +146,10 @@ class DatasetIndex:
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return iter(self.images)
+
+    def load(self, image: ImageRecord) -> npt.NDArray[np.uint8]:
+        """Pixels of one of the images, uint8 (H, W, 3), see `load_image`."""
+        return load_image(self.root, image.file, size=image.size, grey_levels=self.grey_levels)
 
     def digest(self) -> str:
         """SHA-256 over classes and images in their order; neither root nor findings count.
@@ -227,7 +240,7 @@ class DatasetIndex:
             )
         kept = tuple(image for image in self.images if image.file in wanted)
         found = tuple(finding for finding in self.findings if finding.file in wanted)
-        return DatasetIndex(self.root, self.classes, kept, found)
+        return replace(self, images=kept, findings=found)
 
 
 def _framed(texts: list[str]) -> bytes:

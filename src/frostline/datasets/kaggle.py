@@ -48,7 +48,7 @@ def read_kaggle(source: Source, options: ReadOptions) -> RawDataset:
         DatasetError: If the file is not this csv, or at the first problem (see `ReadOptions`).
     """
     name, problems = source.name, options.problems
-    text = read_text(source.annotations, name)
+    text = read_text(source.annotations, name, problems=options.problems)
     entries = list(csv_rows(text, name, KAGGLE_COLUMNS, problems))
     ids = dict.fromkeys(row.values["image_id"].strip() for row in entries)
     images = _Images(source, options, ids)

@@ -60,8 +60,11 @@ def open_source(images: Path, annotations: Path, masks: MaskOptions = AS_FOUND) 
 
 
 def part_of_file(split: str, file: Path) -> str | None:
-    """The part of an annotation file that is a split: its own of a ``data.yaml``, else all."""
-    return split if file.name.lower().endswith(_YAML) else None
+    """The part of an annotation file that is a split; None where it has no parts.
+
+    A ``data.yaml``, and an XML file of CVAT's with subsets, have one for each of their splits.
+    """
+    return split if file.name.lower().endswith((*_YAML, ".xml")) else None
 
 
 def recognise(source: Source) -> str:

@@ -81,8 +81,8 @@ def box_of(segmentation: Any) -> tuple[float, float, float, float] | None:
     if not polygons:
         return None
     points = np.concatenate(polygons)
-    x0, y0, x1, y1 = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-    return x0, y0, x1, y1
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def polygons_of(segmentation: Any) -> list[npt.NDArray[np.float64]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from frostline.datasets.class_names import near_class
 from frostline.datasets.files import Tree, is_image, plain_name, relative_name
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
-from frostline.datasets.images import image_size
+from frostline.datasets.images import image_size, is_turned
 from frostline.datasets.index import DatasetIndex, ImageRecord
 from frostline.datasets.named import NamedFiles, Naming, Spelling, split_words
 from frostline.datasets.targets import Boxes, Target
@@ -27,7 +27,10 @@ __all__ = [
     "ReadOptions",
     "Source",
     "build_index",
+    "mention_sizes",
 ]
+
+_ONE_NAME = "give a class one name in all files"
 
 _ROUNDING = 0.01
 """Pixels that a box may stick out without mention: layouts with relative numbers round."""
@@ -175,6 +178,17 @@ class RawDataset:
     targets: Sequence[Target] | None = None
 
 
+def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
+    """Say of how many images an annotation file that has sizes does not say it."""
+    unknown = sum(image.size is None for image in images)
+    if unknown:
+        message = (
+            f"{unknown} of {len(images)} images have no width and height, or 0: taken from the "
+            f"pictures"
+        )
+        problems.note("size-unknown", Place(name), message)
+
+
 def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> DatasetIndex:
     """Find the images, check files and boxes, and make the index.
 
@@ -188,11 +202,14 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
         DatasetError: At the first problem, unless problems are dropped; or if nothing is left.
     """
     found = _located(source, raw.images, options)
-    sizes = [
+    stored = [
         None if image is None else _image_size(source.images, image, options) for image in found
     ]
     images = [image or named for image, named in zip(found, raw.images, strict=True)]
-    boxes = _checked_boxes(raw, sizes, options)
+    _mention_turned(images, stored, source, options.problems)
+    sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
+    name = source.name or source.annotations.root.name
+    boxes = _checked_boxes(raw, sizes, options, name)
     records = _records(images, sizes, boxes, raw.targets)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
@@ -202,12 +219,12 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
 
 
 def _checked_boxes(
-    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions
+    raw: RawDataset, sizes: Sequence[tuple[int, int] | None], options: ReadOptions, name: str
 ) -> RawBoxes:
-    """Boxes that can be used, in pixels, with the labels of the data set."""
+    """Boxes that can be used, in pixels, with the labels of the data set; ``name`` is its file."""
     known = np.array([size is not None for size in sizes], dtype=bool)  # (I,)
     extent = np.array([s or (1, 1) for s in sizes], np.float64).reshape(-1, 2)  # (I, 2)
-    boxes = _relabelled(raw, options)
+    boxes = _relabelled(raw, options, name)
     boxes = boxes.take(known[boxes.image])  # those of images left out went with them
     boxes = _in_pixels(boxes, extent) if raw.relative else boxes
     boxes = _finite_and_upright(boxes, options.problems)
@@ -318,7 +335,7 @@ def _none_usable(images: Tree, problems: Problems) -> str:
 
 
 def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[int, int] | None:
-    """Width and height of an image that can be used, or None for one to leave out."""
+    """Stored width and height of an image that can be used, or None for one to leave out."""
     problems, size = options.problems, image.size
     state = images.state(image.file)
     if state == "outside":
@@ -337,10 +354,31 @@ def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[in
         code = "image-missing" if state == "missing" else "image-unreadable"
         problems.error(code, image.place, str(error))
         return None
-    if size is not None and stored != size:
+    if size is not None and stored != size and not is_turned(images.root, image.file, size, stored):
         problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
         return None
     return stored
+
+
+def _mention_turned(
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    source: Source,
+    problems: Problems,
+) -> None:
+    """Say how many images are annotated as viewers turn them; ``sizes`` are the stored ones."""
+    turned = [
+        image.file
+        for image, stored in zip(images, sizes, strict=True)
+        if stored is not None and image.size not in (None, stored)
+    ]
+    if turned:
+        message = (
+            f"{len(turned)} of {len(images)} images have the size that viewers show (EXIF), such "
+            f"as {shown(turned[0])}: their pixels are turned as viewers do"
+        )
+        place = Place(source.name or source.annotations.root.name)
+        problems.note("image-turned", place, message)
 
 
 def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
@@ -355,23 +393,36 @@ def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> 
     )
 
 
-def _relabelled(raw: RawDataset, options: ReadOptions) -> RawBoxes:
-    """Boxes with labels into ``options.classes``; those of other classes are problems."""
+def _relabelled(raw: RawDataset, options: ReadOptions, name: str) -> RawBoxes:
+    """Boxes with labels into ``options.classes``; those of other classes are problems.
+
+    Raises:
+        DatasetError: If none is left: nothing could be scored.
+    """
     if options.classes is None or options.classes == raw.classes:
         return raw.boxes
     new = {name: n for n, name in enumerate(options.classes, 1)}
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        name = raw.classes[raw.boxes.labels[n] - 1]
-        near = near_class(name, options.classes)
-        options.problems.error(
-            "class-unknown",
-            raw.boxes.place(int(n)),
-            f"expected one of the classes {shown(', '.join(options.classes))}, got {shown(name)!r}",
-            f"is {shown(near)!r} meant? give it one name in all annotation files" if near else "",
+        other = raw.classes[raw.boxes.labels[n] - 1]
+        message = _other_class(other, options.classes)
+        advice = _ONE_NAME if near_class(other, options.classes) else ""
+        options.problems.error("class-unknown", raw.boxes.place(int(n)), message, advice)
+    if len(labels) and not labels.any():
+        others = [raw.classes[n - 1] for n in np.unique(raw.boxes.labels)]
+        raise DatasetError(
+            f"{shown(name)}: none of the {len(labels)} boxes has a class of the training data: "
+            f"{_other_class(others[0], options.classes)}; {_ONE_NAME}"
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
+
+
+def _other_class(name: str, classes: Sequence[str]) -> str:
+    """That a class is none of these, with the one that is probably meant."""
+    near = near_class(name, classes)
+    hint = f"; did you mean {shown(near)}?" if near else ""
+    return f"expected one of the classes {shown(', '.join(classes))}, got {shown(name)!r}{hint}"
 
 
 def _in_pixels(boxes: RawBoxes, sizes: npt.NDArray[np.float64]) -> RawBoxes:

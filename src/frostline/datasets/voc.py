@@ -1,6 +1,7 @@
 """Pascal VOC: an XML file an image (http://host.robots.ox.ac.uk/pascal/VOC/)."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,9 +19,16 @@ from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, sh
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import images_folder, ordered, splits_of
 from frostline.datasets.named import NamedFiles, Naming
-from frostline.datasets.raw import RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.raw import (
+    RawBoxes,
+    RawDataset,
+    RawImage,
+    ReadOptions,
+    Source,
+    mention_sizes,
+)
 from frostline.datasets.text import read_bytes, read_text
-from frostline.datasets.xml_elements import Element, parse_xml
+from frostline.datasets.xml_elements import Element, is_cvat, parse_xml
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "VOC_FOLDER", "read_voc", "voc_classes"]
@@ -54,6 +62,9 @@ def read_voc(source: Source, options: ReadOptions) -> RawDataset:
     for name in names:
         rows.add(tree, name)
     _mention(rows, source, options.problems)
+    mention_sizes(
+        [*rows.images.values()], source.name or source.annotations.root.name, options.problems
+    )
     return rows.dataset()
 
 
@@ -95,7 +106,7 @@ def _files_of_list(source: Source, tree: Tree, problems: Problems) -> list[str]:
     by_stem = {n.rpartition(".")[0]: n for n in tree.names() if _is_xml(n)}
     files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming())
     found, others = [], []
-    for number, names in _listed(read_text(source.annotations, source.name)):
+    for number, names in _listed(read_text(source.annotations, source.name, problems=problems)):
         stemmed = [n.rpartition(".")[0] if _is_xml(n) or is_image(n) else n for n in names]
         wanted = list(dict.fromkeys((*names, *stemmed)))
         name = next((n for n in wanted if n in by_stem), names[-1])
@@ -131,6 +142,10 @@ def _listed(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 def _mention(rows: "_Rows", source: Source, problems: Problems) -> None:
     place = Place(source.name or source.annotations.root.name)
+    mention_sizes([*rows.images.values()], place.file, problems)
+    for encoding, count in rows.found_encodings.items():
+        message = f"{count} files are not in the encoding that they say: read as {encoding}"
+        problems.note("text-encoding", place, message)
     if rows.difficult:
         message = f"{rows.difficult} boxes are marked difficult: kept as ordinary boxes"
         problems.note("box-difficult", place, message)
@@ -148,6 +163,7 @@ class _Rows:
     names: list[str] = field(default_factory=list)  # class of each box
     places: list[Place] = field(default_factory=list)  # of each box
     difficult: int = 0
+    found_encodings: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._files = set(self.on_disk)
@@ -164,6 +180,7 @@ class _Rows:
         except DatasetError as error:
             self.problems.error("annotation-unreadable", Place(name), str(error))
             return
+        self.found_encodings.update([root.encoding] if root.encoding else [])
         file, named = self._image_file(root, name)
         resolved, place = file in self._files, Place(name, root.line)
         if file in self.images:
@@ -252,7 +269,10 @@ def _recognise(source: Source) -> bool:
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    folders = sorted({n.rpartition("/")[0] for n in folder.names if _is_xml(n)})
+    first: dict[str, str] = {}  # of the XML files of each folder
+    for name in filter(_is_xml, folder.names):
+        first.setdefault(name.rpartition("/")[0], name)
+    folders = sorted(f for f, name in first.items() if not is_cvat(folder.tree, name))
     if not folders:
         return
     lists = {n.lower(): n for n in folder.names if n.lower().startswith("imagesets/main/")}

@@ -68,7 +68,7 @@ def read_yolo(source: Source, options: ReadOptions) -> RawDataset:
 
 def _numbered(source: Source, options: ReadOptions) -> YoloClasses | None:
     """Names by number: of a file of names, or those asked for."""
-    classes = read_classes(source)
+    classes = read_classes(source, options.problems)
     if classes is None and options.classes is not None:
         numbers = {n: n + 1 for n in range(len(options.classes))}
         return YoloClasses(options.classes, numbers)

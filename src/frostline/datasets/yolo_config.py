@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.datasets.files import Tree, open_tree, plain_name, relative_name
-from frostline.datasets.findings import Place, shown
+from frostline.datasets.findings import Place, Problems, shown
 from frostline.datasets.named import NamedFiles, Naming, split_words
 from frostline.datasets.raw import Source
 from frostline.datasets.text import read_text
@@ -123,10 +123,10 @@ def read_yolo_config(tree: Tree, name: str) -> YoloConfig:
     return YoloConfig(classes, splits, absent, tuple(places.found), points, outlines)
 
 
-def _load_yaml(tree: Tree, name: str) -> Mapping[Any, Any]:
+def _load_yaml(tree: Tree, name: str, problems: Problems | None = None) -> Mapping[Any, Any]:
     import yaml
 
-    text = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES)
+    text = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES, problems=problems)
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -260,21 +260,21 @@ class _Places:
 # --- class names without a data.yaml -------------------------------------------------------------
 
 
-def read_classes(source: Source) -> YoloClasses | None:
+def read_classes(source: Source, problems: Problems | None = None) -> YoloClasses | None:
     """Class names of the ``data.yaml`` given, or of a file of names nearby.
 
     It is looked for in the folder of the annotations, in the folder ``labels`` that belongs to
     it, then above.
     """
     if source.name.lower().endswith(YAML):
-        return _classes_of_file(source.annotations, source.name)
+        return _classes_of_file(source.annotations, source.name, problems)
     top = source.annotations.root
     for folder in (top, *list(top.parents)[:_LEVELS_UP]):
         for place in dict.fromkeys((folder, _labels_of(folder), folder / "labels")):
             tree = open_tree(place)
             name = _class_file(tree)
             if name is not None:
-                return _classes_of_file(tree, name)
+                return _classes_of_file(tree, name, problems)
     return None
 
 
@@ -318,10 +318,10 @@ def _has_names(tree: Tree, name: str) -> bool:
     return True
 
 
-def _classes_of_file(tree: Tree, name: str) -> YoloClasses:
+def _classes_of_file(tree: Tree, name: str, problems: Problems | None) -> YoloClasses:
     if name.lower().endswith(YAML):
-        return _names(_load_yaml(tree, name).get("names"), name)
-    text = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES)
+        return _names(_load_yaml(tree, name, problems).get("names"), name)
+    text = read_text(tree, name, max_bytes=_MAX_CONFIG_BYTES, problems=problems)
     if name.lower().endswith(".json"):
         return _names(_names_of_notes(text, name), name)
     return _names([line.strip() for line in text.splitlines() if line.strip()], name)

@@ -310,7 +310,7 @@ def _mention_orphans(names: Iterable[str], problems: Problems) -> None:
 
 def _pairs_of_list(source: Source, tree: Tree, name: str, options: ReadOptions) -> list[Pair]:
     problems = options.problems
-    lines = read_text(tree, name).splitlines()
+    lines = read_text(tree, name, problems=problems).splitlines()
     entries = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
     if not entries:
         raise DatasetError(f"{shown(name)}: expected a list of images, got an empty file")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from frostline.cells import CellPlan, cell_plan
+from frostline.cells import FROZEN_RANDOM, CellPlan, cell_plan
 from frostline.figures.axes import (
     Names,
     finish,
@@ -40,6 +40,7 @@ _NARROWEST_TICK = 20.0  # px
 _SHORTEST_PANEL = 0.04  # of the score: less than this is not blown up to a full axis
 _LONGEST_LABEL = 18  # characters of a plan's label below the axis
 _UPRIGHT = 5.2  # px of each, upright
+_LINE = 15  # px of a second line below the axis
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 2)), (0, (1, 1.5)))
 
 
@@ -53,6 +54,7 @@ class DepthPoint:
         values: score of each trial that did not collapse, in [0, 1].
         collapsed: (seed, score) of each trial that did; in no mean.
         plan: label of a plan that was not given as a depth; else "".
+        frozen_random: whether random weights are kept as they are.
     """
 
     depth: int | None
@@ -60,6 +62,7 @@ class DepthPoint:
     values: tuple[float, ...]
     collapsed: tuple[tuple[int, float], ...] = ()
     plan: str = ""
+    frozen_random: bool = False
 
     @property
     def mean(self) -> float:
@@ -124,6 +127,11 @@ class DepthTable:
     stages: tuple[Stage, ...]
     lines: tuple[DepthLine, ...]
     plans: tuple[str, ...] = ()
+
+    @property
+    def frozen_random(self) -> bool:
+        """Whether some of its cells keep random weights as they are."""
+        return any(point.frozen_random for line in self.lines for point in line.cells)
 
     def plot(self, ax: "Axes") -> None:
         """Draw on ``ax`` with the light theme; see ``draw_depths``."""
@@ -195,6 +203,7 @@ def _depth_point(
         tuple(record.score(score, split) for record in good),
         tuple((r.key.seed, r.score(score, split)) for r in here if is_collapsed(r)),
         "" if plan.is_depth else plan.label,
+        plan.frozen_random,
     )
 
 
@@ -205,9 +214,9 @@ def draw_depths(
 
     Points of different inits at one depth stand side by side, so that none hides another. Plans
     that were not given as a depth stand in a zone of their own at the right, by name and with
-    hollow markers; a short bar is their mean. A random reference is a dashed level with its seeds
-    as ticks. A collapsed trial is a cross on the lower edge with its seed and score, and is in no
-    mean.
+    hollow markers; a short bar is their mean. A ring marks trials that keep random weights as they
+    are, as the axis says. A random reference is a dashed level with its seeds as ticks. A collapsed
+    trial is a cross on the lower edge with its seed and score, and is in no mean.
 
     Args:
         ax: where to draw; its limits, ticks and labels are set.
@@ -220,6 +229,7 @@ def draw_depths(
         shift = (i - (len(ranked) - 1) / 2) * 0.011 * max(table.deepest, 1)
         _draw_depth_line(ax, table, line, shift, theme)
         _draw_others(ax, table, line, shift, theme)
+        _draw_rings(ax, table, line, shift, theme)
     references = [line for line in table.lines if not line.ranked]
     for line in references:
         _draw_reference(ax, line, theme)
@@ -242,9 +252,10 @@ def draw_depths(
 
 def _depth_words(table: DepthTable) -> str:
     """What the horizontal axis counts."""
+    text = f"frozen {table.unit}s k, counted from the input"
     if table.numbering == "paper":
-        return f"frozen main-path {table.unit}s k (numbering: paper)"
-    return f"frozen {table.unit}s k, counted from the input"
+        text = f"frozen main-path {table.unit}s k (numbering: paper)"
+    return f"{text}\nringed: {FROZEN_RANDOM}" if table.frozen_random else text
 
 
 def _places(table: DepthTable) -> dict[str, float]:
@@ -328,6 +339,15 @@ def _draw_others(
                     markeredgewidth=1.8, zorder=3)  # fmt: skip
 
 
+def _draw_rings(ax: "Axes", table: DepthTable, line: DepthLine, shift: float, theme: Theme) -> None:
+    for point in line.cells:
+        if point.frozen_random:
+            x = _place(table, point) + shift
+            ax.plot([x] * len(point.values), point.values, linestyle="none", marker="o",
+                    markersize=12, markerfacecolor="none", markeredgecolor=theme.ink,
+                    markeredgewidth=0.9, zorder=5)  # fmt: skip
+
+
 def _draw_reference(ax: "Axes", line: DepthLine, theme: Theme) -> None:
     values = [value for point in line.cells for value in point.values]
     if not values:
@@ -387,7 +407,7 @@ def depths_figure(
     """Figure 3, one panel per score; the lines are named once, in the first."""
     names = [line.name for line in tables[0].lines]
     longest = max((min(len(plan), _LONGEST_LABEL) for plan in tables[0].plans), default=0)
-    below = 46 + longest * _UPRIGHT
+    below = 46 + longest * _UPRIGHT + (_LINE if tables[0].frozen_random else 0)
     figure, axes = panels(len(tables), names, shape, theme, height=290, below=below)
     for n, (ax, table) in enumerate(zip(axes, tables, strict=True)):
         here: Names = "none" if n > 0 else naming(names, shape)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from frostline.cells import cell_plan
+from frostline.cells import FROZEN_RANDOM, cell_plan
 from frostline.figures.axes import finish
 from frostline.figures.panels import Shape
 from frostline.figures.theme import LIGHT, TEXT, Theme, look
@@ -29,6 +29,7 @@ class LossLine:
     seed: int
     collapsed: bool
     losses: tuple[float, ...]
+    frozen_random: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def loss_table(records: Iterable["TrialRecord"]) -> LossTable:
             record.key.seed,
             is_collapsed(record),
             tuple(sum(epoch.losses.values()) for epoch in record.history),
+            cell_plan(record).frozen_random,
         )
         for record in every
     )
@@ -72,12 +74,15 @@ def draw_losses(ax: "Axes", table: LossTable, plan: str, *, theme: Theme = LIGHT
         color, _ = look(table.inits, line.init, line.ranked, theme)
         epochs = range(1, len(line.losses) + 1)
         dash: Any = "-" if line.ranked else (0, (5, 3))
+        dash = ":" if line.frozen_random else dash
         marker = "." if len(line.losses) == 1 else ""
         ax.plot(epochs, line.losses, color=color, linewidth=1.3, linestyle=dash, alpha=0.85,
                 marker=marker)  # fmt: skip
         if line.collapsed:
             ax.plot(epochs[-1], line.losses[-1], "x", color=theme.alert, markeredgewidth=2)
-    ax.set_title(plan, fontsize=TEXT, color=theme.ink, loc="left", parse_math=False)
+    dotted = any(line.plan == plan and line.frozen_random for line in table.lines)
+    title = f"{plan} (dotted: {FROZEN_RANDOM})" if dotted else plan
+    ax.set_title(title, fontsize=TEXT, color=theme.ink, loc="left", parse_math=False)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     finish(ax, theme)
 

@@ -234,10 +234,12 @@ def _examples(
             "There are no example images: the study's data could not be read from here, or has "
             "changed since. The option --base names the folder that holds study.yaml."
         )
-    return shown, (
+    ends = sum(bool(example.note) for example in shown)
+    text = (
         f"{len(shown)} of {len(index)} validation images, spread evenly over {_SPREAD_OVER[kind]} "
-        "and picked without looking at what was found."
+        "and picked without looking at what was found"
     )
+    return shown, f"{text}; but for the last {ends}, which say why." if ends else f"{text}."
 
 
 def _validation(study: Study, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:

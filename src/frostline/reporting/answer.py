@@ -71,8 +71,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``imagenet, k=9``."""
-        return f"{self.init}, {self.frozen.name}"
+        """``imagenet, k=9``, with the mark of a cell that keeps random weights as they are."""
+        return f"{self.init}, {self.frozen.marked}"
 
     @property
     def depth(self) -> int | None:
@@ -266,6 +266,7 @@ def comparison_row(comparison: CellComparison) -> dict[str, Any]:
         "variant": cell.frozen.variant,
         "depth": cell.depth,
         **numbering_column(cell.frozen),
+        "frozen_random": cell.frozen.frozen_random,
         "seeds": len(cell.values),
         "collapsed": len(cell.collapsed),
         "mean": plain_values(cell.mean),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from frostline.boxes import box_iou
-from frostline.datasets import DatasetIndex, ImageRecord, load_image
+from frostline.datasets import DatasetIndex, ImageRecord
 from frostline.errors import DatasetError
 from frostline.evaluation import Detections, from_coco_results
 from frostline.records import TrialRecord
@@ -88,7 +88,10 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One validation image: thumbnail as a data URI, ground truth and detections."""
+    """One validation image: thumbnail as a data URI, ground truth and what was found.
+
+    ``note`` says why it is shown, where it was picked for what was found in it; else "".
+    """
 
     file: str
     group: str | None
@@ -96,6 +99,7 @@ class Example:
     height: int
     image: str
     panels: tuple[Panel, ...]
+    note: str = ""
 
 
 def example_images(
@@ -123,7 +127,7 @@ def example_images(
                 record.group,
                 record.width,
                 record.height,
-                thumbnail(load_image(index.root, record.file)),
+                thumbnail(index.load(record)),
                 tuple(panels),
             )
         )

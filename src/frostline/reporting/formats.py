@@ -7,6 +7,7 @@ from markupsafe import Markup, escape
 
 __all__ = [
     "breakable",
+    "coded",
     "duration",
     "number",
     "percent",
@@ -20,6 +21,7 @@ __all__ = [
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\s\\/:;,'\"]*)*[\\/]([^\s\\/:;,'\"]+)")
 #: Where a long name may be broken; a number such as 0.5 has no such place.
 _JOINTS = re.compile(r"(?<=\w)([_./-])(?=[^\W\d])")
+_CODE = re.compile(r"`([^`\n]+)`")
 _HALF_PER_CENT = 0.005
 #: Up to so many seconds, in units of so many, with so many decimals.
 _UNITS = ((10, 1, 1, "s"), (100, 1, 0, "s"), (5400, 60, 1, "min"))
@@ -69,6 +71,11 @@ def text(value: object) -> str:
 def breakable(text: str) -> Markup:
     """A name or a sentence with names in it, which a narrow line may break behind ``_ . - /``."""
     return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(text))))  # noqa: S704  (escaped just before)
+
+
+def coded(text: str) -> Markup:
+    """A sentence; what stands between backticks in it is set as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped)
 
 
 def unplaced(text: str) -> str:

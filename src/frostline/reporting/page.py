@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frostline.cells import cell_plan, plan_of_key
+from frostline.cells import FROZEN_RANDOM, cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
+from frostline.figures.theme import LIGHT
 from frostline.pages import render_page, template_source
 from frostline.records import TrialRecord
 from frostline.reporting import drawings, formats, rows
@@ -46,7 +47,8 @@ class Contents:
         losses: training curves.
         examples: example images; empty if there are none.
         examples_note: why there are none, or how they were chosen.
-        tints: name and colour of each class that example masks tint; empty for boxes.
+        tints: name and colour of each class of example masks, "" for one that is not tinted;
+            empty for boxes.
     """
 
     name: str
@@ -79,6 +81,7 @@ def render(contents: Contents) -> str:
         "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
+        "coded": formats.coded,
     }
     return render_page("report.html", _context(contents), filters)
 
@@ -112,9 +115,10 @@ def _context(contents: Contents) -> dict[str, Any]:
         "examples": contents.examples,
         "examples_note": contents.examples_note,
         "tints": contents.tints,
+        "wrong": LIGHT.alert,
         "segments": bool(first.data["val"].pixels),
         "trials": rows.trials(records, contents.depths[0].inits),
-        "flagged": [record for record in records if record.flags],
+        "flagged": [record for record in records if set(record.flags) - {FROZEN_RANDOM}],
         "any_flag": any(record.flags or record.resumed_at_steps for record in records),
         "has_test": any("test" in record.scores for record in records),
         **_score_columns(records),
@@ -124,6 +128,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         },
         "unfinished": contents.unfinished,
         "waiting": rows.waiting(contents.unfinished),
+        "to_come": rows.plans_to_come(contents.unfinished),
         "strays": contents.strays,
         **_depth_words(contents),
         "first": first,
@@ -175,6 +180,7 @@ def _marks(contents: Contents) -> dict[str, bool]:
     points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
+        "frozen_random": any(table.frozen_random for table in contents.depths),
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),
     }

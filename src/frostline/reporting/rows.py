@@ -19,6 +19,7 @@ __all__ = [
     "parts",
     "phases",
     "plans",
+    "plans_to_come",
     "schedule",
     "sources",
     "stage_means",
@@ -104,6 +105,12 @@ def waiting(states: Iterable[TrialState]) -> list[tuple[str, int, str]]:
     return [(init, seed, shared_name(plans)) for (init, seed), plans in groups.items()]
 
 
+def plans_to_come(states: Iterable[TrialState]) -> list[tuple[str, str]]:
+    """What is known of the plans of cells that have not been started, as (cell, in words)."""
+    told = {s.key.cell: s.detail for s in states if s.state == "waiting" and s.detail}
+    return list(told.items())
+
+
 def parts(
     records: Sequence[TrialRecord], answer: Answer, kind: Literal["class", "group"]
 ) -> dict[str, Any]:
@@ -162,11 +169,16 @@ def _pixel_shares(data: DataRecord) -> list[tuple[str, float]]:
 def plans(
     records: Iterable[TrialRecord], stages: Sequence[Stage], deepest: int
 ) -> list[dict[str, Any]]:
-    """What each plan freezes, once per BatchNorm policy, with its strip and its audits."""
-    groups: dict[tuple[CellPlan, str], list[TrialRecord]] = {}
+    """What each plan freezes, once per BatchNorm policy, with its strip and its audits.
+
+    A rule's plan is that of one start, and stands once for each.
+    """
+    groups: dict[tuple[CellPlan, str, str, bool], list[TrialRecord]] = {}
     for record in records:
         plan = dataclasses.replace(cell_plan(record), variant=None)
-        groups.setdefault((plan, record.plan.batch_norm), []).append(record)
+        init = "" if record.plan.rule is None else record.key.init
+        group = (plan, record.plan.batch_norm, init, plan.frozen_random)
+        groups.setdefault(group, []).append(record)
     return [
         {
             "plan": found[0].plan,
@@ -180,11 +192,32 @@ def plans(
             "unmoved": max(len(record.audit.unmoved) for record in found),
             "trials": len(found),
             "ranked": found[0].ranked,
+            "rule": _rule(found[0]),
         }
-        for (plan, _), found in sorted(
-            groups.items(), key=lambda item: (item[0][0].order, item[0][1])
+        for (plan, *_), found in sorted(
+            groups.items(), key=lambda item: (item[0][0].order, *item[0][1:])
         )
     ]
+
+
+def _rule(record: TrialRecord) -> dict[str, Any] | None:
+    """Of a rule's plan: its start, the rule and t in words, and what it was made from."""
+    rule = record.plan.rule
+    if rule is None:
+        return None
+    t, above = rule["t"], rule["rule"] == "freeze-above"
+    if t == "floor":
+        test = "moved beyond the noise floor" if above else "did not move beyond the noise floor"
+    else:
+        value = f"{rule['threshold']:.3g}"
+        test = f"l {'>' if above else '≤'} {value}" + (f" = {t}" if isinstance(t, str) else "")
+    return {
+        "init": record.key.init,
+        "text": f"{rule['rule']}, t = {t}: {test}",
+        "count": f"{rule['frozen_layers']} of {rule['of_layers']}",
+        "file": f"plans/{record.key.cell}.json",
+        "references": list(rule["references"]),
+    }
 
 
 def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:

@@ -56,6 +56,9 @@ def _trial_row(record: TrialRecord) -> Row:
         "ranked": record.ranked,
         "flags": "; ".join(record.flags),
     }
+    if record.plan.rule is not None:
+        kept = ("rule", "t", "threshold", "frozen_layers", "of_layers")
+        row |= {name: record.plan.rule[name] for name in kept}
     shown = [score.key for score in record.task.scores if score.by_trial]
     for split, scores in record.scores.items():
         thresholds = record.details[split].thresholds

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from frostline.cells import CellPlan, shared_name
+from frostline.cells import FROZEN_RANDOM, CellPlan, shared_name
 from frostline.figures import DifferenceTable
 from frostline.figures.values import mean_of
 from frostline.reporting.answer import Answer, Cell, CellComparison
@@ -43,9 +43,9 @@ def _too_short(answer: Answer) -> str:
     assert answer.best is not None, "a curve is of the best cell's start"
     return (
         f"Too short to answer: in {length.rising} of {length.curves} trials of {answer.best.init}, "
-        f"the start with the highest mean {label} ({answer.best.mean:.3f}), it was still rising by "
-        "more than a point in a tenth of the epochs when training ended. No start or depth is "
-        "recommended; train for more epochs."
+        f"the start with the highest {answer.score.mean_label} ({answer.best.mean:.3f}), it was "
+        "still rising by more than a point in a tenth of the epochs when training ended. No start "
+        "or depth is recommended; train for more epochs."
     )
 
 
@@ -54,7 +54,7 @@ def _best_cell(answer: Answer) -> str:
     if best is None:
         return "No ranked trial has a score that counts, so there is nothing to recommend."
     text = (
-        f"The highest mean {answer.score.label} on {_images(answer)}, {best.mean:.3f} over "
+        f"The highest {answer.score.mean_label} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
         f"{_frozen(best.frozen, answer.deepest)}"
     )
@@ -122,7 +122,7 @@ def compare_with_rule(answer: Answer, table: DifferenceTable) -> str:
     sizes = ", ".join(f"{init} {value:.2g}" for init, value in size.items())
     return (
         f"Mean l over all layers (Figure 2): {sizes}. A rule that prefers the start with the "
-        f"smaller differences would pick {pick}; the highest mean {answer.score.label} came from "
+        f"smaller differences would pick {pick}; the highest {answer.score.mean_label} came from "
         f"{best.init}" + _test_of_rule(answer, best, pick)
     )
 
@@ -151,7 +151,7 @@ def signed_points(value: float) -> str:
 def _frozen(plan: CellPlan, deepest: int) -> str:
     k = plan.k
     if k is None:
-        text = f"plan {plan.label}, {_layers(plan)} of the backbone frozen"
+        text = f"plan {plan.label}, {_layers(plan)} frozen"
     elif k == 0:
         text = "nothing frozen (k=0)"
     elif k == deepest:
@@ -159,6 +159,7 @@ def _frozen(plan: CellPlan, deepest: int) -> str:
     else:
         kind = f"{'main-path ' if plan.numbering == 'paper' else ''}{plan.unit}s"
         text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
+    text = f"{text} ({FROZEN_RANDOM})" if plan.frozen_random else text
     return text if plan.variant is None else f"{text}, variant {plan.variant}"
 
 
@@ -227,9 +228,9 @@ def _freezing(answer: Answer, init: str) -> str:
     if best is None or tie is None or not known:
         return ""
     text = (
-        f"{init}: the deepest freeze that cannot be told apart from its best ({best.frozen.name})"
+        f"{init}: the deepest freeze that cannot be told apart from its best ({best.frozen.marked})"
     )
-    text += " is that one itself" if tie is best else f" is {tie.frozen.name}"
+    text += " is that one itself" if tie is best else f" is {tie.frozen.marked}"
     text += _time_saved(cells, tie)
     last = next((c for c in reversed(cells) if c.cell.frozen.k == answer.deepest), None)
     if last is not None and last.verdict == "lower":
@@ -259,7 +260,7 @@ def _starts(answer: Answer) -> Iterator[str]:
         top = answer.best_of(start.init)
         if best is None or top is None:
             continue
-        text = f"{start.init} reaches {top.mean:.3f} at its best ({top.frozen.name})"
+        text = f"{start.init} reaches {top.mean:.3f} at its best ({top.frozen.marked})"
         over = _over(start.plans)
         if start.verdict == "tie":
             text += f"; {over} that both ran it cannot be told apart from {best.init}"

@@ -16,6 +16,7 @@ from frostline.datasets import (
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
 from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
+from frostline.datasets.grey_levels import GreyLevels, find_grey_levels
 from frostline.datasets.reading import require_boxes, unused_images
 from frostline.errors import DatasetError
 
@@ -42,6 +43,7 @@ class Material:
         unused: splits of the data set that the study leaves aside.
         problems: entries that cannot be used and are dropped.
         notes: what was taken for granted in reading and should be seen.
+        grey: levels of 16-bit grey images, where they are few; else None.
     """
 
     layout: str
@@ -53,6 +55,7 @@ class Material:
     unused: tuple[str, ...] = ()
     problems: int = 0
     notes: tuple[str, ...] = ()
+    grey: GreyLevels | None = None
 
     def counts(self) -> dict[str, DatasetCounts]:
         """How much each split holds."""
@@ -194,6 +197,8 @@ _TOLD = (
     ),
     *("photo-copies", "photo-cut"),
     *("class-unnamed", "outline-boxed", "points-unread", "mask-missing", "images-grey"),
+    *("text-encoding", "boxes-relative", "shapes-unread", "images-absent", "size-unknown"),
+    "image-turned",
 )
 """Codes of findings that say at once what was taken for granted."""
 
@@ -211,7 +216,9 @@ def _with_findings(material: Material) -> Material:
     total = material.total()
     if unlisted and total.empty_images > total.images / 2:
         notes.append("more than half of the images have no row: do the images belong to this file?")
-    return replace(material, problems=len(problems), notes=tuple(notes))
+    grey = find_grey_levels(material.splits.values())
+    grey = grey if grey is not None and grey.few else None
+    return replace(material, problems=len(problems), notes=tuple(notes), grey=grey)
 
 
 def _unused(material: Material) -> list[str]:

@@ -179,6 +179,10 @@ def _data(material: Material, base: Path) -> Iterator[str]:
             comment += "; scores are measured here" if total.masks else "; AP is measured here"
         yield _entry(f"  {split}: {_path(file, base)}", comment)
     yield from _split(material, counts)
+    if material.grey is not None:
+        largest = material.grey.largest
+        comment = f"16-bit images have levels up to {largest}; one scale for all of them"
+        yield _entry(f"  grey_levels: {material.grey.levels}", comment)
     for note in material.notes:
         yield f"  # {note}"
     if material.unused:

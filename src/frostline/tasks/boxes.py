@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from frostline.config import AugmentConfig
-from frostline.datasets import DatasetIndex, load_image
+from frostline.datasets import DatasetIndex
 from frostline.evaluation import Detections
 from frostline.tasks.canvas import Canvas
 
@@ -80,9 +80,7 @@ class PlacedImages:
         if i in self._cache:
             return self._cache[i]
         record = self.dataset.images[i]
-        pixels = torch.from_numpy(load_image(self.dataset.root, record.file).copy()).permute(
-            2, 0, 1
-        )
+        pixels = torch.from_numpy(self.dataset.load(record).copy()).permute(2, 0, 1)
         height, width = self.canvas.placed_size(record)
         small = v2.functional.resize(pixels, [height, width], antialias=True)
         padding = [0, 0, self.canvas.width - width, self.canvas.height - height]
