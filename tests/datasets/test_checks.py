@@ -104,7 +104,7 @@ def test_set_without_boxes(tmp_path: Path) -> None:
     result = check_splits({"train": index})
     assert result.sizes is None
     assert result.to_dict()["box_sizes"] is None
-    assert set(result.codes()) == {"images-empty", "class-unused"}
+    assert set(result.codes()) == {"images-empty", "class-unused", "split-without-boxes"}
 
 
 # --- box sizes

@@ -5,7 +5,6 @@ from difflib import get_close_matches
 
 __all__ = ["folded_class", "near_class"]
 
-_LIKE = 0.8  # of difflib, for slips
 _SHORT = 3  # letters up to which a name is no plural
 
 
@@ -31,7 +30,7 @@ def near_class(name: str, classes: Sequence[str]) -> str | None:
         if found:
             return found[0]
     folded = {folded_class(one): one for one in reversed(classes)}
-    near = get_close_matches(folded_class(name), folded, n=1, cutoff=_LIKE)
+    near = get_close_matches(folded_class(name), folded, n=1)
     return folded[near[0]] if near else None
 
 

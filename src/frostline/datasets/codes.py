@@ -169,11 +169,11 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "size-unknown": ("image sizes are missing or 0: taken from the pictures", "nothing"),
     "split-missing": ("a test split is named but not there", "copy it there, if it is needed"),
+    "split-unreadable": ("a whole split cannot be read", "correct what the message names"),
     "split-without-boxes": (
         "a split has images and no box, so that nothing can be learned or scored on it",
         "see what was left out of it, or annotate it",
     ),
-    "split-unreadable": ("a whole split cannot be read", "correct what the message names"),
     "text-encoding": (
         "text is in another encoding than it says, or than UTF-8 where it says none",
         "see that names are right, or save the file as UTF-8",
