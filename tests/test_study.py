@@ -20,6 +20,7 @@ from frostline.errors import (
 from frostline.events import Ended, Event, Started, Stepped
 from frostline.study import Study, open_study, read_records
 from frostline.study_file import StudyFile
+from frostline.study_notes import notes_of
 from frostline.trial import FILES
 from tests.helpers import TINY_MODEL, write_start, write_study, write_yaml
 
@@ -240,15 +241,15 @@ def test_other_pixels_under_the_same_name_are_another_study(tmp_path: Path) -> N
         StudyChangedError, match=r"a-k52-s0 .*other bytes in 1 image file \(im1\.png"
     ):
         study.run()
-    (note,) = study.notes()
+    (note,) = notes_of(study)
     assert "1 image file (im1.png) changed" in note
     (study.folder / "images.json").unlink()
     with pytest.raises(StudyChangedError, match=r"pixels\.val was"):
         Study(study.config, study.base, study.folder).check()
-    assert study.notes() == (), "without the hashes of before nothing is known of single files"
+    assert notes_of(study) == (), "without the hashes of before nothing is known of single files"
     shutil.rmtree(tmp_path / "images")
     (study.folder / "images.json").write_text(hashes)
-    assert study.notes() == (), "images that are elsewhere have not changed"
+    assert notes_of(study) == (), "images that are elsewhere have not changed"
 
 
 def test_a_study_by_photo_decodes_for_its_split_once(

@@ -86,6 +86,7 @@ class TrialSpec:
         task: what is trained for; a name of ``members.TASKS``.
         differences: of which layers: those that depth ``counted``, or ``all``; no part of what
             defines the trial.
+        score_test: whether the end is scored on ``test`` too; no part of what defines the trial.
         hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
@@ -108,6 +109,7 @@ class TrialSpec:
     trainer: str = "frostline"
     task: str = "detection"
     differences: Literal["counted", "all"] = "counted"
+    score_test: bool = True
     hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
 
@@ -117,7 +119,9 @@ class TrialSpec:
         Raises:
             DatasetError: see ``load_data``.
         """
-        return load_data(self.data, self.base, Looks.beside(self.hashes))
+        masks = task_named(self.task).declares.masks
+        looks = Looks.beside(self.hashes)
+        return load_data(self.data, self.base, masks=masks, looks=looks)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -147,7 +147,8 @@ def _words(looks: npt.NDArray[np.float32]) -> _Words:
     """Signs as uint16 (N, 16); each word has low and high frequencies of both axes."""
     signs = np.stack([np.roll(looks[:, n] > 0, 5 * n, axis=1) for n in range(_SIDE)], axis=1)
     powers = (1 << np.arange(_SIDE)).astype(np.uint32)
-    return (signs * powers[None, :, None]).sum(axis=1).astype(np.uint16)
+    words: _Words = (signs * powers[None, :, None]).sum(axis=1).astype(np.uint16)
+    return words
 
 
 def _tables(words: _Words) -> list[tuple[_Ints, _Ints]]:
@@ -177,11 +178,11 @@ def _members(key: _Words, order: _Ints, ends: _Ints) -> tuple[_Ints, _Ints]:
     """Pairs i < j where j is in the bucket of i's key, the next 64 at most."""
     start, end = ends[key], ends[key.astype(np.int64) + 1]
     full = end - start > _BUCKET
-    for i in np.flatnonzero(full):  # large buckets: go on from where i itself would stand
-        start[i] += np.searchsorted(order[start[i] : end[i]], i, side="right")
-        end[i] = min(end[i], start[i] + _BUCKET)
+    for n in np.flatnonzero(full):  # large buckets: go on from where n itself would stand
+        start[n] += np.searchsorted(order[start[n] : end[n]], n, side="right")
+        end[n] = min(end[n], start[n] + _BUCKET)
     number = end - start
-    i = np.repeat(np.arange(len(key)), number)
+    i: _Ints = np.repeat(np.arange(len(key)), number)
     within = np.arange(len(i)) - np.repeat(number.cumsum() - number, number)
     j = order[np.repeat(start, number) + within]
     return i[i < j], j[i < j]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.datasets.class_names import near_class
-from frostline.datasets.files import Tree, is_image, plain_name, relative_name
+from frostline.datasets.files import Tree, is_image, plain_name, relative_name, stems
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size, is_turned
 from frostline.datasets.index import DatasetIndex, ImageRecord
@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "build_index",
     "mention_sizes",
+    "no_boxes",
 ]
 
 _ONE_NAME = "give a class one name in all files"
@@ -62,12 +63,19 @@ class MaskOptions:
         colours: Name and colour of each class, in the order of labels; empty: masks of numbers.
         ignore_index: Value of pixels to leave out.
         ignore_colour: Colour of pixels to leave out.
+        outlines: Whether masks are wanted where annotations are outlines of objects.
     """
 
     classes: tuple[tuple[int, str], ...] = ()
     colours: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     ignore_index: int | None = None
     ignore_colour: tuple[int, int, int] | None = None
+    outlines: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is said of the pixels of masks."""
+        return replace(self, outlines=False) != MaskOptions()
 
 
 AS_FOUND = MaskOptions()
@@ -169,6 +177,8 @@ class RawDataset:
         boxes: Unchecked.
         relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
         targets: What each image is annotated with, where that is no boxes; None for boxes.
+        paint: From the position of an image and its width and height in pixels to what it is
+            annotated with, where that takes the size; None for all others.
     """
 
     classes: tuple[str, ...]
@@ -176,6 +186,13 @@ class RawDataset:
     boxes: RawBoxes
     relative: bool = False
     targets: Sequence[Target] | None = None
+    paint: Callable[[int, tuple[int, int]], Target] | None = None
+
+
+def no_boxes() -> RawBoxes:
+    """Of a data set whose images are annotated with something else."""
+    none = np.zeros(0, np.int64)
+    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
 
 
 def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
@@ -210,7 +227,7 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
     sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
     name = source.name or source.annotations.root.name
     boxes = _checked_boxes(raw, sizes, options, name)
-    records = _records(images, sizes, boxes, raw.targets)
+    records = _records(images, sizes, boxes, raw)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
@@ -243,6 +260,7 @@ def _located(
     )
     named = iter(files.find_all(image.file for image in images if not image.resolved))
     spellings = [Spelling((image.file,)) if image.resolved else next(named) for image in images]
+    _add_endings(images, spellings, source, options)
     found = [
         _renamed(image, spelling, problems)
         for image, spelling in zip(images, spellings, strict=True)
@@ -250,6 +268,26 @@ def _located(
     if not _in_one_folder(images, spellings):
         _mention_found(found, source, problems)
     return _once_each(found, problems)
+
+
+def _add_endings(
+    images: Sequence[RawImage], spellings: list[Spelling], source: Source, options: ReadOptions
+) -> None:
+    """Put in the files of names without an ending, which some tools write, if no file has them."""
+    bare = [
+        n
+        for n, (image, spelling) in enumerate(zip(images, spellings, strict=True))
+        if not spelling.fits and not is_image(image.file)
+    ]
+    if not bare:
+        return
+    tree = source.images
+    by_stem = stems(name for name in tree.names() if is_image(name) and not tree.is_link(name))
+    files = NamedFiles(by_stem.keys, by_stem.__contains__, source.naming(options.split))
+    named = files.find_all(images[n].file for n in bare)
+    for n, spelling in zip(bare, named, strict=True):
+        fits = tuple(file for stem in spelling.fits for file in by_stem[stem])
+        spellings[n] = Spelling(fits)
 
 
 def _in_one_folder(images: Sequence[RawImage], spellings: Sequence[Spelling]) -> bool:
@@ -481,7 +519,7 @@ def _records(
     images: Sequence[RawImage],
     sizes: Sequence[tuple[int, int] | None],
     boxes: RawBoxes,
-    targets: Sequence[Target] | None,
+    raw: RawDataset,
 ) -> list[ImageRecord]:
     order = np.argsort(boxes.image, kind="stable")
     ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
@@ -489,7 +527,8 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            own = None if targets is None else targets[n]
+            own = None if raw.targets is None else raw.targets[n]
+            own = own if raw.paint is None else raw.paint(n, size)
             target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
             records.append(ImageRecord(image.file, *size, target, image.group))
     return records

@@ -1,5 +1,6 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,9 +244,13 @@ def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding
 
 def _mask_files(images: Iterable[ImageRecord], root: Path) -> Iterator[str]:
     """Masks that lie under the root of the images."""
+    top = Path(os.path.realpath(root))
     for image in images:
-        if isinstance(image.target, Mask) and image.target.root.is_relative_to(root):
-            yield (image.target.root.relative_to(root) / image.target.file).as_posix()
+        if not isinstance(image.target, Mask):
+            continue
+        own = Path(os.path.realpath(image.target.root))
+        if own.is_relative_to(top):
+            yield (own.relative_to(top) / image.target.file).as_posix()
 
 
 def _owner(

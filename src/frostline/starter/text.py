@@ -20,12 +20,10 @@ from frostline.starter.data import FRACTION, Material
 from frostline.starter.machine import Machine
 from frostline.starter.weights import Choice
 
-__all__ = ["ENCODERS", "Proposal", "propose", "render", "render_masks", "stage_depths"]
+__all__ = ["Proposal", "propose", "render", "render_masks", "stage_depths"]
 
 _COLUMN = 34  # where comments begin
 _NAMED = 12  # classes that are named in the comment
-ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101")
-"""Backbones that are encoders of ``unet`` with torchvision's tensors."""
 _SLIM_PROPOSALS = 300  # of preset slim: more boxes than this it cannot find in one image
 
 
