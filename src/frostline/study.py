@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from frostline.architectures import architecture_of, require_fitting
 from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
-from frostline.datasets import DatasetIndex, FileHashes
+from frostline.datasets import DatasetIndex, FileHashes, Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.depth import LayerTable, depth_label
 from frostline.doctor import require_torch
 from frostline.errors import ConfigError, RecordError
@@ -283,13 +284,14 @@ class Study:
         """
         self._checked()
 
-    def _checked(self) -> FileHashes:
-        """Check everything; the hashes of the images, which need not be read again."""
+    def _checked(self) -> tuple[FileHashes, Looks]:
+        """Check everything; hashes and looks of the images, which need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
         _require_writable(self.folder)
         cells, hashes = self.cells(), FileHashes.read(self.folder / HASHES)
-        data = self._data()
+        looks = Looks.read(self.folder / LOOKS_FILE)
+        data = self._data(looks)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -308,7 +310,7 @@ class Study:
                 require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
         for line in same_plans(same):
             _log.warning(line)
-        return hashes
+        return hashes, looks
 
     def run(
         self,
@@ -343,7 +345,7 @@ class Study:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        hashes = self._checked()
+        hashes, looks = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
@@ -352,6 +354,8 @@ class Study:
         StudyFile(*parts).write(self.folder)
         if hashes.changed:
             write_json(self.folder / HASHES, hashes.to_dict())
+        if looks.changed:
+            write_json(self.folder / LOOKS_FILE, looks.to_dict())
         self._set_damaged_aside()
         count = threads_of_trial(workers, threads)
         resources = {"threads": count, "device": device, "watched": watched}
@@ -380,9 +384,10 @@ class Study:
                 found[init] = rates
         return found
 
-    def _data(self) -> dict[str, DatasetIndex]:
+    def _data(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+        looks = looks or Looks.read(self.folder / LOOKS_FILE)
         masks = task_named(self.config.task).declares.masks
-        return load_data(self.config.data, self.base, masks=masks)
+        return load_data(self.config.data, self.base, masks=masks, looks=looks)
 
     def _set_damaged_aside(self) -> None:
         """Records that cannot be read are kept under another name, and their trials run again.
