@@ -312,6 +312,27 @@ def test_of_two_branches_the_shorter_one_is_a_projection_and_of_equal_ones_none(
         assert [layer.role for layer in table.layers] == (roles if long_first else roles[::-1])
 
 
+class ByKeyword(nn.Module):
+    """Calls its layers with keywords, of which a hook sees no inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(input=self.norm(input=self.conv(input=x)))
+        return out
+
+
+def test_a_batch_norm_called_by_keyword_goes_with_the_convolution_that_follows() -> None:
+    first, second = observe_table(ByKeyword(), EXAMPLE).layers
+    assert (first.name, first.norm, first.norm_tensors) == ("conv", None, ())
+    assert second.norm_tensors is not None
+    assert "norm.running_mean" in second.norm_tensors
+
+
 class Gated(nn.Module):
     """A gate of one pixel before a convolution that reads ``width`` of them."""
 
