@@ -131,7 +131,10 @@ CODES: dict[str, tuple[str, str]] = {
         "name them in the study's data.masks, or make the mask anew as PNG",
     ),
     "mask-without-image": ("a mask has no image of its name", "copy the image, or remove the mask"),
-    "outline-boxed": ("objects are outlines or turned boxes: the box around each is used", "nothing"),
+    "outline-boxed": (
+        "objects are outlines or turned boxes: the box around each is used",
+        "nothing",
+    ),
     "outline-entry": ("an outline is no polygon and no runs of pixels", "correct the entry"),
     "path-found": (
         "files were found by the ending of their path, or in another spelling",
