@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from frostline import estimate as module
+from frostline import measuring as module
 from frostline.study import Study
 from frostline.tasks import task_named
 from frostline.training import train
