@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 from frostline.depth import ConvLayer, LayerTable
 from frostline.difference import Difference, NormTensors, difference, profile
@@ -64,6 +65,16 @@ def test_profile_says_what_is_missing_or_has_another_shape() -> None:
     assert "b.stem.weight is not in 'after'" in rows[0].note
     assert "shape" in rows[1].note
     assert all(math.isnan(row.cosine) for row in rows)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_batch_norm_that_one_side_lacks_is_not_compared_and_the_weight_is(side: int) -> None:
+    both = tensors(0), tensors(1)
+    for key in NormTensors._fields:
+        del both[side][f"b.bn.{key}"]
+    row = profile(*both, TABLE, prefix="b.", eps=1e-5)[0]
+    assert (row.norm, row.folded) == (None, None)
+    assert row.weight == difference(both[0]["b.stem.weight"], both[1]["b.stem.weight"])
 
 
 def test_rows_are_json_safe() -> None:

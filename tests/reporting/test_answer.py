@@ -198,7 +198,10 @@ def test_nothing_left_to_rank() -> None:
 
 
 def test_no_records_at_all() -> None:
-    assert answer([], deepest=52).best is None
+    found = answer([], deepest=52)
+    assert (found.best, found.comparisons, found.starts) == (None, (), ())
+    assert found.noise.freedom == 0
+    assert math.isnan(found.noise.sd)
 
 
 def test_equal_cells_are_rarely_told_apart() -> None:
