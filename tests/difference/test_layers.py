@@ -84,3 +84,28 @@ def test_rows_are_json_safe() -> None:
         text = json.dumps(row.to_dict(), allow_nan=False)
         assert json.loads(text)["name"] in {"stem", "squeeze"}
     assert Difference(math.nan, math.inf, 0, 0, 0).to_dict()["signed_cosine"] is None
+
+
+def test_batch_norms_of_both_sides_make_the_folded_weights_and_the_drift() -> None:
+    """Folded by hand, in plain numpy, from each side's own BatchNorm."""
+    before, after = tensors(0), tensors(1)
+    rng = np.random.default_rng(5)
+    for key in NormTensors._fields:
+        after[f"b.bn.{key}"] = (after[f"b.bn.{key}"] * rng.uniform(0.5, 2, 4)).astype(np.float32)
+    row = profile(before, after, TABLE, prefix="b.", eps=1e-3)[0]
+
+    def folded(side: dict[str, Array]) -> Array:
+        x = {n: v.astype(np.float64) for n, v in side.items()}
+        scale = x["b.bn.weight"] / np.sqrt(x["b.bn.running_var"] + 1e-3)
+        result: Array = x["b.stem.weight"] * scale[:, None, None, None]
+        return result
+
+    expected = difference(folded(before), folded(after))
+    assert row.folded is not None
+    assert row.folded.cosine == pytest.approx(expected.cosine, rel=1e-9)
+    assert row.folded.relative_l2 == pytest.approx(expected.relative_l2, rel=1e-9)
+    assert row.folded.norm_ratio == pytest.approx(expected.norm_ratio, rel=1e-9)
+    gamma = [side["b.bn.weight"].astype(np.float64) for side in (before, after)]
+    assert row.norm is not None
+    moved = np.linalg.norm(gamma[1] - gamma[0]) / np.linalg.norm(gamma[0])
+    assert row.norm.weight == pytest.approx(float(moved))
