@@ -6,7 +6,8 @@ first one fails. A mutant under which all pass has survived: it is equivalent, o
 Each runs in a fork of a process that has imported what the tests import, which saves most of the
 time; one that takes far more processor time than the tests do is stopped and counts as killed.
 
-Results are appended to a file as they come, and a command that is given again goes on there.
+With ``--rows`` results are appended to a file as they come, and the same command goes on there;
+take another file when code or tests have changed.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -64,9 +66,9 @@ class Room:
 
 
 ROOMS = {
-    "freezing": Room(("freezing.py",), ("tests/test_freezing.py",), 90),
+    "freezing": Room(("freezing.py",), ("tests/test_freezing.py",), 60),
     "plans": Room(
-        ("plans.py",), ("tests/test_plans.py", "tests/contracts/test_frozen_names.py"), 60
+        ("plans.py",), ("tests/test_plans.py", "tests/contracts/test_frozen_names.py"), 30
     ),
     "observing": Room(
         ("observing.py", "tracing.py", "passage.py", "attention.py"),
@@ -74,7 +76,7 @@ ROOMS = {
             *("tests/test_observing.py", "tests/test_passage.py", "tests/test_attention.py"),
             *("tests/test_tracing.py", "tests/contracts/test_frozen_names.py"),
         ),
-        60,
+        30,
     ),
     "difference": Room(
         tuple(
@@ -132,24 +134,29 @@ def mutants(source: str, module: str) -> list[Mutant]:
         source: the code.
         module: its path inside the package.
     """
-    tree = ast.parse(source)
-    left_out = set(_left_out(tree))
-    found = []
-    for node in ast.walk(tree):
-        if id(node) in left_out:
-            continue
-        for new in _changes(node):
-            text = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
-            _Replace(new, node).visit(tree)
-            change = f"{_short(node)} -> {_short(new)}"
-            found.append(Mutant(module, node.lineno, node.col_offset, change, text))  # type: ignore[attr-defined]
-    return found
+    return [_mutant(module, *site) for site in _sites(source)]
 
 
 def draw(room: Room, number: int, seed: int) -> list[Mutant]:
     """Some mutants of a room, spread over its modules by how many each has."""
-    every = [m for name in room.modules for m in mutants(_read(name), name)]
-    return random.Random(seed).sample(every, min(number, len(every)))  # noqa: S311
+    every = [(name, *site) for name in room.modules for site in _sites(_read(name))]
+    some = random.Random(seed).sample(every, min(number, len(every)))  # noqa: S311
+    return [_mutant(*site) for site in some]
+
+
+def _sites(source: str) -> list[tuple[ast.Module, ast.AST, ast.AST]]:
+    """The whole code, a part of it, and what may stand there instead."""
+    tree = ast.parse(source)
+    left_out = set(_left_out(tree))
+    nodes = [node for node in ast.walk(tree) if id(node) not in left_out]
+    return [(tree, node, new) for node in nodes for new in _changes(node)]
+
+
+def _mutant(module: str, tree: ast.Module, node: ast.AST, new: ast.AST) -> Mutant:
+    text = ast.unparse(ast.fix_missing_locations(_Replace(node, new).visit(tree)))
+    _Replace(new, node).visit(tree)
+    change = f"{_short(node)} -> {_short(new)}"
+    return Mutant(module, node.lineno, node.col_offset, change, text)  # type: ignore[attr-defined]
 
 
 class _Replace(ast.NodeTransformer):
@@ -335,11 +342,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--room", choices=ROOMS, action="append", help="default: all")
     parser.add_argument("--number", type=int, default=50, help="mutants a room (default: 50)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=Path, default=Path("mutants.jsonl"), help="where to append")
+    parser.add_argument("--rows", type=Path, help="file to append to, and to go on from")
+    parser.add_argument("--again", type=Path, help="take the survivors in a file of rows instead")
     chosen = parser.parse_args(arguments)
-    rooms = chosen.room or [*ROOMS]
-    drawn = {room: draw(ROOMS[room], chosen.number, chosen.seed) for room in rooms}
-    done = _done(chosen.rows)
+    if chosen.again:
+        drawn = _survivors(chosen.again)
+    else:
+        rooms = chosen.room or [*ROOMS]
+        drawn = {room: draw(ROOMS[room], chosen.number, chosen.seed) for room in rooms}
+    done = _done(chosen.rows) if chosen.rows else {}
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(Path(folder))
         for room, some in drawn.items():
@@ -350,9 +361,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 verdict, seconds = bench.judge(mutant, ROOMS[room])
                 done[room, mutant.name] = verdict
                 row = {"room": room, "mutant": mutant.name, "verdict": verdict}
-                with chosen.rows.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row | {"seconds": round(seconds, 1)}) + "\n")
+                if chosen.rows:
+                    with chosen.rows.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row | {"seconds": round(seconds, 1)}) + "\n")
     _show(drawn, done)
+
+
+@functools.cache
+def _every(module: str) -> list[Mutant]:
+    return mutants(_read(module), module)
+
+
+def _survivors(rows: Path) -> dict[str, list[Mutant]]:
+    """The survivors in a file, by room, in today's code: the same change nearest to its place."""
+    found: dict[str, list[Mutant]] = {}
+    for (room, name), verdict in _done(rows).items():
+        if verdict == "survived":
+            module, line, _, change = name.split(":", 3)
+            same = [m for m in _every(module) if m.change == change.strip()]
+            nearest = sorted(same, key=lambda mutant: abs(mutant.line - int(line)))
+            found.setdefault(room, []).extend(nearest[:1])
+    return found
 
 
 def _done(rows: Path) -> dict[tuple[str, str], str]:

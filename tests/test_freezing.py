@@ -418,8 +418,53 @@ def test_who_sets_a_gradient_again_is_named_once(caplog: pytest.LogCaptureFixtur
         assert "0.1.bias" in _moved(net)
     (record,) = caplog.records
     assert "'0.1.bias' requires a gradient again" in record.getMessage()
+    assert "more)" not in record.getMessage()
     assert frozen.audit().changed == ("0.1.bias",)
     assert frozen.enforce() == 1
+
+
+def test_of_several_gradients_the_first_is_named_and_the_others_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    net = _net()
+    freeze(net, 1, example_input=EXAMPLE)
+    net[0].requires_grad_(True)
+    with caplog.at_level(logging.WARNING, "frostline"):
+        net(EXAMPLE)
+    (record,) = caplog.records
+    assert "'0.0.weight' (and 2 more) requires a gradient again" in record.getMessage()
+
+
+def test_flags_are_right_before_a_forward_pass() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    net.train()
+    assert net[0][1].training
+    frozen.train()
+    assert not net[0][1].training
+    assert net[1].training
+
+
+def test_a_module_under_another_name_is_the_same_one_and_one_that_left_is_gone() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    first = net[0][0]
+    net.renamed, net[0][0] = first, nn.Identity()
+    assert frozen.audit().passed
+    del net.renamed
+    result = frozen.audit()
+    assert isinstance(result, FreezeAudit)
+    assert result.gone == result.changed == ("0.0.weight",)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_traced_part_takes_hooks_and_is_frozen() -> None:
+    net = _net()
+    net[0] = torch.jit.trace(net[0].eval(), EXAMPLE)  # type: ignore[no-untyped-call]
+    frozen = freeze(net, ["0.*"])
+    _moved(net)
+    assert frozen.audit().passed
 
 
 def test_another_dtype_is_no_change_of_values() -> None:
@@ -686,7 +731,7 @@ class Centre(nn.Module):
         return x - self.mean
 
 
-def _centred() -> nn.Sequential:
+def _centred() -> Any:
     block = nn.Sequential(nn.Conv2d(3, 4, 3), Centre())
     return nn.Sequential(block, nn.Conv2d(4, 4, 1), Centre(), nn.Flatten(), nn.LazyLinear(2))
 
@@ -696,17 +741,17 @@ def test_buffers_that_are_in_no_state_dict_are_held_and_audited(plan: PlanLike) 
     """That of the frozen block; the one behind it goes on."""
     model, x = _centred(), torch.rand(2, 3, 8, 8)
     model(x)
-    for part in (model[0][1], model[2]):  # type: ignore[index]
+    for part in (model[0][1], model[2]):
         part.mean.zero_()
     frozen = freeze(model, plan, example_input=x)
     output = model.train()[0](x)
     any_loss(model(x)).backward()  # type: ignore[no-untyped-call]
     assert torch.equal(model[0](x), output)
-    assert model[0][1].mean.abs().max() == 0  # type: ignore[index]
+    assert model[0][1].mean.abs().max() == 0
     assert model[2].mean.abs().max() > 0
     assert frozen.audit().passed
     assert frozen.audit().frozen == 2
-    model[0][1].mean += 1  # type: ignore[index]
+    model[0][1].mean += 1
     assert frozen.audit().changed == ("0.1.mean",)
     frozen.remember()
     assert frozen.audit().passed

@@ -193,7 +193,7 @@ def test_precision_is_that_of_activations_and_of_no_weight(
     def loss(model: Any, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
         def look(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             seen.append(output.dtype)
-            output.register_hook(lambda gradient: seen.append(gradient.dtype))
+            output.register_hook(lambda gradient: seen.append(gradient.dtype))  # type: ignore[no-untyped-call]
 
         handle = model.conv.register_forward_hook(look)
         losses = _loss(model, samples, device)

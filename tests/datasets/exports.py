@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,9 @@ from frostline.errors import DatasetError
 SIZE = (64, 48)  # width, height
 STEP = 9  # grey levels between two pictures
 APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2\0\0\0\t\0\0\0\x32\0\0\x0e\xb0"
-LAYOUTS = ("coco", "kaggle", "gwhd2021", "voc", "yolo")
+TOOLS = ("labelme", "createml", "via", "cvat", "csv", "retinanet", "openimages")
+LAYOUTS = ("coco", "kaggle", "gwhd2021", "voc", "yolo", *TOOLS)
+NO_EMPTY = ("kaggle", "csv", "openimages")  # an image without boxes has no row
 ONE_CLASS = ("kaggle", "gwhd2021")
 STEMS = (
     "{n:04}",
@@ -178,6 +181,109 @@ def add_voc(export: Export, folder: Callable[[Picture], str], lists: str | None)
         export.text(f"ImageSets/Main/{split}.txt", "\n".join(lines) + "\n")
 
 
+def labelme_text(export: Export, p: Picture, said: str) -> str:
+    x0, y0, x1, y1 = p.box
+    label = classes_of(export)[class_of(export, p)]
+    points = [[x1, y0], [x0, y1]] if p.number % 2 else [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    kind = "rectangle" if p.number % 2 else "polygon"
+    shape: dict[str, object] = {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "shape_type": kind,
+        "flags": {},
+    }
+    return json.dumps(
+        {
+            "version": "5.4.1",
+            "flags": {},
+            "shapes": [shape] * p.boxes,
+            "imagePath": said,
+            "imageData": None,
+            "imageHeight": SIZE[1],
+            "imageWidth": SIZE[0],
+        },
+        ensure_ascii=bool(p.number % 2),
+    )
+
+
+def createml_text(export: Export, pictures: list[Picture]) -> str:
+    data = []
+    for p in pictures:
+        x0, y0, x1, y1 = p.box
+        sides = {"x": (x0 + x1) / 2, "y": (y0 + y1) / 2, "width": x1 - x0, "height": y1 - y0}
+        box = {"label": classes_of(export)[class_of(export, p)], "coordinates": sides}
+        data.append({"image": export.named(p, p.file), "annotations": [box] * p.boxes})
+    return json.dumps(data)
+
+
+def via_text(export: Export, pictures: list[Picture]) -> str:
+    data = {}
+    for p in pictures:
+        x0, y0, x1, y1 = p.box
+        shape = {"name": "rect", "x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
+        told = {"class": classes_of(export)[class_of(export, p)]}
+        region = {"shape_attributes": shape, "region_attributes": told}
+        name = export.named(p, p.file)
+        data[f"{name}-1"] = {"filename": name, "size": -1, "regions": [region] * p.boxes}
+    return json.dumps(data)
+
+
+def cvat_text(
+    export: Export, pictures: list[Picture], subsets: Mapping[str, str] | None = None
+) -> str:
+    images = []
+    for p in pictures:
+        x0, y0, x1, y1 = p.box
+        label = classes_of(export)[class_of(export, p)]
+        box = f'<box label="{label}" xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}"/>' * p.boxes
+        subset = f' subset="{subsets[p.split]}"' if subsets else ""
+        name = quoteattr(export.named(p, p.file))
+        size = f'width="{SIZE[0]}" height="{SIZE[1]}"'
+        images.append(f'<image id="{p.number}" name={name}{subset} {size}>{box}</image>')
+    labels = "".join(f"<label><name>{name}</name></label>" for name in classes_of(export))
+    meta = f"<meta><task><labels>{labels}</labels></task></meta>"
+    return f"<annotations><version>1.1</version>{meta}{''.join(images)}</annotations>"
+
+
+def table_text(export: Export, pictures: list[Picture]) -> str:
+    lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    for p in pictures:
+        label, corners = classes_of(export)[class_of(export, p)], ",".join(map(str, p.box))
+        lines.append(f'"{export.named(p, p.file)}",{SIZE[0]},{SIZE[1]},{label},{corners}')
+    return "\r\n".join(lines) + "\r\n"
+
+
+def retinanet_text(export: Export, pictures: list[Picture]) -> str:
+    lines = []
+    for p in pictures:
+        label, corners = classes_of(export)[class_of(export, p)], ",".join(map(str, p.box))
+        row = f"{corners},{label}" if p.boxes else ",,,,"
+        lines.append(f"{export.named(p, p.file)},{row}")
+    return "\n".join(lines) + "\n"
+
+
+def open_images_text(export: Export, pictures: list[Picture]) -> str:
+    lines = ["ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf"]
+    for p in pictures:
+        name, (x0, y0, x1, y1) = export.named(p, p.file), p.box
+        stem = name[: -len(p.ending)] if name.lower().endswith(p.ending.lower()) else name
+        sides = (x0 / SIZE[0], x1 / SIZE[0], y0 / SIZE[1], y1 / SIZE[1])
+        label = classes_of(export)[class_of(export, p)]
+        lines.append(f"{stem},xclick,{label},1,{','.join(map(repr, sides))},0")
+    return "\n".join(lines) + "\n"
+
+
+TEXTS: Mapping[str, Callable[[Export, list[Picture]], str]] = {
+    "createml": createml_text,
+    "via": via_text,
+    "cvat": cvat_text,
+    "csv": table_text,
+    "retinanet": retinanet_text,
+    "openimages": open_images_text,
+}
+
+
 def label_text(export: Export, p: Picture) -> str:
     x0, y0, x1, y1 = p.box
     values = (
@@ -209,7 +315,7 @@ def pictures_of(
     for split, folder in folders.items():
         for n in range(rng.randint(2, 4)):
             number = len(pictures) + 1
-            empty = "empty" in damage and layout != "kaggle" and rng.random() < 0.4 and n > 0
+            empty = "empty" in damage and layout not in NO_EMPTY and rng.random() < 0.4 and n > 0
             name = stem.format(n=n if apart else number)
             pictures.append(
                 Picture(number, split, name, rng.choice(endings), folder, int(not empty))
@@ -250,7 +356,8 @@ def make(seed: int, target: Path) -> Export:
     splits = list(WORDS)[: rng.choice((2, 2, 3))]
     words = {split: rng.choice(WORDS[split]) for split in splits}
     root = rng.choice(("set", "My Data v1.2", "field.2024"))
-    build = {"coco": coco, "kaggle": csv, "gwhd2021": csv, "voc": voc, "yolo": yolo}[layout]
+    builds = {"coco": coco, "kaggle": csv, "gwhd2021": csv, "voc": voc, "yolo": yolo}
+    build = builds.get(layout, tool)
     export = build(rng, layout, damage, words, root)
     for picture in export.pictures:
         export.files[picture.file] = pixels(picture, target)
@@ -340,6 +447,34 @@ def csv(
     pictures = pictures_of(rng, layout, folders, damage)
     export = Export(layout, damage, pictures, naming(rng, damage, root))
     add_csv(export, {split: f"{word}.csv" for split, word in words.items()})
+    return export
+
+
+def tool(
+    rng: random.Random, layout: str, damage: tuple[str, ...], words: dict[str, str], root: str
+) -> Export:
+    pattern = rng.choice(("images/", "{}/", "images/{}/"))
+    folders = {split: pattern.format(word) for split, word in words.items()}
+    pictures = pictures_of(rng, layout, folders, damage)
+    export = Export(layout, damage, pictures, naming(rng, damage, root))
+    if layout == "labelme":
+        beside = "{}/" in pattern and rng.random() < 0.5
+        for p in pictures:
+            folder = p.folder if beside else f"{words[p.split]}_json/"
+            up = "../" if not beside and rng.random() < 0.5 else ""
+            said = up + export.named(p, p.file.rpartition("/")[2] if beside else p.file)
+            export.text(f"{folder}{p.stem}.json", labelme_text(export, p, said))
+        return export
+    if layout == "cvat" and rng.random() < 0.5:
+        subsets = {split: word.title() for split, word in words.items()}
+        export.text("annotations.xml", cvat_text(export, pictures, subsets))
+        return export
+    ending = {"createml": ".json", "via": ".json", "cvat": ".xml"}.get(layout, ".csv")
+    for split, word in words.items():
+        text = TEXTS[layout](export, export.split(split))
+        beside = "{}/" in pattern and rng.random() < 0.5
+        folder = pattern.format(word) if beside and pattern == "{}/" else ""
+        export.text(f"{folder}{word}{ending}", text)
     return export
 
 

@@ -174,7 +174,7 @@ def test_a_size_that_the_file_does_not_say_is_that_of_the_picture(tmp_path: Path
 def test_the_background_may_be_a_category(tmp_path: Path) -> None:
     assert with_background(("cat", "Background", "dog")) == ("Background", "cat", "dog")
     categories = (CATEGORIES[0], {"id": 7, "name": "Background"})
-    objects = [
+    objects: list[dict[str, Any]] = [
         {"segmentation": _box(0, 0, 6, 4)},
         {"segmentation": _box(0, 0, 2, 2), "category_id": 7},
     ]

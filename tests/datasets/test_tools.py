@@ -81,6 +81,18 @@ def test_without_a_column_of_classes_there_is_one(root: Path) -> None:
     assert codes(index) == ["class-unnamed"]
 
 
+@pytest.mark.parametrize("name", ["a", "images/a", "a.png", "/srv/set/images/A"])
+def test_names_without_an_ending(root: Path, name: str) -> None:
+    write(root / "a.csv", f"image_id,label,xmin,ymin,xmax,ymax\n{name},ear,1,2,30,40\n")
+    index = read_dataset(root)
+    assert [image.file for image in index] == ["a.png"]
+    assert set(codes(index)) <= {"path-found"}
+    picture(5).save(root / "images" / "a.jpg")
+    if name != "a.png":
+        with pytest.raises(DatasetError, match=r"fits a\.jpg and a\.png: name one of them"):
+            read_dataset(root)
+
+
 @pytest.mark.parametrize(
     ("row", "code"),
     [

@@ -39,5 +39,5 @@ def test_the_curve_of_a_trial_is_drawn_over_its_epochs() -> None:
     falls = [e.model_copy(update={"losses": {"x": 3.0 - e.epoch}}) for e in record.history]
     draw_losses(ax, loss_table([record.model_copy(update={"history": tuple(falls)})]), "k=0")
     curve, mark = ax.lines
-    assert list(zip(*curve.get_data(), strict=True)) == [(1, 2.0), (2, 1.0), (3, 0.0)]
-    assert list(zip(*mark.get_data(), strict=True)) == [(3, 0.0)]
+    assert curve.get_xydata().tolist() == [[1, 2.0], [2, 1.0], [3, 0.0]]  # type: ignore[union-attr]
+    assert mark.get_xydata().tolist() == [[3, 0.0]]  # type: ignore[union-attr]

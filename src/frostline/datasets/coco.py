@@ -23,7 +23,7 @@ from frostline.datasets.raw import (
 )
 from frostline.datasets.targets import IGNORED
 from frostline.datasets.text import read_text
-from frostline.datasets.values import number, numbers, parse_json, whole
+from frostline.datasets.values import as_number, json_of_text, numbers, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_coco"]
@@ -61,7 +61,7 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:
-    data = parse_json(text, name, "COCO JSON")
+    data = json_of_text(text, name, "COCO JSON")
     tables = {}
     for key in COCO_TABLES:
         value = data.get(key) if isinstance(data, dict) else None
@@ -333,7 +333,7 @@ def _has_no_box(entry: Mapping[str, Any]) -> bool:
     if not entry.get("segmentation"):
         return False
     box = entry.get("bbox")
-    return not box or (isinstance(box, list) and all(number(value) == 0 for value in box))
+    return not box or (isinstance(box, list) and all(as_number(value) == 0 for value in box))
 
 
 def _around(entry: Mapping[str, Any]) -> list[float]:

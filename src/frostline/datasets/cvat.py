@@ -11,7 +11,7 @@ from frostline.datasets.locations import images_folder, ordered, splits_of
 from frostline.datasets.named import split_word
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import read_bytes
-from frostline.datasets.values import number, numbers, whole
+from frostline.datasets.values import as_number, numbers, whole
 from frostline.datasets.xml_elements import Element, is_cvat, parse_xml
 from frostline.errors import DatasetError
 
@@ -109,7 +109,9 @@ def _shape(listing: Listing, image: int, shape: Element) -> None:
         message = f"expected a {shape.tag} with label and coordinates, got {came}"
         listing.problems.error("box-entry", place, message)
         return
-    listing.outlines += shape.tag != "box" or number(shape.attributes.get("rotation")) is not None
+    listing.outlines += (
+        shape.tag != "box" or as_number(shape.attributes.get("rotation")) is not None
+    )
     listing.box(image, box, name, place)
 
 
@@ -123,7 +125,7 @@ def _corners(written: dict[str, str]) -> Box | None:
 
 def _turned(written: dict[str, str]) -> float | None:
     """Degrees by which a shape is turned; None if that is no number."""
-    found = number(written.get("rotation", "0"))
+    found = as_number(written.get("rotation", "0"))
     return found if found is not None and math.isfinite(found) else None
 
 

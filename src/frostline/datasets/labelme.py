@@ -15,7 +15,7 @@ from frostline.datasets.locations import images_folder, ordered, splits_of
 from frostline.datasets.named import NamedFiles
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import read_text
-from frostline.datasets.values import numbers, parse_json, whole
+from frostline.datasets.values import json_of_text, numbers, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_labelme"]
@@ -41,7 +41,7 @@ def read_labelme(source: Source, options: ReadOptions) -> RawDataset:
     for name in names:
         try:
             text = read_text(tree, name, max_bytes=_MAX_BYTES, problems=problems)
-            data = parse_json(text, name)
+            data = json_of_text(text, name)
             if not isinstance(data, Mapping) or not isinstance(data.get("shapes"), list):
                 raise DatasetError(f"{shown(name)}: expected LabelMe's JSON with a list shapes")
         except DatasetError as error:
