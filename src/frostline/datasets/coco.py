@@ -20,7 +20,7 @@ from frostline.datasets.raw import (
     mention_sizes,
 )
 from frostline.datasets.text import read_text
-from frostline.datasets.values import number, numbers, parse_json, whole
+from frostline.datasets.values import as_number, as_numbers, as_whole, json_value
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_coco"]
@@ -43,7 +43,7 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     name = source.name
     tables = _tables(read_text(source.annotations, name, problems=options.problems), name)
     options.problems.number_lines(name, EntryLines(source.annotations, name))
-    used = {whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
+    used = {as_whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
     labels, classes = _categories(tables["categories"], used, name, options.problems)
     images, positions = _images(tables["images"], name, options.problems)
     mention_sizes(images, name, options.problems)
@@ -52,7 +52,7 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:
-    data = parse_json(text, name, "COCO JSON")
+    data = json_value(text, name, "COCO JSON")
     tables = {}
     for key in COCO_TABLES:
         value = data.get(key) if isinstance(data, dict) else None
@@ -152,7 +152,7 @@ def _is_map(entry: Any) -> bool:
 
 
 def _integer(entry: Any, key: str) -> int | None:
-    return whole(entry.get(key)) if isinstance(entry, Mapping) else None
+    return as_whole(entry.get(key)) if isinstance(entry, Mapping) else None
 
 
 def _identity(entry: Any) -> int | str | None:
@@ -164,7 +164,7 @@ def _identity(entry: Any) -> int | str | None:
 def _known(value: Any, known: Collection[Any]) -> Any:
     """An id as it is known: ``"7"`` and 7 are one where only one of them is there."""
     if isinstance(value, int | str) and not isinstance(value, bool) and value not in known:
-        other = str(value) if isinstance(value, int) else whole(value)
+        other = str(value) if isinstance(value, int) else as_whole(value)
         return other if other in known else value
     return value
 
@@ -249,7 +249,7 @@ def _has_no_box(entry: Mapping[str, Any]) -> bool:
     if not entry.get("segmentation"):
         return False
     box = entry.get("bbox")
-    return not box or (isinstance(box, list) and all(number(value) == 0 for value in box))
+    return not box or (isinstance(box, list) and all(as_number(value) == 0 for value in box))
 
 
 def _around(entry: Mapping[str, Any]) -> list[float]:
@@ -267,7 +267,7 @@ def _around(entry: Mapping[str, Any]) -> list[float]:
 
 def _four_numbers(box: Any) -> tuple[float, ...]:
     """Values of a box; NaN stays NaN and is judged with the other boxes."""
-    found = numbers(box, 4)
+    found = as_numbers(box, 4)
     if found is None:
         raise _BadEntryError("box-entry", f"expected bbox [x, y, width, height], got {shown(box)}")
     return found

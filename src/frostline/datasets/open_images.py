@@ -13,7 +13,7 @@ from frostline.datasets.locations import find_csv
 from frostline.datasets.named import NamedFiles
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import CSV, CsvRow, csv_has, csv_lines, csv_rows, read_text
-from frostline.datasets.values import number
+from frostline.datasets.values import as_number
 from frostline.errors import DatasetError
 
 __all__ = ["COLUMNS", "LAYOUT", "read_open_images"]
@@ -71,7 +71,7 @@ def _files(source: Source, options: ReadOptions, ids: Collection[str]) -> dict[s
 def _add(listing: Listing, row: CsvRow, file: str, names: dict[str, str]) -> None:
     place, values = Place(listing.name, row.line), row.values
     image = listing.image(file, None, place)
-    x0, x1, y0, y1 = (number(values[column]) for column in COLUMNS[2:])
+    x0, x1, y0, y1 = (as_number(values[column]) for column in COLUMNS[2:])
     label = values["LabelName"].strip()
     if not label and x0 is None and x1 is None:
         return

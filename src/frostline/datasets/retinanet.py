@@ -13,7 +13,7 @@ from frostline.datasets.listing import Listing, classes_by
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import CSV, csv_head, csv_lines, read_text
-from frostline.datasets.values import number, whole
+from frostline.datasets.values import as_number, as_whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_retinanet"]
@@ -52,7 +52,7 @@ def _add(listing: Listing, place: Place, values: list[str]) -> None:
     image = listing.image(file, None, place)
     if not any((*corners, name)):
         return
-    x0, y0, x1, y1 = (number(corner) for corner in corners)
+    x0, y0, x1, y1 = (as_number(corner) for corner in corners)
     if x0 is None or y0 is None or x1 is None or y1 is None or not name:
         message = f"expected path,x1,y1,x2,y2,class, got {shown(','.join(values))}"
         listing.problems.error("box-entry", place, message)
@@ -75,7 +75,7 @@ def _classes_of(tree: Tree, name: str) -> tuple[str, ...]:
         return ()
     if not all(len(row) == 2 for row in rows):  # noqa: PLR2004 - name, id
         return ()
-    by_id = {whole(row[1]): row[0] for row in rows}
+    by_id = {as_whole(row[1]): row[0] for row in rows}
     ids = sorted(n for n in by_id if n is not None)
     first = ids[0] if ids else -1
     whole_list = ids == list(range(first, first + len(rows))) and first in (0, 1)
@@ -107,7 +107,7 @@ def _is_retinanet(tree: Tree, name: str) -> bool:
 def _is_row(row: list[str]) -> bool:
     if len(row) != _COLUMNS or not is_image(row[0]):
         return False
-    return not any(row[1:]) or all(number(corner) is not None for corner in row[1:5])
+    return not any(row[1:]) or all(as_number(corner) is not None for corner in row[1:5])
 
 
 def _recognise(source: Source) -> bool:

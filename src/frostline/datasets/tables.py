@@ -13,7 +13,7 @@ from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.open_images import COLUMNS
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import CsvRow, csv_header, csv_rows, header_of, read_text
-from frostline.datasets.values import number, whole
+from frostline.datasets.values import as_number, as_whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "box_columns", "read_table"]
@@ -91,7 +91,7 @@ def _add(listing: Listing, row: CsvRow, columns: Mapping[str, str]) -> None:
     corners = [values[part] for part in ("x0", "y0", "x1", "y1")]
     if not any(corners):
         return
-    found = [number(corner) for corner in corners]
+    found = [as_number(corner) for corner in corners]
     x0, y0, x1, y1 = found
     name = values.get("class", ONE_CLASS)
     if x0 is None or y0 is None or x1 is None or y1 is None or not name:
@@ -106,7 +106,7 @@ def _size(values: Mapping[str, str]) -> tuple[int, int] | None:
     """Width and height; None where they are not known, -1 where they are no numbers."""
     if not values.get("width") or not values.get("height"):
         return None
-    width, height = whole(values["width"]), whole(values["height"])
+    width, height = as_whole(values["width"]), as_whole(values["height"])
     if width is None or height is None:
         return -1, -1
     return (width, height) if width and height else None

@@ -8,18 +8,18 @@ from typing import Any
 from frostline.datasets.findings import shown
 from frostline.errors import DatasetError
 
-__all__ = ["number", "numbers", "parse_json", "whole"]
+__all__ = ["as_number", "as_numbers", "as_whole", "json_value"]
 
 _NUMBER = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?")
 _WORDS = ("nan", "inf", "-inf", "infinity", "-infinity")  # judged with the other boxes
 _HUGE = 1e15  # beyond this a number is no pixel, and an integer of JSON may not fit a float
 
 
-def number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """A number, also one written as text; None for anything else, and for true and false.
 
     Example:
-        >>> number(3), number(" 2.5 "), number("1e2"), number("x"), number(True)
+        >>> as_number(3), as_number(" 2.5 "), as_number("1e2"), as_number("x"), as_number(True)
         (3.0, 2.5, 100.0, None, None)
     """
     if isinstance(value, str):
@@ -31,23 +31,23 @@ def number(value: Any) -> float | None:
     return None
 
 
-def numbers(values: Any, count: int) -> tuple[float, ...] | None:
+def as_numbers(values: Any, count: int) -> tuple[float, ...] | None:
     """A list of so many numbers, or None."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None
-    found = [number(value) for value in values]
+    found = [as_number(value) for value in values]
     return None if None in found else tuple(math.nan if n is None else n for n in found)
 
 
-def whole(value: Any) -> int | None:
+def as_whole(value: Any) -> int | None:
     """A whole number, also one written as text or with a point."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    found = number(value)
+    found = as_number(value)
     return int(found) if found is not None and found.is_integer() else None
 
 
-def parse_json(text: str, name: str, expected: str = "JSON") -> Any:
+def json_value(text: str, name: str, expected: str = "JSON") -> Any:
     """Value of a JSON text.
 
     Raises:
