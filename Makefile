@@ -13,7 +13,7 @@ MADE := $(VENV)/python-$(VERSION).stamp
 # What tests and pages are made with is pinned; the demo takes what a user's pip would take today.
 PINNED := --constraint constraints.txt
 
-.PHONY: demo test test-pythons test-freezing quick lint test-all test-browser grid-table replay constraints docs clean
+.PHONY: demo test test-pythons test-freezing quick lint test-all test-browser mutants grid-table replay constraints docs clean
 
 # Two processes with as many threads as cores each would wait for one another.
 test quick: export OMP_NUM_THREADS ?= 1
@@ -47,6 +47,10 @@ quick: $(VENV)/dev.stamp
 # Freeze plans of all of torchvision's networks and a spread of timm's, and more random graphs.
 test-freezing: $(VENV)/dev.stamp
 	FROSTLINE_FREEZING=all $(BIN)/pytest tests/test_freezing_zoo.py tests/test_freezing_graphs.py
+
+# What the tests do not notice: 300 seeded changes of the code; some 20 minutes on one core.
+mutants: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/mutants.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -36,6 +36,10 @@ PAGES = Path(__file__).parent
 RESULTS = PAGES.parent / "benchmarks" / "results" / "real_runs"
 # What the public functions return, where a user goes on with it.
 RETURNED = (
+    "frostline.advice.result.Advice",
+    "frostline.advice.result.Pick",
+    "frostline.advice.result.Other",
+    "frostline.advice.result.Cost",
     "frostline.comparison.Comparison",
     "frostline.comparison.TensorDifference",
     "frostline.comparison.noise_floor",

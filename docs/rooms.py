@@ -11,13 +11,19 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "what people type",
         (
             *("__main__", "cli", "api", "watching", "cli_init", "cli_plan", "cli_data", "cli_diff"),
-            *("cli_progress", "cli_table"),
+            *("cli_advise", "cli_progress", "cli_table"),
         ),
     ),
     ("what they see", ("demo", "reporting", "comparison", "pages", "figures", "cells")),
-    ("what runs next", ("advice", "signals", "study", "study_file", "policy", "rules", "estimate")),
+    (
+        "what runs next",
+        (
+            *("advising", "advice", "signals", "study", "study_file", "policy", "rules"),
+            *("study_notes", "trial_folder", "rates", "prices", "estimate"),
+        ),
+    ),
     ("where it runs", ("engines", "attempt", "events")),
-    ("one trial", ("judging", "trainers", "trial", "training")),
+    ("one trial", ("judging", "trainers", "measuring", "trial", "training")),
     ("what is trained", ("tasks", "architectures", "backbones", "inits", "freezing", "lightning")),
     (
         "files in, files out",
@@ -38,7 +44,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "definitions",
         (
             *("config", "identity", "plans", "observing", "depth", "passage", "tracing"),
-            *("attention", "layouts", "members", "extras"),
+            *("attention", "layouts", "members", "extras", "variants"),
         ),
     ),
     ("the ground", ("errors", "notebook", "csv_text", "seeds", "boxes")),

@@ -31,7 +31,7 @@ the command above it.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | a check said no, or a trial failed |
+| 1 | a check said no, a trial failed, or another process is running it |
 | 2 | misuse, or unreadable input |
 | 130 | interrupted with Ctrl-C; the same command resumes |
 

@@ -4,7 +4,8 @@ Nothing of frostline is used. The pass is stopped at the cut, the outputs of eve
 called before it (modules and functions) are summed; the parameters with a gradient are the list.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,7 +59,9 @@ def norm_tensors(model: nn.Module) -> set[str]:
 def used_by_autograd(
     model: nn.Module, example: Any, *, before: str | None = None, after: str | None = None
 ) -> set[str]:
-    """Names of the parameters that a pass in eval mode uses before one module is entered first.
+    """Names of the parameters that a pass uses before one module is entered first.
+
+    In eval mode, or in train mode where the model can be called so and gets to that module.
 
     Args:
         model: all of its parameters require a gradient.
@@ -66,9 +69,16 @@ def used_by_autograd(
         before: the module at whose entry the pass is cut.
         after: instead, the module at whose return it is.
     """
+    used = _used(model, example, before, after, training=False)
+    assert used is not None, "the cut is on the way"
+    return used | (_used(model, example, before, after, training=True) or set())
+
+
+def _used(
+    model: nn.Module, example: Any, before: str | None, after: str | None, *, training: bool
+) -> set[str] | None:
+    """Of one pass; None where it does not come to the cut."""
     outputs, modules = _Outputs(), dict(model.named_modules(remove_duplicate=False))
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
     handles = []
 
     def cut(*_: Any) -> None:
@@ -83,19 +93,48 @@ def used_by_autograd(
     if after is not None:
         handles.append(modules[after].register_forward_hook(cut))
     try:
-        with outputs:
+        with _mode(model, training=training), outputs:
             call(model, example)
     except _Cut:
-        pass
+        return _with_gradient(model, outputs.kept)
+    except Exception:
+        if not training:
+            raise
     finally:
         for handle in handles:
             handle.remove()
+    return None
+
+
+@contextlib.contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Eval or train mode, in which BatchNorm stays in eval mode; then flags and buffers as before.
+
+    In train mode BatchNorm asks for more than one value a channel, and uses the same tensors.
+    """
+    flags = {module: module.training for module in model.modules()}
+    values = {name: value.clone() for name, value in model.named_buffers()}
+    model.eval()
+    for module in model.modules():
+        module.training = training and not hasattr(module, "running_mean")
+    try:
+        yield
+    finally:
         for module, flag in flags.items():
             module.training = flag
+        with torch.no_grad():
+            for name, value in model.named_buffers() if training else ():
+                same = name in values and value.shape == values[name].shape
+                if same and not torch.equal(value, values[name]):
+                    value.copy_(values[name])
+
+
+def _with_gradient(model: nn.Module, outputs: Sequence[Tensor]) -> set[str]:
+    """Names of the parameters that some outputs depend on."""
     named = dict(model.named_parameters(remove_duplicate=False))
-    if not outputs.kept:
+    if not outputs:
         return set()
-    total = torch.stack([x.real.float().sum() for x in outputs.kept]).sum()
+    total = torch.stack([x.real.float().sum() for x in outputs]).sum()
     parameters = list(dict.fromkeys(named.values()))
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     used = {

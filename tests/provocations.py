@@ -65,8 +65,9 @@ class Ran:
 
     @property
     def message(self) -> str:
-        """The line that tells the error: ``error: …``, or ``failed: …`` of one trial."""
-        lines = [x for x in self.err.splitlines() if x.startswith(("error: ", "failed: "))]
+        """The line that tells the error: ``error: …``, or ``failed: …`` and the like of a trial."""
+        told = ("error: ", "failed: ", "elsewhere: ")
+        lines = [x for x in self.err.splitlines() if x.startswith(told)]
         return lines[0] if len(lines) == 1 else f"expected one line, got {lines}"
 
 

@@ -90,7 +90,16 @@ def test_running_again_has_nothing_to_do(done: Path, frostline: Command) -> None
     result = frostline("run", "study.yaml", cwd=done)
     assert result.code == 0
     assert "started" not in result.err
-    assert "0.000" in result.out or "AP50" in result.out
+    records = {p: p.read_bytes() for p in (done / "runs/study/trials").glob("*/record.json")}
+    assert len(records) == 2
+    rows = json.loads(frostline("run", "study.yaml", "--format", "json", cwd=done).out)
+    for row, (path, text) in zip(rows, sorted(records.items()), strict=True):
+        assert path.read_bytes() == text
+        stored = json.loads(text)
+        assert (row["init"], row["seed"]) == (stored["key"]["init"], stored["key"]["seed"])
+        for label, score in (("AP", "ap"), ("AP50", "ap50")):
+            assert row[label] == stored["scores"]["val"][score]
+        assert row["minutes"] * 60 == pytest.approx(sum(stored["seconds"].values()))
 
 
 def test_dry_run_writes_nothing(tmp_path: Path, frostline: Command) -> None:
@@ -242,19 +251,27 @@ BAD: dict[str, tuple[Callable[[Path], None], dict[str, object], str]] = {
     "depth beyond the model": (_nothing, {"depths": [99]}, "expected 0 to 52"),
     "two inits with one name": (_twice, {}, "'a' is given twice"),
     "missing weights": (_nothing, {"inits": {"a": {"source": "no.pth"}}}, "does not exist"),
-    "corrupt weights": (_nothing, {"inits": {"a": {"source": "train.csv"}}}, "train.csv"),
-    "truncated weights": (_truncated, {}, "a.safetensors"),
-    "hostile weights": (_hostile, {}, "a.safetensors"),
-    "hostile pickle": (_raw_pickle, {}, "a.safetensors"),
-    "zip of something else": (_not_torch, {}, "a.safetensors"),
-    "another architecture": (_other_architecture, {}, "a.safetensors"),
-    "empty data set": (_empty, {}, "image"),
-    "bad row": (_row("im0,64"), {}, "line 14"),
-    "NaN box": (_box("[nan, 1, 5, 5]"), {}, "line 14"),
-    "inverted box": (_box("[30, 30, -9, 5]"), {}, "line 14"),
-    "box outside": (_box("[70, 1, 5, 5]"), {}, "line 14"),
-    "absent image": (_absent, {}, "im0"),
-    "path leaving the root": (_row(f'../x,{SIZE},{SIZE},"[1, 1, 5, 5]",f'), {}, "data root"),
+    "corrupt weights": (
+        _nothing,
+        {"inits": {"a": {"source": "train.csv"}}},
+        "got a text of 473 bytes",
+    ),
+    "truncated weights": (_truncated, {}, "it is truncated, corrupt or hostile"),
+    "hostile weights": (_hostile, {}, "got a call of 'posix.system'; it was not run"),
+    "hostile pickle": (_raw_pickle, {}, "got a call of 'posix.system'; it was not run"),
+    "zip of something else": (_not_torch, {}, "(1 files, the first: 'readme.txt'); unpack it"),
+    "another architecture": (_other_architecture, {}, "fills 0 of 260 tensors of part backbone"),
+    "empty data set": (_empty, {}, "expected at least one usable image in"),
+    "bad row": (_row("im0,64"), {}, "train.csv, line 14: expected 5 columns, got 2"),
+    "NaN box": (_box("[nan, 1, 5, 5]"), {}, "line 14: expected four finite numbers"),
+    "inverted box": (_box("[30, 30, -9, 5]"), {}, "line 14: expected x0 < x1 and y0 < y1"),
+    "box outside": (_box("[70, 1, 5, 5]"), {}, "line 14: expected a box at least half inside"),
+    "absent image": (_absent, {}, "line 2: im0.jpg: expected a file in the data root, found none"),
+    "path leaving the root": (
+        _row(f'../x,{SIZE},{SIZE},"[1, 1, 5, 5]",f'),
+        {},
+        "'../x.jpg' leads out of it",
+    ),
 }
 
 

@@ -220,14 +220,14 @@ def test_summary_of_an_incomplete_study(records: list[TrialRecord]) -> None:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo at one epoch, 64 px, two trials, two images a field."""
+    """The demo at one epoch, 64 px, four trials, two images a field."""
     from frostline.demo import pipeline
 
     text = pipeline._STUDY
     for pattern, value in (
         (r"epochs: \d+\n", "epochs: 1\n"),
         (r"image_size: \d+", "image_size: 64"),
-        (r"depths: .*?\]", "depths: [all]"),
+        (r"depths: .*?\]", "depths: [0, all]"),
         (r"seeds: .*?\]", "seeds: [0]"),
     ):
         text, count = re.subn(pattern, value, text)
@@ -244,8 +244,11 @@ def test_the_demo_from_nothing_to_report(tmp_path: Path) -> None:
     assert result.ok
     assert result.report.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
     assert len(result.lines) == 3
-    assert sum(isinstance(e, Ended) for e in events) == 2
+    assert sum(isinstance(e, Ended) for e in events) == 4 + 2  # one epoch is a whole training
+    assert result.advice.startswith("Advice for 2.00 trainings: ")
+    assert 'id="advice"' in result.advice_report.read_text(encoding="utf-8")
 
     again: list[Event] = []
-    assert run_demo(tmp_path / "demo", workers=1, on_event=again.append).lines == result.lines
+    repeated = run_demo(tmp_path / "demo", workers=1, on_event=again.append)
+    assert (repeated.lines, repeated.advice) == (result.lines, result.advice)
     assert again == []  # nothing is done twice

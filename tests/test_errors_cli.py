@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from frostline import cli, errors
-from frostline.errors import FrostlineError, one_line
+from frostline.errors import BusyError, FrostlineError, one_line
 from tests.helpers import write_study
 from tests.provocations import PROVOCATIONS, Provocation, Ran, provoke, run_here
 
@@ -43,7 +43,8 @@ def test_one_line_and_its_exit_code(
     assert "Traceback" not in ran.err
     assert not [file for file in ran.new_files if file.endswith((".tmp", "record.json"))]
     if provocation.of_trial:
-        assert ran.message.startswith("failed: a-k52-s0: "), ran.err
+        word = "elsewhere" if provocation.error is BusyError else "failed"
+        assert ran.message.startswith(f"{word}: a-k52-s0: "), ran.err
         return
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("error: ")

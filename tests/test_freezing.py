@@ -418,8 +418,53 @@ def test_who_sets_a_gradient_again_is_named_once(caplog: pytest.LogCaptureFixtur
         assert "0.1.bias" in _moved(net)
     (record,) = caplog.records
     assert "'0.1.bias' requires a gradient again" in record.getMessage()
+    assert "more)" not in record.getMessage()
     assert frozen.audit().changed == ("0.1.bias",)
     assert frozen.enforce() == 1
+
+
+def test_of_several_gradients_the_first_is_named_and_the_others_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    net = _net()
+    freeze(net, 1, example_input=EXAMPLE)
+    net[0].requires_grad_(True)
+    with caplog.at_level(logging.WARNING, "frostline"):
+        net(EXAMPLE)
+    (record,) = caplog.records
+    assert "'0.0.weight' (and 2 more) requires a gradient again" in record.getMessage()
+
+
+def test_flags_are_right_before_a_forward_pass() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    net.train()
+    assert net[0][1].training
+    frozen.train()
+    assert not net[0][1].training
+    assert net[1].training
+
+
+def test_a_module_under_another_name_is_the_same_one_and_one_that_left_is_gone() -> None:
+    net = _net()
+    frozen = freeze(net, 1, example_input=EXAMPLE)
+    first = net[0][0]
+    net.renamed, net[0][0] = first, nn.Identity()
+    assert frozen.audit().passed
+    del net.renamed
+    result = frozen.audit()
+    assert isinstance(result, FreezeAudit)
+    assert result.gone == result.changed == ("0.0.weight",)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_traced_part_takes_hooks_and_is_frozen() -> None:
+    net = _net()
+    net[0] = torch.jit.trace(net[0].eval(), EXAMPLE)  # type: ignore[no-untyped-call]
+    frozen = freeze(net, ["0.*"])
+    _moved(net)
+    assert frozen.audit().passed
 
 
 def test_another_dtype_is_no_change_of_values() -> None:
@@ -666,3 +711,56 @@ def test_blocks_are_depths() -> None:
     assert by_name.tensors == by_number.plan.tensors
     with pytest.raises(PlanError, match="depth 4 is beyond Sequential: expected 0 to 3"):
         plan_for(model, 4, example_input=tokens)
+
+
+class Centre(nn.Module):
+    """Subtracts a mean that follows the data in train mode, in a buffer that is not saved."""
+
+    mean: Tensor
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4, 1, 1), persistent=False)
+        self.register_buffer("grid", torch.zeros(1, 2), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean += 0.1 * (x.detach().mean((0, 2, 3)).view(-1, 1, 1) - self.mean)
+        self.grid = torch.ones(1, x.shape[-1])  # a cache that fits the input
+        return x - self.mean
+
+
+def _centred() -> Any:
+    block = nn.Sequential(nn.Conv2d(3, 4, 3), Centre())
+    return nn.Sequential(block, nn.Conv2d(4, 4, 1), Centre(), nn.Flatten(), nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize("plan", [1, "0", ["0.*"]], ids=str)
+def test_buffers_that_are_in_no_state_dict_are_held_and_audited(plan: PlanLike) -> None:
+    """That of the frozen block; the one behind it goes on."""
+    model, x = _centred(), torch.rand(2, 3, 8, 8)
+    model(x)
+    for part in (model[0][1], model[2]):
+        part.mean.zero_()
+    frozen = freeze(model, plan, example_input=x)
+    output = model.train()[0](x)
+    any_loss(model(x)).backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(model[0](x), output)
+    assert model[0][1].mean.abs().max() == 0
+    assert model[2].mean.abs().max() > 0
+    assert frozen.audit().passed
+    assert frozen.audit().frozen == 2
+    model[0][1].mean += 1
+    assert frozen.audit().changed == ("0.1.mean",)
+    frozen.remember()
+    assert frozen.audit().passed
+
+
+def test_patterns_that_name_a_batch_norm_freeze_it_whatever_the_policy() -> None:
+    """What is named is what is frozen; ``live`` is about the BatchNorm of a number or a stage."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+    frozen = freeze(model, ["1.*"], batch_norm="live")
+    assert set(frozen.plan) == {n for n in model.state_dict() if n.startswith("1.")}
+    moved = three_steps(model, lambda: any_loss(model(torch.rand(2, 3, 8, 8))))
+    assert moved == {n for n in model.state_dict() if not n.startswith("1.")}

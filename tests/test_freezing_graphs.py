@@ -1,7 +1,8 @@
 """Random module graphs under ``freeze``, against the list that autograd makes of each.
 
 Sequential, residual and parallel parts, modules that are called twice or in another order than they
-are registered, tied weights, parametrizations, functional calls with other modules' weights.
+are registered, tied weights, parametrizations, functional calls with other modules' weights, layers
+that train mode alone calls.
 """
 
 import os
@@ -20,7 +21,8 @@ from frostline.freezing import freeze
 from frostline.observing import observe_table
 from tests.autograd_lists import any_loss, norm_tensors, three_steps, used_by_autograd
 
-MANY = "CI" in os.environ or os.environ.get("FROSTLINE_FREEZING") == "all"
+OTHERS = os.environ.get("FROSTLINE_FREEZING") == "all"  # other graphs each time
+MANY = OTHERS or "CI" in os.environ
 CHANNELS = 4
 X = torch.rand(2, CHANNELS, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -89,6 +91,22 @@ class MovingMean(nn.Module):
         return x - self.centre
 
 
+class InTraining(nn.Module):
+    """A layer and a head that train mode alone calls; the head's output goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.head = nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.Conv2d(CHANNELS, 2, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        self.head(x)
+        out: Tensor = self.layer(x)
+        return out
+
+
 def _conv() -> nn.Conv2d:
     return nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
 
@@ -105,6 +123,7 @@ LEAVES: dict[str, Any] = {
     "linear": lambda: OverChannels(nn.Linear(CHANNELS, CHANNELS)),
     "scale": Scale,
     "moving mean": MovingMean,
+    "in training": InTraining,
     "old weight norm": lambda: nn.utils.parametrizations.weight_norm(_conv()),
     "old spectral norm": lambda: nn.utils.spectral_norm(_conv()),
     "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(_conv()),
@@ -185,7 +204,7 @@ class Graph(nn.Module):
     max_examples=500 if MANY else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=not MANY,
+    derandomize=not OTHERS,
 )
 @given(parts=GRAPHS, cut=st.integers(0, 99), seed=st.integers(0, 9))
 def test_a_random_graph_is_frozen_up_to_its_cut(parts: list[Part], cut: int, seed: int) -> None:
@@ -218,7 +237,7 @@ def _norms_before(model: nn.Module, table: Any, k: int) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
-@settings(max_examples=500 if MANY else 40, deadline=None, derandomize=not MANY)
+@settings(max_examples=500 if MANY else 40, deadline=None, derandomize=not OTHERS)
 @given(parts=GRAPHS, cut=st.integers(0, 99))
 def test_a_module_is_frozen_up_to_its_exit(parts: list[Part], cut: int) -> None:
     torch.manual_seed(0)

@@ -1,7 +1,10 @@
 """Layer tables read off a forward pass: order, norms, roles and stages worked out by hand."""
 
+import random
 from collections import OrderedDict
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -9,7 +12,15 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from frostline.errors import PlanError
-from frostline.observing import has_running_statistics, observe_sections, observe_table
+from frostline.freezing import freeze
+from frostline.observing import (
+    has_running_statistics,
+    observe_sections,
+    observe_table,
+    require_values,
+)
+from frostline.plans import FreezePlan
+from tests.autograd_lists import any_loss, three_steps
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -244,3 +255,207 @@ def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
     first, last = observe_table(Levels(), EXAMPLE).layers
     assert (first.norm, last.norm_tensors) == ("fine", ())
     assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}
+
+
+def test_the_first_lazy_tensor_is_named_and_the_others_are_counted() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyConv2d(4, 3), nn.LazyLinear(2))
+    with pytest.raises(
+        PlanError, match=r"^'1\.weight' and 3 more tensors of Sequential have no shape"
+    ):
+        require_values(net)
+    require_values(net[0])
+
+
+class ByFunction(nn.Module):
+    """Convolves by itself, with the larger one of its parameters, and not by a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4, 1, 1, 1))
+        self.kernel = nn.Parameter(torch.ones(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.kernel * self.scale)
+
+
+def test_a_module_that_convolves_by_itself_is_a_layer_and_none_is_counted_twice() -> None:
+    table = observe_table(nn.Sequential(ByFunction(), nn.Conv2d(4, 2, 1)), EXAMPLE)
+    assert [(layer.name, layer.shape) for layer in table.layers] == [
+        ("0", (4, 3, 3, 3)),
+        ("1", (2, 4, 1, 1)),
+    ]
+    assert table.repeated == ()
+    assert table.layers[0].tensors == ("0.scale", "0.kernel")
+
+
+class Branches(nn.Module):
+    def __init__(self, *sides: nn.Module) -> None:
+        super().__init__()
+        self.sides = nn.ModuleList(sides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = (side(x) for side in self.sides)
+        out: Tensor = one + other
+        return out
+
+
+def test_of_two_branches_the_shorter_one_is_a_projection_and_of_equal_ones_none() -> None:
+    def conv() -> nn.Conv2d:
+        return nn.Conv2d(3, 3, 1)
+
+    equal = observe_table(Branches(conv(), conv()), EXAMPLE)
+    assert [layer.role for layer in equal.layers] == ["main", "main"]
+    for long_first in (True, False):
+        sides = [nn.Sequential(conv(), conv()), conv()]
+        table = observe_table(Branches(*(sides if long_first else sides[::-1])), EXAMPLE)
+        roles = ["main", "main", "projection"]
+        assert [layer.role for layer in table.layers] == (roles if long_first else roles[::-1])
+
+
+class ByKeyword(nn.Module):
+    """Calls its layers with keywords, of which a hook sees no inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(input=self.norm(input=self.conv(input=x)))
+        return out
+
+
+def test_a_batch_norm_called_by_keyword_goes_with_the_convolution_that_follows() -> None:
+    first, second = observe_table(ByKeyword(), EXAMPLE).layers
+    assert (first.name, first.norm, first.norm_tensors) == ("conv", None, ())
+    assert second.norm_tensors is not None
+    assert "norm.running_mean" in second.norm_tensors
+
+
+class Gated(nn.Module):
+    """A gate of one pixel before a convolution that reads ``width`` of them."""
+
+    def __init__(self, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.gate = nn.Conv2d(3, 3, kernel, padding=padding)
+        self.last = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(x * self.gate(x.mean((2, 3), keepdim=True)))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("kernel", "width", "role"),
+    [((1, 1), 2, "squeeze"), ((1, 1), 1, "main"), ((3, 1), 2, "main"), ((1, 3), 2, "main")],
+)
+def test_a_squeeze_reads_one_pixel_with_one_weight_before_what_reads_more(
+    kernel: tuple[int, int], width: int, role: str
+) -> None:
+    table = observe_table(Gated(kernel), torch.zeros(1, 3, 1, width))
+    assert [layer.role for layer in table.layers] == [role, "main"]
+
+
+class Moving(nn.Module):
+    """Draws from every generator, and moves, replaces and counts."""
+
+    mean: Tensor
+    hidden: Tensor
+    cache: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+        self.register_buffer("mean", torch.zeros(4, 1, 1))
+        self.register_buffer("hidden", torch.zeros(4, 1, 1), persistent=False)
+        self.register_buffer("cache", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen += 1
+            self.mean += x.detach().mean((0, 2, 3)).view(-1, 1, 1)
+            self.hidden += random.random() + float(np.random.rand()) + torch.rand(4, 1, 1)
+            self.cache = torch.ones(2)
+        return x - self.mean
+
+
+class Auxiliary(nn.Module):
+    """In train mode a layer more on the path, and a head beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, bias=False)
+        self.moving = Moving()
+        self.mixer = nn.Conv2d(4, 4, 1)
+        self.side = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Linear(6, 2))
+        self.drop = nn.Dropout(0.5)
+        self.body = nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.moving(self.drop(self.stem(x)))
+        if not self.training:
+            return self.head(self.body(x).mean((2, 3)))
+        side = self.side(x)
+        return self.head(self.body(self.mixer(x)).mean((2, 3))), side
+
+
+def test_what_train_mode_alone_uses_lies_before_the_cuts_behind_it() -> None:
+    """It counts for no depth; the layer on the path, the head beside it and its BatchNorm hold."""
+    model = Auxiliary()
+    x = torch.rand(1, 3, 8, 8)
+    table = observe_table(model, x)
+    assert [layer.name for layer in table.layers] == ["stem", "body"]
+    assert {"mixer", "side.0"} <= set(table.unused)
+    used = {
+        policy: set(FreezePlan.at_depth(table, 1, batch_norm=policy, prefix=""))
+        for policy in ("follow", "live")
+    }
+    own = {n for n, _ in model.side.named_parameters(prefix="side")}
+    norm = {n for n in model.state_dict() if n.startswith("side.1.")}
+    path = {"stem.weight", "moving.mean", "moving.cache", "mixer.weight", "mixer.bias"}
+    assert used["live"] == path | own - norm
+    assert used["follow"] == path | own | norm
+    stage = FreezePlan.at_stage(table, "stem", batch_norm="follow", prefix="")
+    assert set(stage) == {"stem.weight"}
+    frozen = freeze(model, 1, example_input=x)
+    moved = three_steps(model, lambda: any_loss(model(torch.rand(2, 3, 8, 8))))
+    assert moved >= {"head.weight", "body.weight"}
+    assert not moved & used["follow"]
+    assert frozen.audit().passed
+
+
+def test_looking_at_train_mode_moves_nothing() -> None:
+    model, x = Auxiliary().train(), torch.rand(1, 3, 8, 8)
+    model.drop.eval()
+    buffers = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
+    states = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
+    flags = [m.training for m in model.modules()]
+    assert observe_table(model, x).passage.training is not None  # type: ignore[union-attr]
+    for name, buffer in model.named_buffers():
+        assert buffer is buffers[name][0], name
+        assert torch.equal(buffer, buffers[name][1]), name
+    assert model.moving.seen == 0
+    assert [m.training for m in model.modules()] == flags
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert str(np.random.get_state()) == states[2]
+
+
+def test_a_model_that_needs_targets_to_train_is_looked_at_in_eval_mode() -> None:
+    class Needs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor, targets: Any = None) -> Tensor:
+            assert targets or not self.training, "targets should not be none in train mode"
+            out: Tensor = self.conv(x)
+            return out
+
+    table = observe_table(Needs(), torch.zeros(1, 3, 8, 8))
+    assert table.passage is not None
+    assert table.passage.training is None
+    assert len(table) == 1

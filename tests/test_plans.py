@@ -3,12 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from frostline.depth import layer_table
+from frostline.depth import LayerTable, layer_table
 from frostline.errors import PlanError
+from frostline.observing import observe_table
 from frostline.plans import BatchNormPolicy, FreezePlan
 
 TABLE = layer_table("resnet18")
+_POLICIES: tuple[BatchNormPolicy, ...] = ("frozen", "follow", "live")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +64,63 @@ def test_patterns_must_match_something() -> None:
         FreezePlan.matching(names, ["neck.*"], batch_norm="live")
 
 
+def test_patterns_find_names_as_they_are_written_and_as_they_are() -> None:
+    """What ``torch.compile`` puts between may be left out, or be part of a pattern."""
+    names = ["net._orig_mod.conv.weight", "net._orig_mod.fc.weight"]
+    for pattern in ("net.conv.*", "net._orig_mod.conv.*"):
+        plan = FreezePlan.matching(names, [pattern], batch_norm="live")
+        assert plan.tensors == ("net._orig_mod.conv.weight",)
+
+
 def test_digest_tells_policies_apart() -> None:
     plans = {FreezePlan.at_depth(TABLE, 0, batch_norm=p).digest() for p in ("follow", "live")}
     assert len(plans) == 2
+
+
+def _observed() -> LayerTable:
+    """A convolution, a layer norm behind it that belongs to no stage, another convolution."""
+    stage = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
+    net = nn.Sequential(stage, nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1))
+    return observe_table(net, torch.zeros(1, 3, 8, 8))
+
+
+def test_version_one_holds_convolutions_and_version_two_all_up_to_the_cut() -> None:
+    table = _observed()
+    conv, inner = ("0.0.bias", "0.0.weight"), ("0.1.bias", "0.1.weight")
+    by_depth = [FreezePlan.at_depth(table, 1, prefix="", version=v).tensors for v in (1, 2)]
+    assert by_depth == [conv, (*conv, *inner, "1.bias", "1.weight")]
+    by_stage = [FreezePlan.at_stage(table, "0", prefix="", version=v) for v in (1, 2)]
+    assert [plan.tensors for plan in by_stage] == [conv, (*conv, *inner)]
+    assert [(plan.label, plan.depth, plan.version) for plan in by_stage] == [
+        ("0", 1, 1),
+        ("0", 1, 2),
+    ]
+
+
+def test_batch_norm_of_an_observed_table_goes_with_its_convolution() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2)
+    )
+    table = observe_table(net, torch.zeros(1, 3, 8, 8))
+    norms = {n: {x for x in net.state_dict() if x.startswith(f"{n}.")} for n in "13"}
+    held = {p: set(FreezePlan.at_depth(table, 1, batch_norm=p, prefix="")) for p in _POLICIES}
+    conv = {"0.weight", "0.bias"}
+    assert held["live"] == conv
+    assert held["follow"] == conv | norms["1"]
+    assert held["frozen"] == conv | norms["1"] | norms["3"]
+    picked = FreezePlan.of_layers(
+        "the second", table, table.layers[1:], batch_norm="follow", prefix=""
+    )
+    assert set(picked) == {"2.weight", "2.bias"} | norms["3"]
+    assert (picked.label, picked.depth, picked.batch_norm) == ("the second", None, "follow")
+
+
+def test_labels_say_how_a_depth_is_counted() -> None:
+    table = layer_table("resnet50")
+    paper = FreezePlan.at_depth(table, 9, numbering="paper")
+    assert (paper.label, paper.numbering) == ("k=9 (paper)", "paper")
+    assert FreezePlan.at_depth(table, 11).label == "k=11"
+    assert paper.digest() == FreezePlan.at_depth(table, 11).digest()
 
 
 NAMES = ("conv1.weight", "bn1.weight", "fc.weight")

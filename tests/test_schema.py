@@ -62,6 +62,6 @@ def test_closed_choices_and_bounds_are_there(schema: dict[str, Any]) -> None:
 
 def test_an_inits_schedule_is_a_schedule(schema: dict[str, Any]) -> None:
     own = schema["$defs"]["InitConfig"]["properties"]["schedule"]
-    assert own["$ref"] == "#/$defs/ScheduleConfig"
-    assert "required" not in schema["$defs"]["ScheduleConfig"]
+    assert own["$ref"] == "#/$defs/StudySchedule"
+    assert "required" not in schema["$defs"]["StudySchedule"]
     assert schema["$schema"].startswith("https://json-schema.org/")

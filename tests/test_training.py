@@ -183,10 +183,31 @@ def test_a_checkpoint_of_another_trial_is_refused(images: PlacedImages, tmp_path
         _train(images, tmp_path / "a.pt", identity=Identity({"name": "y"}, {}))
 
 
-def test_bfloat16_trains(images: PlacedImages, tmp_path: Path) -> None:
-    schedule = SCHEDULE.model_copy(update={"precision": "bf16", "clip_norm": None})
-    _, result = _train(images, tmp_path / "a.pt", schedule=schedule)
-    assert result.steps == 9
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp32", "float32")])
+def test_precision_is_that_of_activations_and_of_no_weight(
+    images: PlacedImages, tmp_path: Path, precision: str, dtype: str
+) -> None:
+    """What the convolution gives, forward and backward; weights and their steps are float32."""
+    seen: list[torch.dtype] = []
+
+    def loss(model: Any, samples: Sequence[Sample], device: torch.device) -> dict[str, Tensor]:
+        def look(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            seen.append(output.dtype)
+            output.register_hook(lambda gradient: seen.append(gradient.dtype))  # type: ignore[no-untyped-call]
+
+        handle = model.conv.register_forward_hook(look)
+        losses = _loss(model, samples, device)
+        handle.remove()
+        return losses
+
+    task = dataclasses.replace(TASK, loss=loss)
+    schedule = SCHEDULE.model_copy(update={"precision": precision, "clip_norm": None})
+    model, result = _train(images, tmp_path / "a.pt", schedule=schedule, task=task)
+    assert seen == [getattr(torch, dtype)] * 2 * 9
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    moved = {n: t - _Net().state_dict()[n] for n, t in model.state_dict().items()}
+    assert moved["conv.weight"].abs().max() > 1e-4
+    assert result.history[-1].losses["square"] < result.history[0].losses["square"]
 
 
 def test_a_gradient_that_is_not_finite_stops_even_without_clipping(
@@ -352,6 +373,26 @@ def test_gradients_are_clipped_in_the_optimisers_order(
     _train(images, tmp_path / "a.pt")
     assert len(seen) == 9
     assert seen[0] == [4, 2, 1, 1, 1, 1]
+
+
+def test_warm_up_by_hand(images: PlacedImages, tmp_path: Path) -> None:
+    """5 images one by one, 2 epochs: 4 steps of warm-up to 0.01, then the cosine over 6."""
+    rates: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def note(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        rates.extend({group["lr"] for group in self.param_groups})
+        return step(self, *arguments)
+
+    update = {"epochs": 2, "batch_size": 1, "warmup_epochs": 0.8, "lr_schedule": "cosine"}
+    schedule = SCHEDULE.model_copy(update=update | {"optimizer": "adamw"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", note)
+        _train(images, tmp_path / "a.pt", schedule=schedule)
+    warm = [0.002575, 0.00505, 0.007525, 0.01]  # 0.01 x (0.01 + 0.99 x n/4), n = 1 to 4
+    half = 0.005 * math.sqrt(3) / 2  # of cos 30 degrees
+    down = [0.01, 0.005 + half, 0.0075, 0.005, 0.0025, 0.005 - half]
+    assert rates == pytest.approx(warm + down, rel=1e-12)
 
 
 def test_a_warm_up_longer_than_half_the_steps_is_cut_and_said() -> None:

@@ -3,6 +3,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors.numpy import load_file, save_file
+from torch.utils._pytree import tree_leaves
 
 from frostline.config import IMAGENET, Normalisation
 from frostline.difference import difference
@@ -163,20 +165,35 @@ def test_other_policies_pass_the_audit(tmp_path: Path, policy: str) -> None:
     assert not any("running" in name for name in record.audit.unmoved)
 
 
-def test_bfloat16_leaves_the_boxes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    schedule = {"epochs": 1, "batch_size": 3, "precision": "bf16"}
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp32", "float32")])
+def test_bfloat16_is_for_features_and_not_for_boxes(
+    tmp_path: Path, precision: str, dtype: str
+) -> None:
+    """Features of a training step have the precision; what boxes are decoded from is float32."""
+    schedule = {"epochs": 1, "batch_size": 3, "precision": precision}
     study = Study.from_yaml(write_study(tmp_path, schedule=schedule))
-    seen: list[torch.dtype] = []
+    seen: dict[str, set[torch.dtype]] = {"features": set(), "deltas": set(), "proposals": set()}
 
-    def loss(model, samples, device):  # type: ignore[no-untyped-def]
+    def note(kind: str, value: Any) -> None:
+        seen[kind] |= {x.dtype for x in tree_leaves(value) if isinstance(x, torch.Tensor)}
+
+    def loss(model: Any, samples: Any, device: Any) -> Any:
+        handles = [
+            model.backbone.body.register_forward_hook(lambda *a: note("features", a[2])),
+            model.rpn.head.register_forward_hook(lambda *a: note("deltas", a[2][1])),
+            model.roi_heads.box_predictor.register_forward_hook(lambda *a: note("deltas", a[2][1])),
+            model.roi_heads.register_forward_pre_hook(lambda *a: note("proposals", a[1][1])),
+        ]
         losses = task_named("detection").loss(model, samples, device)
-        seen.extend(sample.boxes.dtype for sample in samples)
+        for handle in handles:
+            handle.remove()
         return losses
 
     task = dataclasses.replace(task_named("detection"), loss=loss)
     record = run_trial(study.spec(study.cells()[0]), tmp_path / "out", task=task)
-    assert record.spec["schedule"]["precision"] == "bf16"
-    assert set(seen) == {torch.float32}
+    assert record.spec["schedule"]["precision"] == precision
+    assert seen["features"] == {getattr(torch, dtype)}
+    assert seen["deltas"] == seen["proposals"] == {torch.float32}
 
 
 @pytest.mark.parametrize("stem", [None, (16, 1, 3, 3)], ids=["absent", "of one channel"])

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frostline.api import layers, run
+    from frostline.api import advise, layers, run
     from frostline.checkpoints import open_checkpoint
     from frostline.comparison import diff
     from frostline.config import StudyConfig
@@ -25,6 +25,7 @@ __all__ = [
     "FrostlineError",
     "Study",
     "StudyConfig",
+    "advise",
     "diff",
     "evaluate",
     "freeze",
@@ -41,6 +42,7 @@ _PLACES = {
     "FrostlineError": ("errors", "FrostlineError"),
     "Study": ("study", "Study"),
     "StudyConfig": ("config", "StudyConfig"),
+    "advise": ("api", "advise"),
     "diff": ("comparison", "diff"),
     "evaluate": ("evaluation", "evaluate"),
     "freeze": ("freezing", "freeze"),

@@ -1,4 +1,4 @@
-"""The public functions that join modules: ``layers`` and ``run``."""
+"""The public functions that join modules: ``advise``, ``layers`` and ``run``."""
 
 import logging
 from collections.abc import Callable
@@ -11,10 +11,12 @@ from frostline.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
+    from frostline.advice.result import Advice
+    from frostline.advice.shipped import Prefer
     from frostline.events import Event
     from frostline.study import Study
 
-__all__ = ["layers", "run"]
+__all__ = ["advise", "layers", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,21 +84,81 @@ def run(
         ConfigError: ``out`` is given with a study, which has a folder.
         FrostlineError: something is wrong that would stop every trial; nothing has run.
     """
-    from frostline.study import Study
     from frostline.watching import watch
 
-    if not isinstance(study, Study):
-        study = Study.from_yaml(study, out)
-    elif out is not None:
-        raise ConfigError(
-            f"expected out with the path of a study, got it with a study that writes to "
-            f"{study.folder}; leave it out, or give the path of its study.yaml"
-        )
+    study = _study(study, out)
     with watch(len(study.left()), silent=not progress or on_event is not None) as shown:
         outcomes = study.run(
             workers=workers, threads=threads, device=device, on_event=on_event or shown
         )
     for outcome in outcomes:
-        if not outcome.ok and outcome.paused_at is None:
+        if outcome.failed:
             _log.warning("trial %s failed: %s", outcome.key.slug, outcome.message)
+        elif outcome.elsewhere:
+            _log.warning("trial %s: %s", outcome.key.slug, outcome.message)
+    return study
+
+
+def advise(
+    study: "Study | Path | str",
+    *,
+    budget: str | float | None = None,
+    prefer: "Prefer" = "accuracy",
+    out: Path | str | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+    device: str = "auto",
+    keep: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] | None = None,
+    on_event: "Callable[[Event], None] | None" = None,
+) -> "Advice":
+    """Choose a start (and rate) for the price of a few trainings, and finish its training.
+
+    It shares folder and trials with ``run``; killed at any moment, the same call goes on and comes
+    to the same pick. The folder then has ``advice.json``, the winner's weights and a report.
+
+    Args:
+        study: a study, or the path of its ``study.yaml``.
+        budget: ``"2x"`` (complete trainings with nothing frozen), ``"90min"`` or ``"3h"``; None:
+            2x, where the study lists several rates 4x. What ran before counts.
+        prefer: ``speed`` takes the cheapest depth that is expected to lose at most a point.
+        out: output folder; None: the study's own. With a path only.
+        workers: trials side by side, >= 1; as in ``run``.
+        threads: CPU threads of each; None: ``OMP_NUM_THREADS``, else cores / workers.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        keep: keep the weights of trials that ended and lost.
+        progress: False shows no bars.
+        say: called with a line for each decision; None logs them.
+        on_event: called for everything that happens to trials, instead of showing it.
+
+    Raises:
+        ConfigError: the budget is too small (names the smallest), or the study cannot be used.
+        TrainingError: nothing was trained to its end.
+        FrostlineError: something is wrong that would stop every trial.
+    """
+    from frostline.advising import advise_study
+    from frostline.reporting import report
+    from frostline.watching import watch
+
+    study = _study(study, out)
+    with watch(0, silent=not progress or on_event is not None) as shown:
+        advice = advise_study(
+            study, budget=budget, prefer=prefer, workers=workers, threads=threads, device=device,
+            keep=keep, say=say or _log.info, on_event=on_event or shown,
+        )  # fmt: skip
+    report(study)
+    return advice
+
+
+def _study(study: "Study | Path | str", out: Path | str | None) -> "Study":
+    from frostline.study import Study
+
+    if not isinstance(study, Study):
+        return Study.from_yaml(study, out)
+    if out is not None:
+        raise ConfigError(
+            f"expected out with the path of a study, got it with a study that writes to "
+            f"{study.folder}; leave it out, or give the path of its study.yaml"
+        )
     return study

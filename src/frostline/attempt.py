@@ -126,7 +126,7 @@ def _outcome(
             record = _finish(folder, spec, until, emit)
             return _paused(folder, spec) if record is None else _done(record)
     except BusyError as error:
-        return Outcome(spec.key, False, str(error))
+        return Outcome(spec.key, False, str(error), elsewhere=True)
     except RecordError:
         raise  # a full disk or a wrong folder stops every trial
     except FrostlineError as error:
@@ -191,7 +191,9 @@ def _locked(folder: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout:
-        raise BusyError("another process is writing this trial; wait for it") from None
+        raise BusyError(
+            "another process is running this trial; run again when it is done"
+        ) from None
 
 
 def _claim(folder: Path, identity: Identity) -> Identity:

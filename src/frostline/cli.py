@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frostline.cells import key_columns
+from frostline.cli_advise import advise, tell
 from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
@@ -27,7 +28,8 @@ from frostline.errors import FrostlineError, one_line
 if TYPE_CHECKING:
     from frostline.estimate import Estimate
     from frostline.records import TrialRecord
-    from frostline.study import Study, TrialState
+    from frostline.study import Study
+    from frostline.trial_folder import TrialState
 
 __all__ = ["app", "main"]
 
@@ -44,6 +46,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(schema)
+app.command()(advise)
 app.command("plan")(plan_command)
 app.command()(diff)
 
@@ -119,14 +122,17 @@ def run(
             workers=workers, threads=threads, device=device.value, on_event=on_event
         )
     paused = [outcome for outcome in outcomes if outcome.paused_at is not None]
-    failed = [outcome for outcome in outcomes if not outcome.ok and outcome not in paused]
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    elsewhere = [outcome for outcome in outcomes if outcome.elsewhere]
     _print_rows([_summary(record) for record in plan.records()], output)
     for outcome in failed:
         typer.echo(f"failed: {outcome.key.slug}: {outcome.message}", err=True)
     for outcome in paused:
         typer.echo(f"{outcome.key.slug}: {outcome.message}; run again to go on", err=True)
+    for outcome in elsewhere:
+        typer.echo(f"elsewhere: {outcome.key.slug}: {outcome.message}", err=True)
     typer.echo(f"next: frostline report {_shown_path(plan.folder)}", err=True)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if failed or elsewhere else 0)  # 0: every trial is done, or paused by order
 
 
 @app.command()
@@ -137,12 +143,15 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
     study = open_study(folder)
     states = (*study.status(), *study.strays())
     _print_rows([_state_row(state) for state in states], output)
+    tell(folder)
     _tell_notes(study)
 
 
 def _tell_notes(study: "Study") -> None:
     """What is to be known of a folder; exit code 1 where a record in it is damaged."""
-    for note in study.notes():
+    from frostline.study_notes import notes_of
+
+    for note in notes_of(study):
         typer.echo(note, err=True)
     if any(state.state == "damaged" for state in study.status()):
         raise typer.Exit(1)
@@ -207,7 +216,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")] = Path("demo"),
     workers: Workers = 2,
 ) -> None:
-    """Run the whole pipeline on embedded synthetic data: study, report, three lines of result."""
+    """Run the whole pipeline on embedded synthetic data: study, report, advice, lines of result."""
     from frostline.cli_progress import follow
     from frostline.doctor import require_torch
 
@@ -221,6 +230,8 @@ def demo(
     for line in result.lines:
         typer.echo(line)
     typer.echo(_shown_path(result.report))
+    typer.echo(result.advice)
+    typer.echo(_shown_path(result.advice_report))
     raise typer.Exit(0 if result.ok else 1)
 
 

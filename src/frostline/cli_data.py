@@ -191,6 +191,7 @@ def _target_of_study(path: Path) -> Target:
     from frostline.config import load_study
     from frostline.datasets import DatasetLocation, train_and_val
     from frostline.loading import mask_options
+    from frostline.tasks import task_named
 
     study = load_study(path)
     data, base = study.data, path.parent
@@ -202,7 +203,7 @@ def _target_of_study(path: Path) -> Target:
         layout = _recognised(images, next(iter(files.values())))
     divide = None if data.split is None else partial(train_and_val, **data.split.model_dump())
     location = DatasetLocation(layout, images, files)
-    masks = mask_options(data)
+    masks = mask_options(data, outlines=task_named(study.task).declares.masks)
     size, preset = study.model.image_size, study.model.preset
     return Target(location, size, preset, divide, masks, data.grey_levels)
 
@@ -244,7 +245,9 @@ def _print_check(title: str, result: "DataCheck", examples: int) -> None:
         console.print(Text(line), soft_wrap=True)
     found = result.by_severity()
     console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
-    if not result.ok:
+    if not result.ok and "split-without-boxes" in result.codes():
+        console.print("correct the errors: a copy without them would have no boxes to score")
+    elif not result.ok:
         console.print("correct the errors, or write a copy without them: --fix-to DIR")
 
 

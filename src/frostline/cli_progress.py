@@ -22,7 +22,7 @@ def follow(trials: int) -> Iterator[Callable[[Event], None]]:
     """A function to give to ``Study.run`` that shows what happens.
 
     Args:
-        trials: number of trials that are going to run.
+        trials: number of trials that are going to run; 0 where it is not known.
     """
     console = Console(file=sys.stderr)
     if not console.is_terminal:
@@ -43,7 +43,7 @@ class _Bars:
 
     def __init__(self, progress: Progress, trials: int) -> None:
         self._progress = progress
-        self._all = progress.add_task("trials", total=trials, note="")
+        self._all = progress.add_task("trials", total=trials or None, note="")
         self._running: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
@@ -84,7 +84,8 @@ class _Lines:
             text = event.outcome.message
         elif isinstance(event, Ended):
             self._ended += 1
-            text = f"{event.outcome.message} ({self._ended} of {self._trials} ended)"
+            count = f" ({self._ended} of {self._trials} ended)" if self._trials else ""
+            text = f"{event.outcome.message}{count}"
         else:
             text = "started"
         print(f"{slug}: {text}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,6 +1,8 @@
 """A study as its ``study.yaml`` describes it: typed, frozen, and checked before anything runs."""
 
 import difflib
+import itertools
+import math
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -11,7 +13,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -22,6 +26,7 @@ from frostline.depth import BACKBONES, TIMM_PREFIX
 from frostline.errors import ConfigError
 from frostline.layouts import LAYOUTS
 from frostline.members import ARCHITECTURES, TASKS, TRAINERS, nearest
+from frostline.variants import slug_of, values_of
 
 __all__ = [
     "IMAGENET",
@@ -38,10 +43,12 @@ __all__ = [
     "ScheduleConfig",
     "SplitConfig",
     "StudyConfig",
+    "StudySchedule",
     "load_study",
     "parse_plan",
     "parse_study",
     "save_study",
+    "short_epochs",
 ]
 
 Part = Literal["backbone", "neck", "rpn", "head", "encoder", "decoder", "all"]
@@ -157,16 +164,21 @@ class SplitConfig(_Model):
         fraction: share of images that go to validation, in (0, 1), chosen by seeded file name.
         seed: seed of that choice.
         val_groups: groups (``source`` or ``domain``) that are the validation data.
+        by: what the fraction is drawn of: each ``file`` by itself, or each ``photo`` with all its
+            versions, tiles and near-duplicates, which are told by name or by how they look.
     """
 
     fraction: float | None = Field(default=None, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
     val_groups: tuple[str, ...] | None = None
+    by: Literal["file", "photo"] = "file"
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.fraction is None) == (self.val_groups is None):
             raise ValueError("give exactly one of 'fraction' and 'val_groups'")
+        if self.by == "photo" and self.fraction is None:
+            raise ValueError("'by: photo' goes with 'fraction'; groups are held out whole anyway")
         return self
 
 
@@ -341,6 +353,72 @@ class ScheduleConfig(_Model):
     backbone_lr_scale: float = Field(default=1.0, gt=0, le=100)
 
 
+_Rate = Annotated[float, Field(gt=0)]
+_Scale = Annotated[float, Field(gt=0, le=100)]
+_TAGS = (
+    "function-one",
+    "function-several",
+)  # of a union, told apart by its form: an error is of one of them
+
+
+def _one_or_several(most: float | None) -> Any:
+    """What a field takes that is a number, or a list of candidates for it."""
+    number = {"type": "number", "exclusiveMinimum": 0} | ({"maximum": most} if most else {})
+    several = {"type": "array", "items": number, "minItems": 1}
+    form = Discriminator(lambda value: _TAGS[isinstance(value, list | tuple)])
+    return form, WithJsonSchema({"anyOf": [number, several]})
+
+
+class StudySchedule(ScheduleConfig):
+    """A study's schedule: one value of each field, or several rates to choose from.
+
+    Attributes:
+        lr: peak learning rate, > 0; or a list of candidates, of which `frostline advise` and
+            `frostline run` find the best for each start.
+        backbone_lr_scale: the backbone's learning rate as a share of the others', > 0; or a list of
+            candidates.
+    """
+
+    lr: Annotated[  # type: ignore[assignment]  # the schedules that it stands for have one each
+        Annotated[_Rate, Tag(_TAGS[0])]
+        | Annotated[tuple[_Rate, ...], Field(min_length=1), Tag(_TAGS[1])],
+        *_one_or_several(None),
+    ] = 3e-4
+    backbone_lr_scale: Annotated[  # type: ignore[assignment]
+        Annotated[_Scale, Tag(_TAGS[0])]
+        | Annotated[tuple[_Scale, ...], Field(min_length=1), Tag(_TAGS[1])],
+        *_one_or_several(100),
+    ] = 1.0
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name in _LISTED:
+            values = getattr(self, name)
+            if isinstance(values, tuple) and len(set(values)) != len(values):
+                raise ValueError(f"'{name}' repeats a value: {list(values)}")
+        return self
+
+    def variants(self) -> dict[str | None, ScheduleConfig]:
+        """Every schedule that it stands for, by the variant in the trial's key.
+
+        Where a field has several values, all of them are named; where none has, the only schedule
+        is that of variant None.
+        """
+        values = {name: getattr(self, name) for name in _LISTED}
+        values = {n: v if isinstance(v, tuple) else (v,) for n, v in values.items()}
+        several = [name for name in _LISTED if len(values[name]) > 1]
+        shared = self.model_dump()
+        found: dict[str | None, ScheduleConfig] = {}
+        for chosen in itertools.product(*values.values()):
+            one = dict(zip(_LISTED, chosen, strict=True))
+            key = slug_of({name: one[name] for name in several})
+            found[key] = ScheduleConfig.model_validate(shared | one)
+        return found
+
+
+_LISTED = ("lr", "backbone_lr_scale")
+
+
 class InitConfig(_Model):
     """A named source of starting weights.
 
@@ -366,7 +444,7 @@ class InitConfig(_Model):
     @field_validator("schedule")
     @classmethod
     def _part_of_a_schedule(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        ScheduleConfig.model_validate(overrides)  # here an error is told with the init's name
+        StudySchedule.model_validate(overrides)  # here an error is told with the init's name
         return overrides
 
     @property
@@ -457,7 +535,7 @@ class StudyConfig(_Model):
     plans: dict[str, PlanConfig] = Field(default_factory=dict)
     numbering: Literal["all", "paper"] = "all"
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(default=(0,), min_length=1)
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: StudySchedule = StudySchedule()
     trainer: _TrainerName = "frostline"
     allow_frozen_random: bool = False
     differences: Literal["counted", "all"] = "counted"
@@ -474,17 +552,51 @@ class StudyConfig(_Model):
                 raise ValueError(f"'{what}' repeats a value: {list(values)}")
         if len({name.lower() for name in self.inits}) != len(self.inits):
             raise ValueError("two init names differ only in case: folders would collide")
+        if self.has_lists and 0 not in self.depths:
+            raise ValueError(
+                "a list of rates is chosen from with nothing frozen; put 0 in 'depths'"
+            )
+        if self.has_lists and any(plan.rule is not None for plan in self.plans.values()):
+            raise ValueError("'plans' with a rule need one rate for each start, not a list")
         return self
 
-    def schedule_of(self, init: str) -> ScheduleConfig:
-        """The schedule with the overrides of one init applied."""
+    def schedules_of(self, init: str) -> dict[str | None, ScheduleConfig]:
+        """The schedules of one init, its overrides applied, by the variant in the trial's key."""
         overrides = self.inits[init].schedule
-        if not overrides:
-            return self.schedule
         shared = self.schedule.model_dump()
         if isinstance(overrides.get("augment"), dict):
             overrides = overrides | {"augment": shared["augment"] | overrides["augment"]}
-        return ScheduleConfig.model_validate(shared | overrides)
+        return StudySchedule.model_validate(shared | overrides).variants()
+
+    def schedule_of(self, init: str, variant: str | None = None) -> ScheduleConfig:
+        """The schedule of one init in one variant.
+
+        A variant that the study does not list is read off its name; a share of the epochs gets a
+        complete schedule of its own, at least 2 epochs, with the warm-up scaled.
+        """
+        known = self.schedules_of(init)
+        if variant in known:
+            return known[variant]
+        changed, percent = values_of(variant)
+        schedule = next(iter(known.values())).model_copy(update=changed)
+        epochs = short_epochs(schedule.epochs, percent)
+        warmup = schedule.warmup_epochs * epochs / schedule.epochs
+        return schedule.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether a start has several rates to choose from."""
+        return any(len(self.schedules_of(init)) > 1 for init in self.inits)
+
+
+def short_epochs(epochs: int, percent: int) -> int:
+    """Epochs of a complete schedule of a share, rounded up, at least 2 where there are as many.
+
+    Example:
+        >>> short_epochs(12, 25), short_epochs(12, 100), short_epochs(5, 10)
+        (3, 12, 2)
+    """
+    return min(epochs, max(2, math.ceil(epochs * percent / 100)))
 
 
 def _require_label(label: str, plan: PlanConfig) -> None:
@@ -574,10 +686,13 @@ def save_study(config: StudyConfig) -> str:
     return yaml.safe_dump({"version": config.version, **data}, sort_keys=False)
 
 
+_FORMS = ("function-after", *_TAGS)  # parts of a place that no file has
+
+
 def _explain(error: ValidationError) -> str:
     """The first problem in one line: where, what was expected, what came, the nearest key."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "function-after") or "study"
+    where = ".".join(str(part) for part in first["loc"] if part not in _FORMS) or "study"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
@@ -591,7 +706,7 @@ def _explain(error: ValidationError) -> str:
 def _all_keys() -> list[str]:
     models = (
         *(StudyConfig, DataConfig, SplitConfig, MasksConfig, ModelConfig),
-        *(InitConfig, ScheduleConfig, AugmentConfig, Normalisation),
+        *(InitConfig, StudySchedule, AugmentConfig, Normalisation),
     )
     return [key for model in models for key in model.model_fields]
 

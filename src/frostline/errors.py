@@ -130,7 +130,7 @@ class RecordError(FrostlineError):
 
 
 class BusyError(FrostlineError):
-    """Another process is writing this trial.
+    """Another process is running this trial.
 
     What to do:
         Wait for the other ``frostline run``, or end it: its checkpoint is taken over.

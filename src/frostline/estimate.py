@@ -3,26 +3,18 @@
 import dataclasses
 import itertools
 import math
-import statistics
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-
-import torch
 
 from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
-from frostline.identity import Identity
-from frostline.loading import load_data
-from frostline.tasks import common_canvas, task_named
-from frostline.training import choose_device, torch_as_before, train
-from frostline.trial import TrialSpec, prepare
+from frostline.measuring import STEPS, measure_step, price_key, weights_mb
+from frostline.prices import Price, Prices
+from frostline.training import torch_as_before
+from frostline.trial import TrialSpec, plan_of, prepare
 
 __all__ = ["Estimate", "estimate"]
 
-_STEPS = 6  # the first is up to twice as slow; of the others the median, as some are disturbed
 _STARTING_SECONDS = 5.0  # importing torch and reading data, once a worker
 
 
@@ -64,31 +56,57 @@ def estimate(
     cells: int,
     workers: int,
     waits: Mapping[str, tuple[str, ...]] | None = None,
+    prices: Prices | None = None,
 ) -> Estimate:
     """Time a few steps of the shallowest and the deepest cell; the others lie between.
 
+    What a plan saves is counted in the layers from the input that it freezes without a gap: there
+    the backward pass stops. Layers that are frozen behind one that trains save next to nothing.
+
     Args:
-        left: the cells still to run, of one study: they share their data.
+        left: the cells still to run, of one study: they share their data and their network.
         cells: number of cells of the study.
         workers: trials side by side, >= 1. They are assumed not to slow each other down.
         waits: cells that wait for others.
+        prices: what was measured before; where it has all of the cells, nothing is measured.
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
-    data = load_data(left[0].data, left[0].base)
-    ends = min(left, key=_depth), max(left, key=_depth)
+    data = left[0].load()
+    known = _known(left, prices or Prices())
+    if known:
+        seconds = sum(_priced(spec, p, data) for spec, p in zip(left, known, strict=True))
+        return _estimate(cells, len(left), seconds / workers, known[0].weights_mb, waits)
     with torch_as_before():
-        costs = {
-            depth: _measure(spec, data) for depth, spec in {_depth(s): s for s in ends}.items()
-        }
-    seconds = sum(_images(spec, data) * _seconds_per_image(costs, _depth(spec)) for spec in left)
-    minutes = (seconds / workers + _STARTING_SECONDS) / 60
-    megabytes = len(left) * costs[_depth(ends[0])].megabytes
-    return Estimate(cells, len(left), round(minutes, 1), round(megabytes, 1), waits or {})
+        names = prepare(left[0], data).model.state_dict().keys()
+        depths = [_frozen_from_the_input(spec, names) for spec in left]
+        ends = {depth: left[depths.index(depth)] for depth in (min(depths), max(depths))}
+        costs = {depth: _measure(spec, data) for depth, spec in ends.items()}
+    each = (_seconds_per_image(costs, depth) for depth in depths)
+    seconds = sum(_images(spec, data) * cost for spec, cost in zip(left, each, strict=True))
+    return _estimate(cells, len(left), seconds / workers, costs[min(depths)].megabytes, waits)
 
 
-def _depth(spec: TrialSpec) -> int:
-    return spec.plan.depth or 0
+def _estimate(
+    cells: int,
+    left: int,
+    seconds: float,
+    megabytes: float,
+    waits: Mapping[str, tuple[str, ...]] | None,
+) -> Estimate:
+    minutes, disk = (seconds + _STARTING_SECONDS) / 60, left * megabytes
+    return Estimate(cells, left, round(minutes, 1), round(disk, 1), waits or {})
+
+
+def _frozen_from_the_input(spec: TrialSpec, names: Collection[str]) -> int:
+    """Layers from the input that a cell's plan freezes without a gap."""
+    architecture, frozen = architecture_of(spec.model), frozenset(plan_of(spec, names))
+    table = architecture.backbone(spec.model).table
+    whole = (
+        all(architecture.prefix + n in frozen for n in layer.tensors or (f"{layer.name}.weight",))
+        for layer in table.layers
+    )
+    return sum(1 for _ in itertools.takewhile(bool, whole))
 
 
 def _seconds_per_image(costs: dict[int, _Cost], depth: int) -> float:
@@ -107,30 +125,20 @@ def _images(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> float:
 
 
 def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
-    """A few steps; several short epochs of them where there are few images."""
-    torch.set_num_threads(spec.threads)
-    canvas = common_canvas(tuple(data.values()), spec.model.image_size)
-    train_set = data["train"]
-    few = train_set.select([x.file for x in train_set.images[: _STEPS * spec.schedule.batch_size]])
-    steps = math.ceil(len(few) / spec.schedule.batch_size)
-    epochs = math.ceil(_STEPS / steps)
-    task = task_named(spec.task)
-    start = prepare(spec, data)
-    ends: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            start.frozen,
-            task.place(few, canvas),
-            task=task,
-            schedule=spec.schedule.model_copy(update={"epochs": epochs, "eval_every": None}),
-            seed=spec.key.seed,
-            device=choose_device(spec.device),
-            checkpoint=Path(folder) / "checkpoint.pt",
-            identity=Identity({}, {}),
-            backbone=architecture_of(spec.model).prefix,
-            score=lambda model: {},
-            on_step=lambda _: ends.append(time.monotonic()),
-        )
-    step = statistics.median(after - before for before, after in itertools.pairwise(ends))
-    size = sum(tensor.nbytes for tensor in start.model.state_dict().values()) / 1e6
-    return _Cost(step * steps / len(few), size)
+    start, batch = prepare(spec, data), spec.schedule.batch_size
+    few = min(len(data["train"]), STEPS * batch)
+    step = measure_step(spec, start)
+    return _Cost(step * math.ceil(few / batch) / few, weights_mb(start))
+
+
+def _known(left: Sequence[TrialSpec], prices: Prices) -> tuple[Price, ...] | None:
+    """The price of each cell, where all of them were measured before."""
+    found = tuple(price for spec in left if (price := prices.of(price_key(spec))))
+    return found if len(found) == len(left) else None
+
+
+def _priced(spec: TrialSpec, price: Price, data: Mapping[str, DatasetIndex]) -> float:
+    """Seconds of a trial at a measured price: training, and its evaluations."""
+    evaluations = 1 + spec.schedule.epochs // (spec.schedule.eval_every or math.inf)
+    training = spec.schedule.epochs * price.epoch(len(data["train"]), 0)
+    return training + evaluations * len(data["val"]) * price.image

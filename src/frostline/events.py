@@ -37,12 +37,19 @@ class Outcome:
         ok: whether a record was written.
         message: headline of the result, or the error in one line.
         paused_at: epochs done, where it was paused: it goes on from its checkpoint.
+        elsewhere: another process is at it, which is no failure.
     """
 
     key: TrialKey
     ok: bool
     message: str
     paused_at: int | None = None
+    elsewhere: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a record, and neither waits nor goes on in another process."""
+        return not self.ok and self.paused_at is None and not self.elsewhere
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -141,8 +141,9 @@ class Frozen:
         self.model = model
         self.plan = plan
         self.table = table
-        self._places = dict(_places(model, frozenset(plan.tensors)))
-        self._held = tuple(_held_names(model, plan))
+        self._beside = frozenset(_beside(model, plan))
+        self._places = dict(_places(model, frozenset(plan.tensors) | self._beside))
+        self._held = tuple(_held_names(model, plan, self._beside))
         self._before_freezing = (
             {n: x.requires_grad for n, x in self._now().items() if isinstance(x, nn.Parameter)},
             {n: m.training for n in self._held if (m := _reach(model, n)) is not None},
@@ -201,15 +202,19 @@ class Frozen:
         ``remember`` was called. A tensor is found again under the name that a wrapper or
         ``torch.compile`` has given it since; one that is no longer in the model has changed.
 
+        Buffers that are in no state dict, and so in no plan, are compared where everything else of
+        their module is frozen, or of the module around it; one that has another shape now is a
+        cache, and says nothing.
+
         Returns:
             The verdict; a ``FreezeAudit`` where dtypes have changed.
         """
         now = {name: tensor for name, tensor in self._now().items() if tensor is not None}
-        result = compare(self.fingerprint, self._digests(now), self.plan)
+        result = self._compared(now)
         retyped = {
-            name: f"{_short(self._dtypes[name])} is {_short(now[name].dtype)} now"
+            name: f"{_short(self._kinds[name][0])} is {_short(now[name].dtype)} now"
             for name in result.changed
-            if name in now and now[name].dtype != self._dtypes[name]
+            if name in now and now[name].dtype != self._kinds[name][0]
         }
         gone = tuple(name for name in result.changed if name not in now)
         if not retyped and not gone:
@@ -223,7 +228,7 @@ class Frozen:
             digests: digests of some tensors to keep instead, such as those of a checkpoint.
         """
         now = {name: tensor for name, tensor in self._now().items() if tensor is not None}
-        self._dtypes = {name: tensor.dtype for name, tensor in now.items()}
+        self._kinds = {name: (tensor.dtype, tensor.shape) for name, tensor in now.items()}
         self.fingerprint = self._digests(now) | dict(digests or {})
 
     def undo(self) -> None:
@@ -239,6 +244,19 @@ class Frozen:
             if (module := _reach(self.model, name)) is not None:
                 module.training = training
         self._hooks, self._before_freezing = [], ({}, {})
+
+    def _compared(self, now: Mapping[str, Tensor]) -> AuditRecord:
+        """The plan's tensors, and what stands beside them in no state dict."""
+        after = self._digests(now)
+        listed = {name: digest for name, digest in after.items() if name not in self._beside}
+        result = compare(self.fingerprint, listed, self.plan)
+        kinds = {name: (now[name].dtype, now[name].shape) for name in self._beside & now.keys()}
+        moved = (
+            name
+            for name, kind in kinds.items()
+            if kind == self._kinds.get(name) and after[name] != self.fingerprint[name]
+        )
+        return result.model_copy(update={"changed": tuple(sorted({*result.changed, *moved}))})
 
     def _digests(self, now: Mapping[str, Tensor]) -> dict[str, str]:
         """Of the plan's tensors, and of all others under the names that they have now."""
@@ -371,11 +389,30 @@ def _places(
                 yield name, (module, attribute)
 
 
-def _held_names(model: nn.Module, plan: FreezePlan) -> Iterator[str]:
+def _beside(model: nn.Module, plan: FreezePlan) -> Iterator[str]:
+    """Buffers that are in no state dict, of modules whose other tensors the plan has all.
+
+    Of a module without other tensors, those of the nearest module around it that has some.
+    """
+    state, frozen = model.state_dict(keep_vars=True), frozenset(plan.tensors)
+    for full, _ in model.named_buffers():
+        around = full
+        inside: list[str] = []
+        while full not in state and around and not inside:
+            around = around.rpartition(".")[0]
+            prefix = f"{around}." if around else ""
+            inside = [name for name in state if name.startswith(prefix)]
+        if inside and frozen.issuperset(inside):
+            yield full
+
+
+def _held_names(model: nn.Module, plan: FreezePlan, beside: Collection[str]) -> Iterator[str]:
     """Modules that stay in eval mode, which keeps their frozen buffers as they are.
 
     BatchNorm, spectral norm and the like: what owns a buffer of the plan, unless it has children
-    with something to train (a network that owns the mean of its pixels goes on training).
+    with something to train (a network that owns the mean of its pixels goes on training). Of
+    buffers that are in no state dict, only what has no children: such as tables of positions
+    belong to whole blocks, whose other parts go on as they are.
     """
     names = frozenset(plan.tensors)
     held: dict[nn.Module, str] = {}
@@ -383,6 +420,8 @@ def _held_names(model: nn.Module, plan: FreezePlan) -> Iterator[str]:
         prefix = f"{path}." if path else ""
         buffers = [prefix + name for name, _ in module.named_buffers(recurse=False)]
         own = not names.isdisjoint(buffers)
+        if not set(buffers).isdisjoint(beside) and next(module.children(), None) is None:
+            held.setdefault(module, path)
         if own and (has_running_statistics(module) or _is_whole(module, prefix, names)):
             held.setdefault(module, path)
     yield from held.values()

@@ -5,6 +5,7 @@ what is on disk.
 """
 
 import datetime
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from frostline.tasks import Measured, Placed, Task
 from frostline.training import choose_device
 from frostline.trial import Start, Trained, counted_tensors, frozen_random
 
-__all__ = ["judge"]
+__all__ = ["judge", "judge_test"]
 
 
 def judge(
@@ -94,6 +95,37 @@ def judge(
     )
 
 
+def judge_test(start: Start, folder: Path) -> TrialRecord:
+    """Score a finished trial on ``test`` as well, from its weights; the record is written anew.
+
+    Args:
+        start: the cell.
+        folder: the trial's own folder, with its record and weights.
+
+    Raises:
+        RecordError: the record cannot be read, or nothing can be written.
+        TrainingError: the weights are not the model's, or not finite.
+    """
+    record = TrialRecord.read(folder / FILES.record)
+    if "test" in record.scores or "test" not in start.placed:
+        return record
+    task, device, images = start.task, choose_device(start.spec.device), start.placed["test"]
+    model = start.model.to(device).to(memory_format=torch.channels_last)  # as it was trained
+    _load_trained(model, folder / FILES.weights)
+    found = task.predict(model, images, device, start.spec.schedule.batch_size)
+    thresholds = record.details["val"].thresholds
+    measured = task.evaluate(images.dataset, found, thresholds, start.asked)
+    kept = json.loads((folder / FILES.detections).read_bytes())
+    kept["test"] = task.write(images.dataset, found)
+    kept["images"]["test"] = [image.file for image in images.dataset.images]
+    write_json(folder / FILES.detections, kept)
+    scores = record.scores | {"test": dict(measured.scores)}
+    details = record.details | {"test": measured.details}
+    record = record.model_copy(update={"scores": scores, "details": details})
+    record.write(folder / FILES.record)
+    return record
+
+
 def _load_trained(model: nn.Module, weights: Path | None) -> None:
     """Fill the model from a file of weights, which must be exactly the model's tensors.
 
@@ -134,7 +166,7 @@ def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Mea
     detections: dict[str, Any] = {}
     names: dict[str, list[str]] = {}
     for split in ("val", "test"):
-        if split not in start.placed:
+        if split not in start.placed or (split == "test" and not start.spec.score_test):
             continue
         images = start.placed[split]
         found = task.predict(start.model, images, device, start.spec.schedule.batch_size)

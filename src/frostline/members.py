@@ -12,7 +12,16 @@ from typing import Any
 
 from frostline.errors import ConfigError
 
-__all__ = ["ARCHITECTURES", "ENGINES", "TASKS", "TRAINERS", "known_member", "member", "nearest"]
+__all__ = [
+    "ARCHITECTURES",
+    "ENGINES",
+    "TASKS",
+    "TRAINERS",
+    "can_pause",
+    "known_member",
+    "member",
+    "nearest",
+]
 
 #: An ``Architecture``; importing one imports no torch.
 ARCHITECTURES: dict[str, str] = {
@@ -31,10 +40,18 @@ TRAINERS: dict[str, str] = {
     "frostline": "frostline.trainers.loop:fine_tune",
 }
 
+#: Trainers that stop between epochs when they are asked to, and score each epoch.
+_PAUSE = frozenset({"frostline"})
+
 #: An ``Engine``, made with a number of workers.
 ENGINES: dict[str, str] = {
     "local": "frostline.engines.local:LocalEngine",
 }
+
+
+def can_pause(trainer: str) -> bool:
+    """Whether a trainer stops between epochs and says a score after each; if not, it runs short."""
+    return trainer in _PAUSE
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from frostline.attention import AttentionCalls, is_attention_function
 from frostline.depth import ConvLayer, LayerTable, Role, Section, Unit
 from frostline.errors import PlanError
 from frostline.passage import Event, Passage
-from frostline.tracing import Tracer, aliases, eager_and_quiet, state_names
+from frostline.tracing import Tracer, aliases, eager_and_quiet, state_names, unmoved
 
 __all__ = ["has_running_statistics", "observe_sections", "observe_table", "require_values"]
 
@@ -50,6 +50,9 @@ def observe_table(
     pixel although later convolutions read more.
 
     The pass runs in eval mode without gradients; flags and tensors of the model stay as they are.
+    A second one runs in train mode, where the model can be called so: what train mode alone uses
+    (auxiliary heads) has no depth, but lies before the cuts that come after it. Buffers and random
+    generators are as they were before, while BatchNorm stays in eval mode.
 
     Args:
         module: any model.
@@ -58,8 +61,9 @@ def observe_table(
             enough that no feature map becomes empty; tensors are moved to the model's device.
             None: the model's ``example_input_array`` (Lightning's name for it).
         architecture: name of the table; None: the name of the model's class.
-        backbone: whether the model is a backbone, all of which the deepest depth holds. Else that
-            ends where a head begins: at the first weight matrix behind the last layer's stage.
+        backbone: whether the model is a backbone, all of which the deepest depth holds, and which
+            is looked at in eval mode alone. Else that depth ends where a head begins: at the first
+            weight matrix behind the last layer's stage.
         unit: ``convolution`` counts these whatever attention there is; None: as above.
 
     Raises:
@@ -67,6 +71,8 @@ def observe_table(
             attention, or layers are lazy ones that are not built yet.
     """
     seen = _watched(module, example)
+    training = None if backbone else _events_in_training(module, example)
+    _note_norms_of_training(seen, training or ())
     name = architecture or type(module).__name__
     blocks = seen.attention.blocks(after=seen.last_convolution())
     if unit == "convolution":
@@ -83,7 +89,7 @@ def observe_table(
         repeated=tuple(row.name for row in rows if seen.tracer.calls.get(row.name, 1) > 1),
         unused=tuple(name for name in seen.convolutions if name not in seen.calls),
         unit="block" if blocks else "convolution",
-        passage=_passage(seen, rows, backbone),
+        passage=_passage(seen, rows, training, backbone=backbone),
     )
 
 
@@ -311,6 +317,38 @@ def _watched(module: nn.Module, example: Any) -> _Watcher:
     return seen
 
 
+def _events_in_training(module: nn.Module, example: Any) -> list[Event] | None:
+    """What a pass in train mode enters, uses and leaves; None where there can be none.
+
+    It may need targets, or two images. BatchNorm stays in eval mode: it uses the same tensors so,
+    and asks neither for more than one pixel nor for other processes.
+    """
+    if example is None:
+        example = _own_example(module)
+    training = [m for m in module.modules() if not has_running_statistics(m)]
+    with unmoved(module), eager_and_quiet(module, training=training):
+        tracer = Tracer(module)
+
+        def nothing(*_: Any) -> None:
+            pass
+
+        try:
+            with tracer.hooks(nothing, nothing), tracer:
+                _call(module, example)
+        except PlanError:
+            return None
+        return tracer.events
+
+
+def _note_norms_of_training(seen: _Watcher, events: Sequence[Event]) -> None:
+    """BatchNorm that train mode alone calls: with the convolution that comes next in it."""
+    entered = [name for kind, name in events if kind == "enter"]
+    for position, name in enumerate(entered):
+        if name not in seen.tracer.calls and has_running_statistics(seen.root.get_submodule(name)):
+            met = [other for other in entered[:position] if other in seen.calls]
+            seen.loose.setdefault(name, len(met))
+
+
 def _own_example(module: nn.Module) -> Any:
     example = getattr(module, "example_input_array", None)
     if example is None:
@@ -460,7 +498,9 @@ def _all_used(seen: _Watcher) -> frozenset[str]:
     return frozenset(name for kind, name in seen.tracer.events if kind == "use")
 
 
-def _passage(seen: _Watcher, rows: Sequence[ConvLayer], backbone: bool) -> Passage:
+def _passage(
+    seen: _Watcher, rows: Sequence[ConvLayer], training: list[Event] | None, *, backbone: bool
+) -> Passage:
     """What happened, with the end of the deepest depth put where it belongs."""
     events = seen.tracer.events
     if backbone:
@@ -468,23 +508,28 @@ def _passage(seen: _Watcher, rows: Sequence[ConvLayer], backbone: bool) -> Passa
         left = [name for name in seen.root.state_dict(keep_vars=True) if name not in used]
         rest: list[Event] = [("use", name) for name in left]
         return Passage((*events, *rest, ("end", "")))
-    passage = Passage(tuple(events))
-    last = rows[-1]
-    head = _head(seen, passage.exit(last.stage))
-    if head is None:  # the stage holds the head, too
-        head = _head(seen, passage.exit(last.name))
-    end = len(events) if head is None else head
-    return Passage((*events[:end], ("end", ""), *events[end:]))
-
-
-def _head(seen: _Watcher, after: int) -> int | None:
-    """Position of the first use of a weight matrix behind a position; None without any."""
     matrices = {
         name
         for name, parameter in seen.root.named_parameters(remove_duplicate=False)
         if parameter.ndim >= _MATRIX
     }
-    for position, (kind, name) in enumerate(seen.tracer.events):
+    also = None if training is None else _ended(training, rows[-1], matrices)
+    return dataclasses.replace(_ended(events, rows[-1], matrices), training=also)
+
+
+def _ended(events: Sequence[Event], last: ConvLayer, matrices: Collection[str]) -> Passage:
+    """A pass, with its end at the first weight matrix behind the last layer's stage."""
+    passage = Passage(tuple(events))
+    head = _head(events, matrices, passage.exit(last.stage))
+    if head is None:  # the stage holds the head, too
+        head = _head(events, matrices, passage.exit(last.name))
+    end = len(events) if head is None else head
+    return Passage((*events[:end], ("end", ""), *events[end:]))
+
+
+def _head(events: Sequence[Event], matrices: Collection[str], after: int) -> int | None:
+    """Position of the first use of a weight matrix behind a position; None without any."""
+    for position, (kind, name) in enumerate(events):
         if position > after and kind == "use" and name in matrices:
             return position
     return None

@@ -19,21 +19,29 @@ class Passage:
         events: in order, each the first of its kind: a module is entered (``enter``), a tensor of
             the state dict is used (``use``), a module returns (``leave``). A module or tensor
             with several names is there under each. One ``end``: where the deepest depth is cut.
+        training: the same of a pass in train mode, which may use more (auxiliary heads); None where
+            there was none. What either pass uses before a cut lies before it.
     """
 
     events: tuple[Event, ...]
+    training: "Passage | None" = None
 
     def before(self, module: str) -> frozenset[str]:
         """Tensors that are used before a module (or the first one inside it) is entered."""
-        return self._used(self.entry(module))
+        used = self._used(self.entry(module))
+        if self.training is None or not any(self.training._positions("enter", module)):
+            return used
+        return used | self.training.before(module)
 
     def until(self, module: str) -> frozenset[str]:
         """Tensors that are used until a module (or the last one inside it) has returned."""
-        return self._used(self.exit(module))
+        used = self._used(self.exit(module))
+        return used if self.training is None else used | self.training.until(module)
 
     def to_the_end(self) -> frozenset[str]:
         """Tensors that the deepest depth holds."""
-        return self._used(self.events.index(("end", "")))
+        used = self._used(self.events.index(("end", "")))
+        return used if self.training is None else used | self.training.to_the_end()
 
     def entry(self, module: str) -> int:
         """Position at which a module, or the first one inside it, is entered."""

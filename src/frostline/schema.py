@@ -26,7 +26,7 @@ def study_schema() -> dict[str, Any]:
         _describe(part, getattr(config, name))
     own = schema["$defs"]["InitConfig"]["properties"]["schedule"]
     schema["$defs"]["InitConfig"]["properties"]["schedule"] = {
-        "$ref": "#/$defs/ScheduleConfig",
+        "$ref": "#/$defs/StudySchedule",
         "description": own["description"],
     }
     return {"$schema": _DIALECT, **schema, "title": "frostline study"}
@@ -44,11 +44,21 @@ def _describe(part: dict[str, Any], model: type[BaseModel]) -> None:
 def described_attributes(model: type) -> dict[str, str]:
     """The ``Attributes`` section of a Google-style docstring: name to text in one line.
 
+    Those of the classes that it derives from come first.
+
     Example:
         >>> described_attributes(config.SplitConfig)["seed"]
         'seed of that choice.'
     """
-    lines = inspect.cleandoc(model.__doc__ or "").splitlines()
+    found: dict[str, str] = {}
+    ours = [base for base in model.__mro__ if base.__module__.startswith("frostline.")]
+    for base in reversed(ours):
+        found |= _own_attributes(base)
+    return found
+
+
+def _own_attributes(model: type) -> dict[str, str]:
+    lines = inspect.cleandoc(model.__dict__.get("__doc__") or "").splitlines()
     if "Attributes:" not in lines:
         return {}
     found: dict[str, str] = {}

@@ -85,6 +85,11 @@ class Declaration(_Declared):
     least_gain: float
     examples: Literal["boxes", "masks"] | None = None
 
+    @property
+    def masks(self) -> bool:
+        """Whether its images are annotated with masks; outlines of objects are painted for it."""
+        return self.examples == "masks"
+
     @model_validator(mode="after")
     def _one_ranks(self) -> "Declaration":
         assert sum(score.ranks for score in self.scores) == 1, "one score orders the cells"

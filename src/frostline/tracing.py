@@ -1,10 +1,12 @@
 """Taking down one forward pass: which modules it calls, which tensors of the model it uses."""
 
+import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from frostline.passage import Event
 
-__all__ = ["Tracer", "aliases", "eager_and_quiet", "state_names"]
+__all__ = ["Tracer", "aliases", "eager_and_quiet", "state_names", "unmoved"]
 
 _CONVOLUTION = re.compile(r"(^|_)conv(olution)?(_|\d|$)")  # convolution, deform_conv2d
 _VALUE_FREE = re.compile(r"(_like$|^new_)")  # what takes a shape and a type, and no values
@@ -186,12 +188,19 @@ def state_names(module: nn.Module, names: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def eager_and_quiet(module: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, nothing compiled, no fused layers; then all as it was."""
+def eager_and_quiet(module: nn.Module, *, training: Iterable[nn.Module] = ()) -> Iterator[None]:
+    """Eval mode without gradients, nothing compiled, no fused layers; then all as it was.
+
+    Args:
+        module: the model.
+        training: modules that are in train mode all the same.
+    """
     flags = {child: child.training for child in module.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
     module.eval()
     try:
+        for child in training:
+            child.training = True
         torch.backends.mha.set_fastpath_enabled(False)  # it calls no submodules
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             yield
@@ -199,6 +208,50 @@ def eager_and_quiet(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
         for child, flag in flags.items():
             child.training = flag
+
+
+@contextmanager
+def unmoved(module: nn.Module) -> Iterator[None]:
+    """Whatever a forward pass does to a model besides its parameters, then all is as it was.
+
+    That is buffers, moved, replaced or added, also those that are in no state dict; numbers and
+    tensors in plain attributes; and random generators.
+    """
+    children = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    owned = [(child, dict(child._buffers), _plain(child)) for child in children]
+    kept = [
+        (buffer, buffer.detach().clone())
+        for _, buffers, _ in owned
+        for buffer in buffers.values()
+        if buffer is not None and not buffer.is_meta
+    ]
+    python, old_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(_gpus(module)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(old_numpy)
+        for child, buffers, plain in owned:
+            child._buffers.clear()
+            child._buffers.update(buffers)
+            child.__dict__.update(plain)
+        with torch.no_grad():
+            for buffer, value in kept:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    """Attributes of a module that are values by themselves."""
+    kinds = (bool, int, float, str, Tensor)
+    return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
+
+
+def _gpus(module: nn.Module) -> list[int]:
+    """Numbers of the GPUs that a model is on, which have generators of their own."""
+    devices = {parameter.device for parameter in module.parameters()}
+    return sorted(d.index or 0 for d in devices if d.type == "cuda")
 
 
 def _join(prefix: str, name: str) -> str:

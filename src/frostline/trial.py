@@ -21,7 +21,7 @@ from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex, FileHashes
+from frostline.datasets import DatasetIndex, FileHashes, Looks
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.errors import InitError
 from frostline.freezing import Frozen
@@ -86,6 +86,7 @@ class TrialSpec:
         task: what is trained for; a name of ``members.TASKS``.
         differences: of which layers: those that depth ``counted``, or ``all``; no part of what
             defines the trial.
+        score_test: whether the end is scored on ``test`` too; no part of what defines the trial.
         hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
             trains; it must pickle to be sent there, and leave the model as it was. It is no part
@@ -108,8 +109,19 @@ class TrialSpec:
     trainer: str = "frostline"
     task: str = "detection"
     differences: Literal["counted", "all"] = "counted"
+    score_test: bool = True
     hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
+
+    def load(self) -> dict[str, DatasetIndex]:
+        """Read the splits that it trains and is scored on.
+
+        Raises:
+            DatasetError: see ``load_data``.
+        """
+        masks = task_named(self.task).declares.masks
+        looks = Looks.beside(self.hashes)
+        return load_data(self.data, self.base, masks=masks, looks=looks)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,7 +230,7 @@ def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
         FrostlineError: unusable data or weights, or a plan that the model cannot have.
     """
     torch.set_num_threads(spec.threads)
-    return prepare(spec, load_data(spec.data, spec.base), task=task)
+    return prepare(spec, spec.load(), task=task)
 
 
 def headline_scores(

@@ -21,7 +21,7 @@ def watch(trials: int, *, silent: bool = False) -> Iterator[Callable[[Event], No
     """A function to give to ``Study.run`` that shows what happens where Python runs.
 
     Args:
-        trials: number of trials that are going to run.
+        trials: number of trials that are going to run; 0 where it is not known.
         silent: show nothing, wherever it is.
     """
     console = Console(file=sys.stderr)
@@ -71,7 +71,8 @@ class _Cell:
             bar = f'<progress value="{now.step}" max="{now.steps}"></progress> ' if now else ""
             note = step_note(now) if now else "loading"
             rows.append(f"<tr>{_cells(slug, note, bar)}</tr>")
-        caption = f"{len(self._ended)} of {self._trials} trials ended"
+        of = f" of {self._trials}" if self._trials else ""
+        caption = f"{len(self._ended)}{of} trials ended"
         return f"<table><caption>{caption}</caption>{''.join(rows)}</table>"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
+from torchvision.models import ResNet50_Weights, get_model
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -134,6 +134,46 @@ def test_folding_changes_no_name_and_no_output() -> None:
     expected, got = plain.double().eval()(x.double()), folded.double().eval()(x.double())
     for level, value in expected.items():
         torch.testing.assert_close(got[level], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_a_folded_resnet_trains_as_torchvisions_own_does(backbone: str) -> None:
+    """In train mode, outputs and the gradient of every convolution, with statistics of a training.
+
+    The reference is torchvision's builder with its FrozenBatchNorm2d, of which nothing is folded.
+    """
+    config = ModelConfig(backbone=backbone, preset="slim", image_size=64)
+    folded = build_detector(config, 1).backbone.body
+    plain = get_model(backbone, weights=None, norm_layer=FrozenBatchNorm2d)
+    state = _seeded(folded.state_dict())
+    folded.load_state_dict(state)
+    left = plain.load_state_dict(state, strict=False)
+    assert not left.unexpected_keys
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
+    theirs = _stages_of_resnet(plain.double().train(), x)
+    ours = folded.double().train()(x)
+    assert len(ours) >= 3
+    for level, value in ours.items():
+        torch.testing.assert_close(value, theirs[-len(ours) :][int(level)], rtol=1e-9, atol=1e-12)
+    sum(value.square().mean() for value in ours.values()).backward()
+    sum(value.square().mean() for value in theirs[-len(ours) :]).backward()  # type: ignore[union-attr]
+    reference = dict(plain.named_parameters())
+    names = [name for name, parameter in folded.named_parameters() if parameter.requires_grad]
+    assert len(names) == {"resnet18": 20, "resnet50": 53}[backbone]
+    for name in names:
+        gradient, expected = folded.get_parameter(name).grad, reference[name].grad
+        assert expected is not None, name
+        assert expected.abs().max() > 0, name
+        torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=1e-12)
+    assert all(torch.equal(value, state[n].double()) for n, value in folded.named_buffers())
+
+
+def _stages_of_resnet(resnet: Any, x: Tensor) -> list[Tensor]:
+    x, found = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(x)))), []
+    for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
+        x = stage(x)
+        found.append(x)
+    return found
 
 
 def test_bfloat16_heads_give_float32() -> None:

@@ -1,20 +1,24 @@
 """U-Net: segmentation-models-pytorch's own tensors, our own weights, every kind of plan."""
 
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
+import torchvision
 from torch import nn
 
 from frostline.architectures import architecture_of
 from frostline.architectures.building import build_model, load_tensors
 from frostline.architectures.unet_names import PARTS
-from frostline.config import IMAGENET, InitConfig, ModelConfig
+from frostline.config import IMAGENET, InitConfig, ModelConfig, parse_study
+from frostline.depth import layer_table
 from frostline.errors import AuditError, ConfigError, InitError
 from frostline.freezing import Frozen, require_passed
 from frostline.inits import match_source, open_source
@@ -80,6 +84,9 @@ def test_two_steps_of_the_large_one() -> None:
         optimizer.step()
     moved = [name for name, x in model.named_parameters() if not torch.equal(x, before[name])]
     assert len(moved) == len(before)
+    with torch.device("meta"):
+        own = smp.Unet("resnet50", encoder_weights=None, classes=2)
+    assert list(model.state_dict()) == list(own.state_dict())
 
 
 def test_a_start_fills_the_encoder_and_all_arms_share_the_rest(real_weights: Path) -> None:
@@ -108,8 +115,7 @@ def test_an_encoder_that_the_file_cannot_fill(real_weights: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mobilenet_v3_large"}, "use timm:mobilenetv3_large_100"),
-        ({"backbone": "mobilenet_v2", "width_mult": 0.5}, "full width"),
+        ({"backbone": "mobilenet_v2", "width_mult": 0.5}, "expected 1 for unet, got 0.5; narrower"),
         ({"backbone": "timm:vit_tiny_patch16_224"}, "cannot build encoder"),
         ({"backbone": "timm:no_such_network"}, "no_such_network"),
     ],
@@ -118,6 +124,52 @@ def test_what_is_no_encoder(changes: dict[str, object], message: str) -> None:
     config = _config(**changes)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         architecture_of(config).backbone(config)
+
+
+def test_mobilenet_v3_is_timms_network_with_torchvisions_tensors(tmp_path: Path) -> None:
+    """The package has no encoder of that name; layers, order, eps and results are the same."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.mobilenet_v3_large(weights=None)
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):  # no two alike, so that none can stand for another
+            for tensor in (*module.parameters(), module.running_mean, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)  # type: ignore[arg-type]
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "v3.safetensors")
+    config = _config("mobilenet_v3_large")
+    architecture = architecture_of(config)
+    model = build_model(config, 2)
+    shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    source = open_source("v3.safetensors", tmp_path)
+    tensors, record = match_source(source, shapes, InitConfig(source="x"), architecture)
+    counters = [name for name in theirs.features.state_dict() if name.endswith("tracked")]
+    assert (record.matched, record.missing) == (len(theirs.features.state_dict()), ())
+    assert len(counters) == 46
+    load_tensors(model, tensors)
+    images = torch.rand(1, 3, 64, 64)
+    seen = [images]
+    with torch.no_grad():
+        for layer in theirs.eval().features:
+            seen.append(layer(seen[-1]))
+        maps = model.eval().get_submodule("encoder")(images)
+    for own, place in zip(maps[1:], (2, 4, 7, 13, 17), strict=True):
+        torch.testing.assert_close(own, seen[place], rtol=0, atol=0)
+
+    table, plain = architecture.backbone(config).table, layer_table("mobilenet_v3_large")
+    assert [x.shape for x in table.layers] == [x.shape for x in plain.layers]
+    assert table.stage_ends() == plain.stage_ends()
+    assert table.architecture == "mobilenet_v3_large"
+    own = smp.Unet("tu-mobilenetv3_large_100", encoder_weights=None, classes=2)
+    assert list(model.state_dict()) == list(own.state_dict())
+
+
+def test_an_encoder_that_the_package_alone_has() -> None:
+    """It would need weights that no source of ours has."""
+    raw = {"data": {"images": ".", "train": "a", "val": "b"}, "inits": {"a": {"source": "random"}}}
+    model = {"architecture": "unet", "backbone": "vgg16_bn"}
+    with pytest.raises(
+        ConfigError, match=r"model\.backbone: expected resnet18, .* or timm:<model>"
+    ):
+        parse_study(raw | {"task": "segmentation", "model": model})
 
 
 def _plans(names: list[str]) -> dict[str, FreezePlan]:
@@ -130,12 +182,17 @@ def _plans(names: list[str]) -> dict[str, FreezePlan]:
     }
     plans["whole"] = FreezePlan.at_depth(table, 20, batch_norm="follow", prefix=prefix)
     plans["stage"] = FreezePlan.at_stage(table, "layer2", batch_norm="follow", prefix=prefix)
+    later = table.layers[3::4]
+    for policy in policies:  # what a rule makes: no prefix, so backward must go through it
+        plans[f"rule {policy}"] = FreezePlan.of_layers(
+            "rule", table, later, batch_norm=policy, prefix=prefix
+        )
     for what in ("decoder.*", "segmentation_head.*", "decoder.*.0.weight"):
         plans[what] = FreezePlan.matching(names, [what], batch_norm="live")
     return plans
 
 
-def test_every_kind_of_plan_holds_and_a_moved_decoder_tensor_is_caught(model: nn.Module) -> None:
+def test_every_kind_of_plan_holds(model: nn.Module) -> None:
     for label, plan in _plans(list(model.state_dict())).items():
         frozen = Frozen(model, plan).require_trainable()
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -148,13 +205,34 @@ def test_every_kind_of_plan_holds_and_a_moved_decoder_tensor_is_caught(model: nn
         audit = frozen.audit()
         assert audit.passed, label
         assert audit.frozen == len(plan.tensors)
+        rest = {name for name, _ in model.named_parameters()} - set(plan)
+        assert rest, label
+        assert not rest & set(audit.unmoved), label
         frozen.undo()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder.blocks.3.conv1.0.weight",
+        "decoder.blocks.0.conv2.1.running_var",
+        "decoder.blocks.4.conv2.1.num_batches_tracked",
+    ],
+)
+def test_a_moved_decoder_tensor_is_caught(model: nn.Module, name: str) -> None:
+    """Weights and what BatchNorm counts, by the smallest step there is."""
     plan = FreezePlan.matching(list(model.state_dict()), ["decoder.*"], batch_norm="live")
     frozen = Frozen(model, plan)
-    with torch.no_grad():
-        model.get_parameter("decoder.blocks.3.conv1.0.weight")[0, 0, 0, 0] += 1e-6
-    with pytest.raises(AuditError, match=r"decoder\.blocks\.3\.conv1\.0\.weight"):
-        require_passed(frozen.audit())
+    assert frozen.audit().passed
+    tensor = model.state_dict()[name].view(-1)
+    kept = tensor[0].clone()
+    tensor[0] = torch.nextafter(kept, kept + 1) if kept.is_floating_point() else kept + 1
+    audit = frozen.audit()
+    assert audit.changed == (name,)
+    with pytest.raises(AuditError, match=re.escape(name)):
+        require_passed(audit)
+    tensor[0] = kept
+    assert frozen.audit().passed
     frozen.undo()
 
 

@@ -5,6 +5,11 @@ import typer.main
 from frostline.cli import app
 
 OPTIONS = {
+    "advise": [
+        *("--budget", "--device", "--dry-run", "--format", "--keep", "--out", "--prefer"),
+        *("--threads", "--workers"),
+        "STUDY",
+    ],
     "demo": ["--workers", "DIR"],
     "doctor": ["--format"],
     "init": [

@@ -12,6 +12,7 @@ PUBLIC = [
     "FrostlineError",
     "Study",
     "StudyConfig",
+    "advise",
     "diff",
     "evaluate",
     "freeze",

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from frostline.records import SCHEMA_VERSION, TrialRecord
+from frostline.records import FILES, SCHEMA_VERSION, TrialRecord
+from frostline.study import Study
+from tests.helpers import run_trial, write_study
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "version_1.zip"
 FIELDS = [
@@ -34,6 +36,7 @@ FIELDS = [
     "task",
 ]
 #: Of the places of all values in a real record, and of the types, bounds and defaults of fields.
+NOW = "5c8ebf1dc36a"
 SHAPE, DIGEST = "64877374e125", "584a6fe18fec"
 
 
@@ -64,6 +67,19 @@ def test_the_shape_of_a_real_record() -> None:
     ):
         assert place in places
     assert hashlib.sha256("\n".join(places).encode()).hexdigest()[:12] == SHAPE, places
+
+
+def test_the_shape_of_a_record_written_now(tmp_path: Path) -> None:
+    """The same of a trial that is run here, so that a field renamed at its source is seen."""
+    study = Study.from_yaml(write_study(tmp_path, schedule={"epochs": 1, "batch_size": 3}))
+    folder = tmp_path / "trial"
+    run_trial(study.spec(study.cells()[1]), folder)
+    stored = json.loads((folder / FILES.record).read_bytes())
+    places = sorted(set(_places(stored)))
+    inside = [place for place in places if place.startswith(("spec.", "scoring.", "details."))]
+    assert hashlib.sha256("\n".join(inside).encode()).hexdigest()[:12] == NOW, inside
+    assert {"key.plan str", "plan.tensors[] str", "seconds.train float"} <= set(places)
+    assert "differences[].norm.running_var float" in places
 
 
 def _places(value: Any, where: str = "") -> Iterator[str]:

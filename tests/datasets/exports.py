@@ -186,7 +186,13 @@ def labelme_text(export: Export, p: Picture, said: str) -> str:
     label = classes_of(export)[class_of(export, p)]
     points = [[x1, y0], [x0, y1]] if p.number % 2 else [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
     kind = "rectangle" if p.number % 2 else "polygon"
-    shape = {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+    shape: dict[str, object] = {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "shape_type": kind,
+        "flags": {},
+    }
     return json.dumps(
         {
             "version": "5.4.1",

@@ -44,7 +44,9 @@ def test_a_bug_or_lack_of_memory_fails_one_trial(
 def test_a_trial_that_another_process_writes(spec: TrialSpec, tmp_path: Path) -> None:
     with attempting._locked(tmp_path / "t"):
         (outcome,) = run_trials({tmp_path / "t": spec})
-    assert outcome == Outcome(spec.key, False, "another process is writing this trial; wait for it")
+    message = "another process is running this trial; run again when it is done"
+    assert outcome == Outcome(spec.key, False, message, elsewhere=True)
+    assert not outcome.failed
     assert not (tmp_path / "t" / FILES.failure).exists()
 
 
@@ -114,10 +116,11 @@ class _Killer:
     """Kills the process that trains, as the system does where memory ends; each file one time."""
 
     files: tuple[Path, ...]
+    step: int = 1
 
     def __call__(self, moment: Moment) -> None:
         for file in self.files:
-            if moment.step == 1 and not file.exists():
+            if moment.step == self.step and not file.exists():
                 file.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -142,6 +145,24 @@ def test_a_worker_that_dies_is_replaced(
         assert "its worker died twice" in results[spec.key].message
     assert sum(isinstance(e, Started) and e.key == spec.key for e in seen) == 2
     assert sum(isinstance(e, Ended) for e in seen) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_a_worker_that_is_killed_in_its_second_epoch_changes_no_bit(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(spec, schedule=spec.schedule.model_copy(update={"epochs": 3}))
+    killed = dataclasses.replace(longer, observer=_Killer((tmp_path / "death",), step=2))
+    (outcome,) = run_trials({tmp_path / "k": killed}, workers=2)
+    assert (tmp_path / "death").exists()
+    assert outcome.ok
+    straight = run_trial(longer, tmp_path / "straight")
+    record = TrialRecord.read(tmp_path / "k" / FILES.record)
+    assert (record.resumed_at_steps, straight.resumed_at_steps) == ((1,), ())
+    weights = [(tmp_path / f / FILES.weights).read_bytes() for f in ("k", "straight")]
+    assert weights[0] == weights[1]
+    assert (record.scores, record.details) == (straight.scores, straight.details)
+    assert [e.losses for e in record.history] == [e.losses for e in straight.history]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

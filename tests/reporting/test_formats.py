@@ -42,7 +42,7 @@ def test_long_names_may_be_broken_and_are_escaped(name: str, markup: str) -> Non
 
 
 def test_commands_in_a_sentence_are_code_and_stay_escaped() -> None:
-    told = formats.coded("`frostline run` does <it>, `<b>` too; ` alone is left")
+    told = formats.with_code("`frostline run` does <it>, `<b>` too; ` alone is left")
     assert str(told) == (
         "<code>frostline run</code> does &lt;it&gt;, <code>&lt;b&gt;</code> too; ` alone is left"
     )

@@ -5,16 +5,20 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from frostline.cells import cell_plan
 from frostline.depth import layer_table
+from frostline.errors import ConfigError
 from frostline.figures import depth_table, depths_figure, draw_depths, loss_table, losses_figure
 from frostline.records import TrialRecord, write_json
 from frostline.reporting import answer, report
 from frostline.reporting.rows import plans
 from frostline.reporting.words import findings, headline
+from frostline.study import open_study
 from tests.factories import make_config, make_record, write_study_folder
 from tests.figures.samples import axes, texts
 
@@ -74,7 +78,7 @@ def test_it_is_ringed_in_figure_3_and_dotted_among_the_losses(grid: list[TrialRe
     ax = axes()
     draw_depths(ax, table)
     rings = [line for line in ax.lines if line.get_markersize() == 12]
-    assert [list(line.get_ydata()) for line in rings] == [[0.59, 0.60]]
+    assert [np.asarray(line.get_ydata()).tolist() for line in rings] == [[0.59, 0.60]]
     assert ax.get_xlabel().endswith("\nringed: random, frozen")
     figure = losses_figure(loss_table(grid))
     titles = [ax.get_title(loc="left") for ax in figure.axes]
@@ -97,7 +101,7 @@ def _ruled(
     init: str, label: str, rule: str, t: float | str, layers: tuple[int, ...], seed: int = 0
 ) -> TrialRecord:
     record = make_record(init, 0, seed, plan_label=label, layers=layers)
-    made = {
+    made: dict[str, Any] = {
         "rule": rule,
         "t": t,
         "threshold": {"floor": None, "median": THRESHOLD}.get(str(t), t),
@@ -207,6 +211,13 @@ def test_a_rule_that_froze_nothing_or_everything_is_told(
     page = html.unescape(report(folder).html.read_text(encoding="utf-8"))
     notes = re.findall(r"Plan a-late[^<]*", page)
     assert notes == ([] if said is None else [said])
+
+
+def test_one_reference_tells_no_floor(tmp_path: Path) -> None:
+    records = [make_record("a", 0, 0)]
+    study = open_study(write_study_folder(tmp_path / "study", records, make_config(records)))
+    with pytest.raises(ConfigError, match="expected two finished trials, found one"):
+        study.plan_of_rule("a", "freeze-above", "floor")
 
 
 def _rows(page: str, section: str) -> list[str]:

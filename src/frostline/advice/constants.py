@@ -8,7 +8,7 @@ from typing import Any
 
 from frostline.advice.model import Constants
 
-__all__ = ["FILE", "from_dict", "shipped", "to_dict"]
+__all__ = ["FILE", "from_dict", "shipped", "to_dict", "widened"]
 
 FILE = "constants.json"
 
@@ -35,3 +35,14 @@ def to_dict(constants: Constants, digits: int = 4) -> dict[str, Any]:
         return float(f"{value:.{digits}g}")
 
     return {name: short(value) for name, value in dataclasses.asdict(constants).items()}
+
+
+def widened(constants: Constants, factor: float) -> Constants:
+    """The same with all standard deviations times a factor: for what the grid knows little of."""
+    names = ("start", "rate", "slope_task", "slope_start", "rest", "seed", "noise", "offset_task")
+    wider = {name: factor * getattr(constants, name) for name in (*names, "offset_cell")}
+    gaps = tuple(
+        (share, mean, factor * task, factor * start, factor * trial, factor * drift)
+        for share, mean, task, start, trial, drift in constants.gaps
+    )
+    return dataclasses.replace(constants, **wider, gaps=gaps)

@@ -1,14 +1,15 @@
 """A policy for a study: the same functions decide on trials that train."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 
-from frostline.advice.cells import Candidate, Evaluated, Policy, Problem
-from frostline.advice.replay import next_steps, spent
+from frostline.advice.cells import Candidate, Decision, Evaluated, Policy, Problem
+from frostline.advice.replay import Step, next_steps, spent
 from frostline.policy import Advance, Observed
 from frostline.policy import Policy as StudyPolicy
 from frostline.records import TrialKey
 
-__all__ = ["cell_of", "key_of", "seen", "study_policy"]
+__all__ = ["cell_of", "key_of", "seen", "study_policy", "without"]
 
 
 def key_of(cell: Candidate, seed: int) -> TrialKey:
@@ -31,32 +32,66 @@ def seen(observed: Observed, problem: Problem) -> frozenset[Evaluated]:
     begun: dict[Candidate, int] = {}
     for one in sorted(observed, key=lambda one: (one.key.slug, one.epoch)):
         cell = cell_of(one.key)
-        if one.key.seed != problem.seed or cell not in problem.cells or one.score is None:
+        score = 0.0 if one.score is None and one.last else one.score  # nothing to be measured
+        if one.key.seed != problem.seed or cell not in problem.cells or score is None:
             continue
         epochs = one.epoch - begun.get(cell, 0)
         begun[cell] = one.epoch
         price = problem.cells[cell].price * epochs / problem.epochs
-        found.append(Evaluated(cell, problem.seed, one.epoch, one.score, price))
+        found.append(Evaluated(cell, problem.seed, one.epoch, score, price))
     return frozenset(found)
 
 
-def study_policy(policy: Policy, problem: Problem, budget: float) -> StudyPolicy:
+def without(problem: Problem, failed: Collection[Candidate]) -> Problem:
+    """The same choice without some candidates."""
+    kept = {cell: facts for cell, facts in problem.cells.items() if cell not in failed}
+    return dataclasses.replace(problem, cells=kept)
+
+
+def study_policy(
+    policy: Policy,
+    problem: Problem,
+    budget: float,
+    *,
+    failed: Callable[[], Collection[Candidate]] = tuple,
+    on_decision: Callable[[Problem, Decision, tuple[Step, ...], frozenset[Evaluated]], None]
+    | None = None,
+) -> StudyPolicy:
     """A policy as ``Study.run`` takes it: it stops when the pick is finished.
 
     Args:
         policy: what decides.
         problem: the choice; other trials of the study are left alone.
         budget: in ``1x``; trials that ran before count.
+        failed: candidates whose trial has failed until now: they are out of the choice.
+        on_decision: called with what is left of the choice, a decision, what it asks for, and what
+            was observed before it.
     """
 
     def advance(observed: Observed, _budget: float | None) -> Sequence[Advance]:
-        own = seen(observed, problem)
-        steps = next_steps(policy(problem, own, budget - spent(own)), problem, own)
+        choice = without(problem, failed())
+        if not choice.unfrozen:
+            return []
+        own = seen(observed, choice)
+        decision = policy(choice, own, budget - spent(own))
+        steps = next_steps(decision, choice, own)
+        if on_decision is not None:
+            on_decision(choice, decision, steps, own)
+        trained = _trained(observed, problem.seed)
+        ends = {step.cell: max(step.end, trained.get(step.cell, 0) + 1) for step in steps}
         return [
-            Advance(
-                key_of(step.cell, problem.seed), None if step.end == problem.epochs else step.end
-            )
-            for step in steps
+            Advance(key_of(cell, problem.seed), None if end >= problem.epochs else end)
+            for cell, end in ends.items()
         ]
 
     return advance
+
+
+def _trained(observed: Observed, seed: int) -> dict[Candidate, int]:
+    """Epochs that each trial has, also where none was evaluated: it must go beyond them."""
+    found: dict[Candidate, int] = {}
+    for one in observed:
+        if one.key.seed == seed:
+            cell = cell_of(one.key)
+            found[cell] = max(found.get(cell, 0), one.epoch)
+    return found

@@ -14,7 +14,10 @@ from frostline.errors import ConfigError
 __all__ = [
     "always",
     "asha",
+    "best_at",
+    "deepest",
     "even",
+    "even_epoch",
     "forerunners",
     "halving",
     "hyperband",
@@ -91,10 +94,20 @@ def even(which: Which = unfrozen) -> Policy:
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells = which(problem)
         budget = left + math.fsum(one.price for one in observed)
-        plans = ((epoch,) * (len(cells) - 1) for epoch in range(problem.epochs, 0, -1))
-        return _knocked_out(problem, observed, cells, _first_affordable(problem, plans, budget))
+        epoch = even_epoch(problem, cells, budget)
+        return _knocked_out(problem, observed, cells, (epoch,) * (len(cells) - 1))
 
     return policy
+
+
+def even_epoch(problem: Problem, cells: Sequence[Candidate], budget: float) -> int:
+    """The last epoch to which all of some candidates can go so that one can be finished.
+
+    Raises:
+        ConfigError: there is none within the budget.
+    """
+    plans = ((epoch,) * (len(cells) - 1) for epoch in range(problem.epochs, 0, -1))
+    return (*_first_affordable(problem, plans, budget), problem.epochs)[0]
 
 
 def ladder(which: Which = unfrozen) -> Policy:

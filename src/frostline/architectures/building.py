@@ -23,7 +23,7 @@ from frostline.seeds import derived_seed
 __all__ = ["build_model", "load_tensors"]
 
 
-def build_model(config: ModelConfig, num_classes: int, *, seed: int = 0) -> nn.Module:
+def build_model(config: ModelConfig, num_classes: int, seed: int = 0) -> nn.Module:
     """Build a model; all weights are random, seeded per tensor name.
 
     A network of timm keeps the random values that timm draws, all from one generator.

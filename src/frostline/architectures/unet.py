@@ -32,7 +32,8 @@ _DECODER = (256, 128, 64, 32, 16)  # channels of its five blocks
 _INSIDE = {"mobilenet_v2": "features."}  # before torchvision's names in the encoder
 _MOBILE_MAPS = (16, 24, 32, 96, 1280)  # channels of the maps at strides 2, 4, 8, 16, 32
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-_ELSEWHERE = {"mobilenet_v3_large": "timm:mobilenetv3_large_100"}
+_TWINS = {"mobilenet_v3_large": "timm:mobilenetv3_large_100"}
+"""Networks of torchvision that the package lacks, and those of timm with the same layers."""
 
 
 def _known(config: ModelConfig) -> KnownBackbone:
@@ -43,12 +44,12 @@ def _known(config: ModelConfig) -> KnownBackbone:
         DependencyError: that package, or timm, is not installed.
     """
     if config.width_mult != 1.0:
-        raise ConfigError("model.width_mult: the encoders of unet have their full width; leave it")
-    if config.backbone in _ELSEWHERE:
         raise ConfigError(
-            f"model.backbone: unet has no encoder {config.backbone} with torchvision's tensors; "
-            f"use {_ELSEWHERE[config.backbone]}, with weights of timm"
+            f"model.width_mult: expected 1 for unet, got {config.width_mult:g}; narrower encoders "
+            "are networks of timm, such as backbone: timm:mobilenetv2_050"
         )
+    if config.backbone in _TWINS:
+        return _known_twin(config)
     if config.backbone.startswith(TIMM_PREFIX):
         from frostline.architectures.unet_network import known_encoder
 
@@ -66,6 +67,26 @@ def _known(config: ModelConfig) -> KnownBackbone:
     )
 
 
+def _known_twin(config: ModelConfig) -> KnownBackbone:
+    """What is known of a twin: stages, eps and pixels as torchvision has them."""
+    from frostline.architectures.unet_network import known_encoder
+
+    twin, plain = _as_twin(config), layer_table(config.backbone)
+    found: KnownBackbone = known_encoder(twin)
+    pairs = zip(found.table.layers, plain.layers, strict=True)
+    layers = tuple(dataclasses.replace(own, stage=named.stage) for own, named in pairs)
+    table = dataclasses.replace(found.table, architecture=config.backbone, layers=layers)
+    return dataclasses.replace(found, table=table, pixels=IMAGENET, drawn=False)
+
+
+def _as_twin(config: ModelConfig) -> ModelConfig:
+    """The same model under the name that the package knows; others as they are."""
+    if config.backbone not in _TWINS:
+        return config
+    eps = published_eps(config.backbone) if config.norm_eps is None else config.norm_eps
+    return config.model_copy(update={"backbone": _TWINS[config.backbone], "norm_eps": eps})
+
+
 def _build(
     config: ModelConfig, backbone: KnownBackbone, num_classes: int, seed: int
 ) -> "nn.Module":
@@ -75,7 +96,7 @@ def _build(
 def _network(config: ModelConfig, num_classes: int, seed: int) -> "nn.Module":
     from frostline.architectures.unet_network import build_network
 
-    network: nn.Module = build_network(config, num_classes, seed)
+    network: nn.Module = build_network(_as_twin(config), num_classes, seed)
     return network
 
 

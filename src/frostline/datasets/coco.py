@@ -1,6 +1,6 @@
 """COCO object detection json (https://cocodataset.org/#format-data)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from frostline.datasets.json_lines import EntryLines
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.outlines import box_of
+from frostline.datasets.painting import Outlined, painted_mask, with_background
 from frostline.datasets.raw import (
     RawBoxes,
     RawDataset,
@@ -18,9 +19,11 @@ from frostline.datasets.raw import (
     ReadOptions,
     Source,
     mention_sizes,
+    no_boxes,
 )
+from frostline.datasets.targets import IGNORED
 from frostline.datasets.text import read_text
-from frostline.datasets.values import as_number, as_numbers, as_whole, json_value
+from frostline.datasets.values import as_number, json_of_text, numbers, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_coco"]
@@ -37,22 +40,28 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
     object has none, or one of zeros, it is the box around its segmentation. Image sizes that are
     missing or 0 are those of the pictures. Both are counted in a note.
 
+    Where masks are wanted (``source.masks.outlines``), segmentations are painted (see `painting`);
+    class 0 is the background.
+
     Raises:
         DatasetError: If the file is not COCO, or at the first problem (see `ReadOptions`).
     """
     name = source.name
     tables = _tables(read_text(source.annotations, name, problems=options.problems), name)
     options.problems.number_lines(name, EntryLines(source.annotations, name))
-    used = {as_whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
+    used = {whole(entry.get("category_id")) for entry in tables["annotations"] if _is_map(entry)}
     labels, classes = _categories(tables["categories"], used, name, options.problems)
     images, positions = _images(tables["images"], name, options.problems)
     mention_sizes(images, name, options.problems)
+    if source.masks.outlines:
+        return _painted(source, tables["annotations"], (labels, classes), (images, positions),
+                        options)  # fmt: skip
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
     return RawDataset(classes, images, boxes)
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:
-    data = json_value(text, name, "COCO JSON")
+    data = json_of_text(text, name, "COCO JSON")
     tables = {}
     for key in COCO_TABLES:
         value = data.get(key) if isinstance(data, dict) else None
@@ -152,7 +161,7 @@ def _is_map(entry: Any) -> bool:
 
 
 def _integer(entry: Any, key: str) -> int | None:
-    return as_whole(entry.get(key)) if isinstance(entry, Mapping) else None
+    return whole(entry.get(key)) if isinstance(entry, Mapping) else None
 
 
 def _identity(entry: Any) -> int | str | None:
@@ -164,9 +173,77 @@ def _identity(entry: Any) -> int | str | None:
 def _known(value: Any, known: Collection[Any]) -> Any:
     """An id as it is known: ``"7"`` and 7 are one where only one of them is there."""
     if isinstance(value, int | str) and not isinstance(value, bool) and value not in known:
-        other = str(value) if isinstance(value, int) else as_whole(value)
+        other = str(value) if isinstance(value, int) else whole(value)
         return other if other in known else value
     return value
+
+
+def _painted(
+    source: Source,
+    entries: list[Any],
+    known: tuple[dict[int, int], tuple[str, ...]],
+    listed: tuple[list[RawImage], dict[Any, int]],
+    options: ReadOptions,
+) -> RawDataset:
+    """The data set with masks instead of boxes.
+
+    Args:
+        source: of the annotation file.
+        entries: its annotations.
+        known: label by category id, and the categories' names.
+        listed: images, and their position by id.
+        options: how it is read.
+
+    Raises:
+        DatasetError: the study says what pixels mean, there are too many classes, or at the first
+            problem.
+    """
+    name, (labels, categories), (images, positions) = source.name, known, listed
+    if source.masks.said:
+        raise DatasetError(
+            f"{shown(name)}: data.masks is of layout masks, expected none: classes are the "
+            "categories, and what no object covers is background"
+        )
+    classes = options.classes or with_background(categories)
+    if len(classes) > IGNORED:
+        raise DatasetError(f"{shown(name)}: expected at most {IGNORED} classes, got {len(classes)}")
+    places = {number: categories[label - 1] for number, label in labels.items()}
+    objects = _outlined(entries, name, places, classes, positions, options.problems)
+    where = (source.annotations.root, name)
+    return RawDataset(
+        classes,
+        images,
+        no_boxes(),
+        paint=lambda n, size: painted_mask(
+            where, size, objects.get(n, ()), len(classes), options.problems
+        ),
+    )
+
+
+def _outlined(
+    entries: list[Any],
+    name: str,
+    categories: dict[int, str],
+    classes: Sequence[str],
+    positions: dict[Any, int],
+    problems: Problems,
+) -> dict[int, list[Outlined]]:
+    """What is painted, by the position of its image, in the order of the file."""
+    labels = {n: classes.index(own) for n, own in categories.items() if own in classes}
+    found: dict[int, list[Outlined]] = {}
+    seen: set[int | str] = set()
+    for n, entry in enumerate(entries):
+        place = Place(name, entry=f"annotations[{n}]")
+        try:
+            image, label, crowd = _whose(entry, labels, positions, seen)
+            if not entry.get("segmentation"):
+                raise _BadEntryError("outline-missing", "expected a segmentation, got a box alone")
+        except _BadEntryError as bad:
+            problems.error(bad.args[0], place, bad.args[1])
+            continue
+        one = Outlined(label, bool(crowd), entry["segmentation"], f"annotations[{n}]")
+        found.setdefault(image, []).append(one)
+    return found
 
 
 class _BadEntryError(Exception):
@@ -211,6 +288,15 @@ def _row(
     entry: Any, labels: dict[int, int], positions: dict[Any, int], seen: set[int | str]
 ) -> list[float]:
     """Position of the image, label, crowd, x, y, width, height."""
+    image, label, crowd = _whose(entry, labels, positions, seen)
+    box = _around(entry) if _has_no_box(entry) else _four_numbers(entry.get("bbox"))
+    return [image, label, crowd, *box]
+
+
+def _whose(
+    entry: Any, labels: dict[int, int], positions: dict[Any, int], seen: set[int | str]
+) -> tuple[int, int, bool]:
+    """Position of the image (-1 for one that was left out), label, crowd."""
     if not isinstance(entry, Mapping):
         raise _BadEntryError("annotation-entry", f"expected an object, got {shown(entry)}")
     number = _identity(entry)
@@ -229,9 +315,7 @@ def _row(
             f"expected the id of a category ({shown(', '.join(map(str, labels)))}), "
             f"got {shown(entry.get('category_id'))}",
         )
-    crowd = _crowd(entry.get("iscrowd"))
-    box = _around(entry) if _has_no_box(entry) else _four_numbers(entry.get("bbox"))
-    return [positions[image], labels[category], crowd, *box]
+    return positions[image], labels[category], _crowd(entry.get("iscrowd"))
 
 
 def _crowd(value: Any) -> bool:
@@ -267,7 +351,7 @@ def _around(entry: Mapping[str, Any]) -> list[float]:
 
 def _four_numbers(box: Any) -> tuple[float, ...]:
     """Values of a box; NaN stays NaN and is judged with the other boxes."""
-    found = as_numbers(box, 4)
+    found = numbers(box, 4)
     if found is None:
         raise _BadEntryError("box-entry", f"expected bbox [x, y, width, height], got {shown(box)}")
     return found

@@ -14,7 +14,7 @@ from frostline.datasets.listing import Listing, classes_by
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import read_text
-from frostline.datasets.values import as_numbers, json_value
+from frostline.datasets.values import json_of_text, numbers
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_createml"]
@@ -30,7 +30,7 @@ def read_createml(source: Source, options: ReadOptions) -> RawDataset:
         DatasetError: If the file is not this list, or at the first problem (see `ReadOptions`).
     """
     name, problems = source.name, options.problems
-    data = json_value(read_text(source.annotations, name, problems=problems), name)
+    data = json_of_text(read_text(source.annotations, name, problems=problems), name)
     if not isinstance(data, list):
         raise DatasetError(f"{shown(name)}: expected Create ML's JSON, a list of images")
     listing = Listing(name, problems)
@@ -53,7 +53,7 @@ def _add(listing: Listing, entry: Any, where: str) -> None:
 
 def _box(listing: Listing, image: int, entry: Any, place: Place) -> None:
     label, sides = _first(entry, ("label",)), _first(entry, ("coordinates",))
-    found = as_numbers([_first(sides, (side,)) for side in _SIDES], 4)
+    found = numbers([_first(sides, (side,)) for side in _SIDES], 4)
     if not isinstance(label, str) or not label or found is None:
         message = f"expected label and coordinates x, y, width, height, got {shown(entry)}"
         listing.problems.error("box-entry", place, message)

@@ -11,7 +11,7 @@ from frostline.datasets.locations import images_folder, ordered, splits_of
 from frostline.datasets.named import split_word
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import read_bytes
-from frostline.datasets.values import as_number, as_numbers, as_whole
+from frostline.datasets.values import as_number, numbers, whole
 from frostline.datasets.xml_elements import Element, is_cvat, parse_xml
 from frostline.errors import DatasetError
 
@@ -92,7 +92,7 @@ def _add(listing: Listing, element: Element) -> None:
     if not file:
         listing.problems.error("image-entry", place, "expected an image with a name, got none")
         return
-    width, height = as_whole(written.get("width")), as_whole(written.get("height"))
+    width, height = whole(written.get("width")), whole(written.get("height"))
     image = listing.image(file, (width, height) if width and height else None, place)
     for shape in element.children:
         if shape.tag in _OTHERS:
@@ -116,7 +116,7 @@ def _shape(listing: Listing, image: int, shape: Element) -> None:
 
 
 def _corners(written: dict[str, str]) -> Box | None:
-    found, turned = as_numbers([written.get(key) for key in _CORNERS], 4), _turned(written)
+    found, turned = numbers([written.get(key) for key in _CORNERS], 4), _turned(written)
     if found is None or turned is None:
         return None
     x0, y0, x1, y1 = found
@@ -130,14 +130,14 @@ def _turned(written: dict[str, str]) -> float | None:
 
 
 def _polygon(written: dict[str, str]) -> Box | None:
-    points = [as_numbers(pair.split(","), 2) for pair in written.get("points", "").split(";")]
+    points = [numbers(pair.split(","), 2) for pair in written.get("points", "").split(";")]
     whole_points = [point for point in points if point is not None]
     return around(whole_points) if whole_points and len(whole_points) == len(points) else None
 
 
 def _ellipse(written: dict[str, str]) -> Box | None:
     """The box around an upright ellipse that reaches as far as the one that is turned."""
-    found, turned = as_numbers([written.get(key) for key in _RADII], 4), _turned(written)
+    found, turned = numbers([written.get(key) for key in _RADII], 4), _turned(written)
     if found is None or turned is None:
         return None
     x, y, across, down = found
@@ -147,7 +147,7 @@ def _ellipse(written: dict[str, str]) -> Box | None:
 
 
 def _mask(written: dict[str, str]) -> Box | None:
-    found = as_numbers([written.get(key) for key in _SIDES], 4)
+    found = numbers([written.get(key) for key in _SIDES], 4)
     return None if found is None else (found[0], found[1], found[0] + found[2], found[1] + found[3])
 
 

@@ -15,7 +15,7 @@ from frostline.datasets.locations import images_folder, ordered, splits_of
 from frostline.datasets.named import NamedFiles
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import read_text
-from frostline.datasets.values import as_numbers, as_whole, json_value
+from frostline.datasets.values import json_of_text, numbers, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_labelme"]
@@ -41,7 +41,7 @@ def read_labelme(source: Source, options: ReadOptions) -> RawDataset:
     for name in names:
         try:
             text = read_text(tree, name, max_bytes=_MAX_BYTES, problems=problems)
-            data = json_value(text, name)
+            data = json_of_text(text, name)
             if not isinstance(data, Mapping) or not isinstance(data.get("shapes"), list):
                 raise DatasetError(f"{shown(name)}: expected LabelMe's JSON with a list shapes")
         except DatasetError as error:
@@ -89,7 +89,7 @@ class _Images:
 def _add(listing: Listing, images: _Images, name: str, data: Mapping[str, Any]) -> None:
     place, said = Place(name), data.get("imagePath")
     file, named = images.find(name, said if isinstance(said, str) else "")
-    width, height = as_whole(data.get("imageWidth")), as_whole(data.get("imageHeight"))
+    width, height = whole(data.get("imageWidth")), whole(data.get("imageHeight"))
     size = (width, height) if width and height else None
     image = listing.image(file, size, place, named=named)
     grouped: dict[tuple[str, str], list[Box]] = {}
@@ -111,7 +111,7 @@ def _shape(listing: Listing, shape: Any, place: Place) -> tuple[str, Box, Any] |
     """Label, box and group of a shape; None for what has no box, which is told."""
     label = shape.get("label") if isinstance(shape, Mapping) else None
     raw = shape.get("points") if isinstance(shape, Mapping) else None
-    points = [as_numbers(point, 2) for point in raw] if isinstance(raw, list) else []
+    points = [numbers(point, 2) for point in raw] if isinstance(raw, list) else []
     if not isinstance(label, str) or not label or not points or None in points:
         message = f"expected a shape with label and points, got {shown(shape)}"
         listing.problems.error("box-entry", place, message)

@@ -120,7 +120,8 @@ def _none_found(data: Path, wanted: Iterable[str], names: Iterable[str]) -> str:
     images = sum(map(is_image, names))
     return (
         f"expected one data set in {shown(data)}, found {images} images and no annotations that "
-        f"were recognised ({', '.join(wanted)}); name the annotation file"
+        f"were recognised ({', '.join(wanted)}); name the annotation file, or a folder of masks "
+        "with layout masks and the folder of its images"
     )
 
 

@@ -7,8 +7,9 @@ belongs to which image is told by their names.
 import hashlib
 import os
 import re
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,7 @@ from frostline.datasets.images import is_grey, load_mask
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import ordered, splits_of
 from frostline.datasets.named import NamedFiles, split_words
-from frostline.datasets.raw import MaskOptions, RawBoxes, RawDataset, RawImage, ReadOptions, Source
+from frostline.datasets.raw import MaskOptions, RawDataset, RawImage, ReadOptions, Source, no_boxes
 from frostline.datasets.targets import IGNORED, Mask, MaskReading
 from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
@@ -50,6 +51,7 @@ _ENDINGS = re.compile(
 )
 _OTHER = (".txt", ".xml", ".json", ".csv")
 _BLACK_AND_WHITE = (0, 255)
+_MASKS_BESIDE = 1 / 3  # of a folder's files, from which on it holds images with their masks
 _LISTED = 8  # values that a message names
 
 
@@ -93,7 +95,7 @@ def read_masks(source: Source, options: ReadOptions) -> RawDataset:
     _mention(source, [image.file for image in images], options)
     if not images:
         raise DatasetError(_none_left(tree, names, options.problems))
-    return RawDataset(classes, images, _no_boxes(), targets=tuple(masks))
+    return RawDataset(classes, images, no_boxes(), targets=tuple(masks))
 
 
 def mask_values(source: Source) -> tuple[str, ...]:
@@ -109,6 +111,9 @@ def mask_labels(mask: Mask) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
     Raises:
         DatasetError: the file is gone, or has changed since it was read.
     """
+    if mask.packed:
+        unpacked = np.frombuffer(zlib.decompress(mask.packed), np.uint8)
+        return unpacked.reshape(mask.height, mask.width)
     pixels = load_mask(mask.root, mask.file, colours=bool(mask.reading.colours))
     if _digest(pixels) != mask.sha256:
         raise DatasetError(f"{shown(mask.file)}: the mask has changed since it was read")
@@ -119,10 +124,11 @@ def mask_labels(mask: Mask) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 
 
 def _mask_files(source: Source) -> tuple[Tree, tuple[str, ...]]:
-    """The mask files: all of a folder, or those of a list's lines."""
+    """The mask files: all of a folder, those beside their images in it, or those of a list."""
     if not source.name:
         tree = source.annotations
-        names = tuple(n for n in tree.names() if is_image(n) and not tree.is_link(n))
+        found = _beside(tree) or tuple(filter(is_image, tree.names()))
+        names = tuple(n for n in found if not tree.is_link(n))
         if not names:
             raise DatasetError(f"expected masks in {shown(tree.root)}, found no image files")
         return tree, names
@@ -176,9 +182,32 @@ def _image_files(source: Source, masks: Tree) -> tuple[str, ...]:
     root, own = (Path(os.path.realpath(tree.root)) for tree in (source.images, masks))
     inside = own.relative_to(root).as_posix() + "/" if own.is_relative_to(root) else None
     files = [n for n in source.images.names() if is_image(n)]
+    beside = {("" if inside in (None, "./") else str(inside)) + n for n in _beside(masks)}
+    if beside:
+        return tuple(n for n in files if n not in beside)
     rest = [n for n in files if inside in (None, "./") or not n.startswith(str(inside))]
     plain = [n for n in rest if _FOLDERS.isdisjoint(n.lower().split("/")[:-1])]
     return tuple(plain or rest)
+
+
+def _beside(tree: Tree) -> tuple[str, ...]:
+    """Masks in a folder of images; none in a folder that is called one of masks."""
+    if _mask_part("/".join(tree.root.parts[-2:])):
+        return ()
+    return _named_after(tree.names())
+
+
+def _named_after(names: Iterable[str]) -> tuple[str, ...]:
+    """Masks that lie beside their images and are named after them.
+
+    Example:
+        >>> _named_after(["a.jpg", "a_mask.png", "b.jpg", "sea_label.jpg"])
+        ('a_mask.png',)
+    """
+    by_stem = stems(filter(is_image, names))
+    pairs = ((stem, _ENDINGS.sub("", stem)) for stem in by_stem)
+    masks = [stem for stem, image in pairs if image != stem and image in by_stem]
+    return tuple(file for stem in masks for file in by_stem[stem])
 
 
 def _mention(source: Source, used: Sequence[str], options: ReadOptions) -> None:
@@ -359,11 +388,6 @@ def _none_left(tree: Tree, names: Sequence[str], problems: Problems) -> str:
     )
 
 
-def _no_boxes() -> RawBoxes:
-    none = np.zeros(0, np.int64)
-    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
-
-
 # --- where they are ------------------------------------------------------------------------------
 
 
@@ -384,11 +408,16 @@ def _recognise(source: Source) -> bool:
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    """A folder named like one of masks that holds images, beside others with images."""
+    """A folder named like one of masks that holds images, beside others with images.
+
+    Or images with their masks beside them, ``a.jpg`` and ``a_mask.png``, where half have one.
+    """
     parents = {n.rpartition("/")[0] for n in folder.names if is_image(n)}
     other = {n.rpartition("/")[0] for n in folder.names if n.lower().endswith(_OTHER)}
     masks = sorted(p for p in parents - other if _mask_part(p))
     images = sorted(p for p in parents if not _mask_part(p))
+    if not masks:
+        yield from _find_beside(folder, other)
     if not masks or not images:
         return
     roots = list(dict.fromkeys(_mask_part(p) for p in masks))
@@ -402,6 +431,16 @@ def _find(folder: Folder) -> Iterator[DatasetLocation]:
     split = len(roots) == 1 and len(masks) > 1 and all(split_words(p) for p in masks)
     splits = splits_of(folder, masks if split else roots)
     yield DatasetLocation("masks", _images_root(folder, images), splits)
+
+
+def _find_beside(folder: Folder, other: Collection[str]) -> Iterator[DatasetLocation]:
+    parents: dict[str, list[str]] = {}
+    for name in filter(is_image, folder.names):
+        parents.setdefault(name.rpartition("/")[0], []).append(name)
+    pairs = {p: len(_named_after(own)) / len(own) for p, own in parents.items() if p not in other}
+    roots = sorted(parent for parent, share in pairs.items() if share >= _MASKS_BESIDE)
+    if roots:
+        yield DatasetLocation("masks", _images_root(folder, roots), splits_of(folder, roots))
 
 
 def _mask_part(parent: str) -> str:

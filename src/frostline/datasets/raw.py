@@ -4,12 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from frostline.datasets.class_names import near_class
 from frostline.datasets.files import Tree, is_image, plain_name, relative_name, stems
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size, is_turned
@@ -28,7 +28,10 @@ __all__ = [
     "Source",
     "build_index",
     "mention_sizes",
+    "no_boxes",
 ]
+
+_ONE_NAME = "give a class one name in all files"
 
 _ROUNDING = 0.01
 """Pixels that a box may stick out without mention: layouts with relative numbers round."""
@@ -60,12 +63,19 @@ class MaskOptions:
         colours: Name and colour of each class, in the order of labels; empty: masks of numbers.
         ignore_index: Value of pixels to leave out.
         ignore_colour: Colour of pixels to leave out.
+        outlines: Whether masks are wanted where annotations are outlines of objects.
     """
 
     classes: tuple[tuple[int, str], ...] = ()
     colours: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     ignore_index: int | None = None
     ignore_colour: tuple[int, int, int] | None = None
+    outlines: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is said of the pixels of masks."""
+        return replace(self, outlines=False) != MaskOptions()
 
 
 AS_FOUND = MaskOptions()
@@ -167,6 +177,8 @@ class RawDataset:
         boxes: Unchecked.
         relative: Whether coordinates are parts of width and height (0 to 1) instead of pixels.
         targets: What each image is annotated with, where that is no boxes; None for boxes.
+        paint: From the position of an image and its width and height in pixels to what it is
+            annotated with, where that takes the size; None for all others.
     """
 
     classes: tuple[str, ...]
@@ -174,6 +186,13 @@ class RawDataset:
     boxes: RawBoxes
     relative: bool = False
     targets: Sequence[Target] | None = None
+    paint: Callable[[int, tuple[int, int]], Target] | None = None
+
+
+def no_boxes() -> RawBoxes:
+    """Of a data set whose images are annotated with something else."""
+    none = np.zeros(0, np.int64)
+    return RawBoxes(none, np.zeros((0, 4)), none, np.zeros(0, np.bool_), lambda n: Place(""))
 
 
 def mention_sizes(images: Sequence[RawImage], name: str, problems: Problems) -> None:
@@ -208,7 +227,7 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
     sizes = [known and (i.size or known) for i, known in zip(images, stored, strict=True)]
     name = source.name or source.annotations.root.name
     boxes = _checked_boxes(raw, sizes, options, name)
-    records = _records(images, sizes, boxes, raw.targets)
+    records = _records(images, sizes, boxes, raw)
     if not records:
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
@@ -424,22 +443,23 @@ def _relabelled(raw: RawDataset, options: ReadOptions, name: str) -> RawBoxes:
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        message = _other_class(raw.classes[raw.boxes.labels[n] - 1], options.classes)
-        options.problems.error("class-unknown", raw.boxes.place(int(n)), message)
+        other = raw.classes[raw.boxes.labels[n] - 1]
+        message = _other_class(other, options.classes)
+        advice = _ONE_NAME if near_class(other, options.classes) else ""
+        options.problems.error("class-unknown", raw.boxes.place(int(n)), message, advice)
     if len(labels) and not labels.any():
         others = [raw.classes[n - 1] for n in np.unique(raw.boxes.labels)]
         raise DatasetError(
             f"{shown(name)}: none of the {len(labels)} boxes has a class of the training data: "
-            f"{_other_class(others[0], options.classes)}; give a class one name in all files"
+            f"{_other_class(others[0], options.classes)}; {_ONE_NAME}"
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
 
 
 def _other_class(name: str, classes: Sequence[str]) -> str:
     """That a class is none of these, with the one that is probably meant."""
-    same = [known for known in classes if known.casefold() == name.casefold()]
-    near = same or get_close_matches(name, classes, n=1)
-    hint = f"; did you mean {shown(near[0])}?" if near else ""
+    near = near_class(name, classes)
+    hint = f"; did you mean {shown(near)}?" if near else ""
     return f"expected one of the classes {shown(', '.join(classes))}, got {shown(name)!r}{hint}"
 
 
@@ -499,7 +519,7 @@ def _records(
     images: Sequence[RawImage],
     sizes: Sequence[tuple[int, int] | None],
     boxes: RawBoxes,
-    targets: Sequence[Target] | None,
+    raw: RawDataset,
 ) -> list[ImageRecord]:
     order = np.argsort(boxes.image, kind="stable")
     ends = np.searchsorted(boxes.image[order], np.arange(len(images) + 1))
@@ -507,7 +527,8 @@ def _records(
     for n, (image, size) in enumerate(zip(images, sizes, strict=True)):
         if size is not None:
             rows = order[ends[n] : ends[n + 1]]
-            own = None if targets is None else targets[n]
+            own = None if raw.targets is None else raw.targets[n]
+            own = own if raw.paint is None else raw.paint(n, size)
             target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
             records.append(ImageRecord(image.file, *size, target, image.group))
     return records

@@ -1,5 +1,6 @@
 """`read_dataset`: recognise the layout, read it, check it."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,15 @@ from frostline.datasets.raw import AS_FOUND, MaskOptions, ReadOptions, build_ind
 from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
 
-__all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
+__all__ = [
+    "Unlisted",
+    "common_classes",
+    "missing_boxes",
+    "read_dataset",
+    "read_splits",
+    "require_boxes",
+    "unused_images",
+]
 
 Unlisted = Literal["empty", "ignore"]
 
@@ -185,6 +194,29 @@ def _with_unused_images(splits: dict[str, DatasetIndex]) -> dict[str, DatasetInd
     return told
 
 
+def missing_boxes(name: str, index: DatasetIndex) -> str | None:
+    """What is wrong with a split that has no box, and no masks; None where nothing is."""
+    counts = index.counts()
+    if counts.boxes - counts.crowd_boxes or counts.masks:
+        return None
+    lost = [finding for finding in index.findings if finding.severity == "error"]
+    what = "boxes of single objects" if counts.boxes else "boxes"
+    message = f"expected {what} in the {shown(name)} data, got none on {counts.images} images"
+    return f"{message}; the first of {len(lost)} that were left out: {lost[0]}" if lost else message
+
+
+def require_boxes(splits: Mapping[str, DatasetIndex]) -> None:
+    """Refuse a split without boxes: nothing can be learned or scored on it.
+
+    Raises:
+        DatasetError: A split has neither boxes nor masks; says what was left out of it.
+    """
+    for name, index in splits.items():
+        message = missing_boxes(name, index)
+        if message is not None:
+            raise DatasetError(f"{message}; `frostline data check` lists what was left out")
+
+
 def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding, ...]]:
     """What is said of images under the root of the first split that are in no split.
 
@@ -212,9 +244,13 @@ def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding
 
 def _mask_files(images: Iterable[ImageRecord], root: Path) -> Iterator[str]:
     """Masks that lie under the root of the images."""
+    top = Path(os.path.realpath(root))
     for image in images:
-        if isinstance(image.target, Mask) and image.target.root.is_relative_to(root):
-            yield (image.target.root.relative_to(root) / image.target.file).as_posix()
+        if not isinstance(image.target, Mask):
+            continue
+        own = Path(os.path.realpath(image.target.root))
+        if own.is_relative_to(top):
+            yield (own.relative_to(top) / image.target.file).as_posix()
 
 
 def _owner(

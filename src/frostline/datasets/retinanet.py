@@ -13,7 +13,7 @@ from frostline.datasets.listing import Listing, classes_by
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import CSV, csv_head, csv_lines, read_text
-from frostline.datasets.values import as_number, as_whole
+from frostline.datasets.values import as_number, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_retinanet"]
@@ -75,7 +75,7 @@ def _classes_of(tree: Tree, name: str) -> tuple[str, ...]:
         return ()
     if not all(len(row) == 2 for row in rows):  # noqa: PLR2004 - name, id
         return ()
-    by_id = {as_whole(row[1]): row[0] for row in rows}
+    by_id = {whole(row[1]): row[0] for row in rows}
     ids = sorted(n for n in by_id if n is not None)
     first = ids[0] if ids else -1
     whole_list = ids == list(range(first, first + len(rows))) and first in (0, 1)

@@ -13,7 +13,7 @@ from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.open_images import COLUMNS
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import CsvRow, csv_header, csv_rows, header_of, read_text
-from frostline.datasets.values import as_number, as_whole
+from frostline.datasets.values import as_number, whole
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "box_columns", "read_table"]
@@ -106,7 +106,7 @@ def _size(values: Mapping[str, str]) -> tuple[int, int] | None:
     """Width and height; None where they are not known, -1 where they are no numbers."""
     if not values.get("width") or not values.get("height"):
         return None
-    width, height = as_whole(values["width"]), as_whole(values["height"])
+    width, height = whole(values["width"]), whole(values["height"])
     if width is None or height is None:
         return -1, -1
     return (width, height) if width and height else None

@@ -140,6 +140,7 @@ class Mask:
         sha256: of size and decoded pixels.
         pixels: int64 (C,), pixels of each class.
         ignored: pixels that are left out.
+        packed: labels of all pixels, uint8 (H, W) packed by zlib, where no file has them.
     """
 
     root: Path
@@ -150,6 +151,7 @@ class Mask:
     sha256: bytes
     pixels: npt.NDArray[np.int64]
     ignored: int = 0
+    packed: bytes = b""
 
     def __post_init__(self) -> None:
         _checked(self.pixels, np.int64, (len(self.pixels),), "pixels")

@@ -8,7 +8,7 @@ from typing import Any
 from frostline.datasets.findings import shown
 from frostline.errors import DatasetError
 
-__all__ = ["as_number", "as_numbers", "as_whole", "json_value"]
+__all__ = ["as_number", "json_of_text", "numbers", "whole"]
 
 _NUMBER = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?")
 _WORDS = ("nan", "inf", "-inf", "infinity", "-infinity")  # judged with the other boxes
@@ -31,7 +31,7 @@ def as_number(value: Any) -> float | None:
     return None
 
 
-def as_numbers(values: Any, count: int) -> tuple[float, ...] | None:
+def numbers(values: Any, count: int) -> tuple[float, ...] | None:
     """A list of so many numbers, or None."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None
@@ -39,7 +39,7 @@ def as_numbers(values: Any, count: int) -> tuple[float, ...] | None:
     return None if None in found else tuple(math.nan if n is None else n for n in found)
 
 
-def as_whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number, also one written as text or with a point."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -47,7 +47,7 @@ def as_whole(value: Any) -> int | None:
     return int(found) if found is not None and found.is_integer() else None
 
 
-def json_value(text: str, name: str, expected: str = "JSON") -> Any:
+def json_of_text(text: str, name: str, expected: str = "JSON") -> Any:
     """Value of a JSON text.
 
     Raises:

@@ -16,7 +16,7 @@ from frostline.datasets.listing import ONE_CLASS, Box, Listing, around, classes_
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
 from frostline.datasets.text import csv_has, csv_rows, read_text
-from frostline.datasets.values import as_numbers, json_value
+from frostline.datasets.values import json_of_text, numbers
 from frostline.errors import DatasetError
 
 __all__ = ["LAYOUT", "read_via"]
@@ -56,7 +56,7 @@ def read_via(source: Source, options: ReadOptions) -> RawDataset:
 
 
 def _of_json(text: str, name: str, problems: Problems) -> dict[str, list[Region]]:
-    data = json_value(text, name)
+    data = json_of_text(text, name)
     if isinstance(data, Mapping):
         data = data.get("_via_img_metadata", data)
     if not isinstance(data, Mapping):
@@ -93,7 +93,7 @@ def _of_csv(text: str, name: str, problems: Problems) -> dict[str, list[Region]]
             continue
         rows = found.setdefault(file, [])
         try:
-            shape, attributes = (json_value(row.values[c] or "{}", name) for c in _CSV_COLUMNS)
+            shape, attributes = (json_of_text(row.values[c] or "{}", name) for c in _CSV_COLUMNS)
         except DatasetError:
             came = shown(row.values[_CSV_COLUMNS[0]])
             problems.error("box-entry", place, f"expected attributes as JSON, got {came}")
@@ -157,7 +157,7 @@ def _class(value: Any) -> str:
 
 
 def _of(shape: Mapping[str, Any], *keys: str) -> tuple[float, ...] | None:
-    return as_numbers([shape.get(key) for key in keys], len(keys))
+    return numbers([shape.get(key) for key in keys], len(keys))
 
 
 def _rect(shape: Mapping[str, Any]) -> Box | None:
@@ -187,7 +187,7 @@ def _ellipse(shape: Mapping[str, Any]) -> Box | None:
 def _polygon(shape: Mapping[str, Any]) -> Box | None:
     x, y = shape.get("all_points_x"), shape.get("all_points_y")
     count = len(x) if isinstance(x, list) else 0
-    across, down = as_numbers(x, count), as_numbers(y, count)
+    across, down = numbers(x, count), numbers(y, count)
     if not count or across is None or down is None:
         return None
     return around(list(zip(across, down, strict=True)))

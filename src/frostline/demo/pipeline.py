@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from frostline.advice.words import verdict
 from frostline.config import parse_study
 from frostline.demo.field import FIELDS, IMAGE_SIDE, Field, paint
 from frostline.errors import ConfigError
@@ -28,6 +29,7 @@ NOTICE = (
 STARTS = ("classification", "detection")
 """Names of the two starting points, files ``<name>.safetensors`` of the demo."""
 
+_ADVICE = "runs/advice"
 _IMAGES = 12  # of each field
 _EMPTY = (
     ("synthetic_green", 100),
@@ -83,7 +85,8 @@ _README = f"""\
 - `classification.safetensors`, `detection.safetensors`: two starting points for the backbone. The
   first was trained to tell procedural textures apart; the second went on from there, trained to
   detect procedural shapes. Neither has seen an ear.
-- `study.yaml`: two starts x five depths x two seeds. Its output is in `runs/study/`.
+- `study.yaml`: two starts x five depths x two seeds. Its output is in `runs/study/`. In
+  `runs/advice/` the same question is answered for the price of two trainings.
 
 From the folder above this one:
 
@@ -93,6 +96,7 @@ From the folder above this one:
     frostline diff demo/detection.safetensors \\
         demo/runs/study/trials/detection-k00-s0/weights.safetensors
     frostline run demo/study.yaml
+    frostline advise demo/study.yaml --out demo/runs/advice
 """
 
 
@@ -104,11 +108,15 @@ class DemoResult:
         report: path of the HTML page.
         lines: three lines of result.
         ok: whether every trial has a record.
+        advice: what two trainings say of the same study.
+        advice_report: path of its HTML page.
     """
 
     report: Path
     lines: tuple[str, str, str]
     ok: bool
+    advice: str
+    advice_report: Path
 
 
 def run_demo(
@@ -117,7 +125,7 @@ def run_demo(
     workers: int = 2,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> DemoResult:
-    """Run the whole pipeline on embedded data: study, records, report. Needs no network.
+    """Run the whole pipeline on embedded data: study, report, advice. Needs no network.
 
     An interrupted demo resumes. Each trial has one thread, so the figures do not depend on the
     number of workers.
@@ -133,15 +141,28 @@ def run_demo(
     """
     from frostline.reporting import report  # matplotlib: not for `write_demo`
 
-    study = Study.from_yaml(write_demo(folder))
+    path = write_demo(folder)
+    study = Study.from_yaml(path)
     study.run(workers=workers, threads=1, on_event=on_event)
     paths = report(study.folder)
-    return DemoResult(paths.html, (paths.lines[0], *summary(study.records())), not study.left())
+    lines = (paths.lines[0], *summary(study.records()))
+    line, page = _advice(Study.from_yaml(path, folder / _ADVICE), workers, on_event)
+    return DemoResult(paths.html, lines, not study.left(), line, page)
+
+
+def _advice(study: Study, workers: int, on_event: Callable[[Event], None]) -> tuple[str, Path]:
+    """The same question for two trainings, in a folder of its own: nothing is shared."""
+    from frostline.advising import advise_study
+    from frostline.reporting import report
+
+    found = advise_study(study, budget="2x", workers=workers, threads=1, on_event=on_event)
+    paths = report(study.folder)
+    return f"Advice for {found.cost.spent:.2f} trainings: {verdict(found)}", paths.html
 
 
 def demo_trials() -> int:
-    """Number of trials of the demo's study."""
-    return len(Study(parse_study(yaml.safe_load(_STUDY)), Path(), Path()).cells())
+    """Number of trials that end: those of the demo's study, and the one that its advice picks."""
+    return len(Study(parse_study(yaml.safe_load(_STUDY)), Path(), Path()).cells()) + 1
 
 
 def write_demo(folder: Path) -> Path:
@@ -169,7 +190,7 @@ def write_demo(folder: Path) -> Path:
 
 
 def summary(records: Sequence[TrialRecord]) -> tuple[str, str]:
-    """What goes with the report's headline: the cost of freezing everything, the starts compared.
+    """What goes with the report's verdict: the cost of freezing everything, the starts compared.
 
     Args:
         records: finished trials of the demo's study; may be incomplete.

@@ -13,9 +13,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from frostline.advice.result import Advice
 from frostline.cells import cell_plan
-from frostline.config import StudyConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.errors import DatasetError, RecordError
 from frostline.figures import (
     DifferenceTable,
@@ -47,6 +48,7 @@ from frostline.reporting.tables import difference_rows, score_rows, trial_rows, 
 from frostline.reporting.words import findings, headline
 from frostline.scores import merged
 from frostline.study import Study, open_study
+from frostline.study_notes import notes_of
 
 __all__ = [
     "Answer",
@@ -137,13 +139,14 @@ def report(
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
         strays=study.strays(),
-        notes=study.notes(),
+        notes=notes_of(study),
         answer=found,
         depths=depths,
         differences=differences,
         losses=losses,
         examples=shown,
         examples_note=note,
+        advice=Advice.read(folder),
         tints=class_colours(records[0].data["val"].classes) if _segments(records) else (),
     )
     html = folder / "report.html"
@@ -222,7 +225,7 @@ def _examples(
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
     try:
-        index = _validation(study.config, records, base)
+        index = _validation(study, records, base)
         files = [
             (title, record, study.trial_folder(record.key) / FILES.detections)
             for title, record in trials
@@ -242,8 +245,9 @@ def _examples(
     return shown, f"{text}; but for the last {ends}, which say why." if ends else f"{text}."
 
 
-def _validation(config: StudyConfig, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
-    index = load_data(config.data, base)["val"]
+def _validation(study: Study, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
+    looks = Looks.read(study.folder / LOOKS_FILE)
+    index = load_data(study.config.data, base, masks=records[0].task.masks, looks=looks)["val"]
     if index.digest() != records[0].data["val"].digest:
         raise DatasetError("expected the validation images of the trials, the data has changed")
     return index

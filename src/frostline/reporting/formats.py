@@ -7,7 +7,6 @@ from markupsafe import Markup, escape
 
 __all__ = [
     "breakable",
-    "coded",
     "duration",
     "number",
     "percent",
@@ -15,6 +14,7 @@ __all__ = [
     "text",
     "thousandths",
     "unplaced",
+    "with_code",
 ]
 
 #: An absolute path, POSIX or Windows; the group is its last part.
@@ -73,7 +73,7 @@ def breakable(text: str) -> Markup:
     return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(text))))  # noqa: S704  (escaped just before)
 
 
-def coded(text: str) -> Markup:
+def with_code(text: str) -> Markup:
     """A sentence; what stands between backticks in it is set as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from frostline.advice.result import Advice
+from frostline.advice.words import next_commands, price_cells, sentences, verdict
 from frostline.cells import FROZEN_RANDOM, cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
@@ -25,7 +27,7 @@ from frostline.reporting.words import (
     signed_points,
 )
 from frostline.scores import merged
-from frostline.study import TrialState
+from frostline.trial_folder import TrialState
 
 __all__ = ["Contents", "render"]
 
@@ -49,6 +51,7 @@ class Contents:
         examples_note: why there are none, or how they were chosen.
         tints: name and colour of each class of example masks, "" for one that is not tinted;
             empty for boxes.
+        advice: what ``frostline advise`` found, where it ran in the folder.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Contents:
     examples: tuple[Example, ...]
     examples_note: str
     tints: tuple[tuple[str, str], ...] = ()
+    advice: Advice | None = None
 
 
 def render(contents: Contents) -> str:
@@ -81,7 +85,7 @@ def render(contents: Contents) -> str:
         "plan_of_key": plan_of_key,
         "unplaced": formats.unplaced,
         "breakable": formats.breakable,
-        "coded": formats.coded,
+        "with_code": formats.with_code,
     }
     return render_page("report.html", _context(contents), filters)
 
@@ -94,6 +98,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "name": contents.name,
         "config": contents.config,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **_advice(contents),
         "answer": contents.answer,
         "headline": headline(contents.answer),
         "findings": findings(contents.answer),
@@ -144,6 +149,22 @@ def _context(contents: Contents) -> dict[str, Any]:
         "phases": rows.phases(records),
         "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
+    }
+
+
+def _advice(contents: Contents) -> dict[str, Any]:
+    """The first section, where there is an advice."""
+    found = contents.advice
+    if found is None:
+        return {"advice": None}
+    return {
+        "advice": found,
+        "advice_words": {
+            "headline": verdict(found),
+            "sentences": sentences(found),
+            "prices": [price_cells(found, row) for row in found.prices],
+            "next": next_commands(found, contents.name),
+        },
     }
 
 

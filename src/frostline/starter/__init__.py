@@ -22,7 +22,7 @@ from frostline.starter.machine import (
     torch_cache,
     usable_cores,
 )
-from frostline.starter.text import ENCODERS, propose, render, render_masks
+from frostline.starter.text import propose, render, render_masks
 from frostline.starter.weights import Choice, choose, nearby_files
 
 __all__ = [
@@ -84,9 +84,7 @@ def write_starter(
     machine = machine or this_machine()
     found = nearby_files((location.images, location.images.parent, path.parent, Path.cwd()))
     material = read_material(location)
-    choice = choose(weights, found, machine, backbone)
-    if material.masks and choice.backbone not in ENCODERS and backbone is None and not weights:
-        choice = choose(weights, found, machine, ENCODERS[0])
+    choice = choose(weights, found, machine, backbone, encoder=material.masks)
     if material.masks:
         size = choose_mask_size(material, gpu=machine.gpu is not None)
         text = render_masks(path.name, path.parent, material, choice, machine, size)

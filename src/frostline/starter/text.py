@@ -20,12 +20,10 @@ from frostline.starter.data import FRACTION, Material
 from frostline.starter.machine import Machine
 from frostline.starter.weights import Choice
 
-__all__ = ["ENCODERS", "Proposal", "propose", "render", "render_masks", "stage_depths"]
+__all__ = ["Proposal", "propose", "render", "render_masks", "stage_depths"]
 
 _COLUMN = 34  # where comments begin
 _NAMED = 12  # classes that are named in the comment
-ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101")
-"""Backbones that are encoders of ``unet`` with torchvision's tensors."""
 _SLIM_PROPOSALS = 300  # of preset slim: more boxes than this it cannot find in one image
 
 
@@ -200,6 +198,7 @@ def _split(material: Material, counts: Mapping[str, DatasetCounts]) -> Iterator[
         comment = f"no groups in the data, so images are drawn: {train} train, {val} validate"
         yield _entry(f"    fraction: {material.fraction:g}", comment)
         yield _entry("    seed: 0", "another seed draws other images")
+        yield _entry("    by: photo", "copies, tiles and frames of one photo stay on one side")
     if material.val_groups is not None:
         groups = material.total().images_per_group
         yield (

@@ -115,7 +115,12 @@ class Choice:
 
 
 def choose(
-    given: Sequence[Path], nearby: Sequence[Path], machine: Machine, backbone: str | None = None
+    given: Sequence[Path],
+    nearby: Sequence[Path],
+    machine: Machine,
+    backbone: str | None = None,
+    *,
+    encoder: bool = False,
 ) -> Choice:
     """Choose the backbone for which this machine has the most starting weights.
 
@@ -124,6 +129,7 @@ def choose(
         nearby: weight files found beside the data; those that fit are taken.
         machine: its cache, and whether it has a GPU, decides where nothing else does.
         backbone: take this one.
+        encoder: whether it is one of ``unet``, which has its full width.
 
     Raises:
         CheckpointError: a given file cannot be opened.
@@ -139,6 +145,9 @@ def choose(
             taken.append(look_at(path))
         except FrostlineError as error:
             left_out.append(shown(str(error).partition(";")[0]))
+    if encoder:
+        taken, narrow = _of_full_width(taken, given=bool(given))
+        left_out += narrow
     cached = [row for row in PUBLISHED if (machine.cache / row.file).is_file()]
     best = backbone or _most_starts(taken, cached, gpu=machine.gpu is not None)
     if given:
@@ -240,6 +249,24 @@ def _without_copies(files: Iterable[WeightFile]) -> tuple[list[WeightFile], list
         if other is not file:
             copies.append(f"{shown(file.path.name)}: the weights of {shown(other.path.name)}")
     return list(first.values()), copies
+
+
+def _of_full_width(
+    files: Sequence[WeightFile], *, given: bool
+) -> tuple[list[WeightFile], list[str]]:
+    """Files that an encoder can have, and a line about each of the others.
+
+    Raises:
+        ConfigError: one of the others was given.
+    """
+    lines = [
+        f"{shown(f.path.name)}: holds {_kind(f)}; an encoder of unet has its full width"
+        for f in files
+        if f.width_mult != 1.0
+    ]
+    if given and lines:
+        raise ConfigError(f"{lines[0]}: name other weights")
+    return [file for file in files if file.width_mult == 1.0], lines
 
 
 def _require_one_backbone(files: Sequence[WeightFile], backbone: str) -> None:

@@ -3,12 +3,11 @@
 import base64
 import io
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from frostline.config import AugmentConfig, ModelConfig
 from frostline.datasets import DatasetIndex, ImageRecord, Mask, mask_labels
 from frostline.datasets.targets import IGNORED
 from frostline.errors import DatasetError
@@ -16,24 +15,16 @@ from frostline.evaluation.masks import confusion, constant_floor, dice, iou, mea
 from frostline.records import PartRecord, SplitDetails
 from frostline.segmentation_scores import SEGMENTATION_SCORES
 from frostline.tasks.canvas import Canvas
+from frostline.tasks.later import later
 from frostline.tasks.task import Measured, Placed, Task
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from frostline.tasks.masks import MaskSample, PlacedMasks
+    from frostline.tasks.masks import PlacedMasks
 
 __all__ = ["TASK"]
 
 _Labels = npt.NDArray[np.uint8]
 _Counts = npt.NDArray[np.int64]
-
-
-def _build(config: ModelConfig, num_classes: int, seed: int) -> "nn.Module":
-    from frostline.architectures.building import build_model
-
-    return build_model(config, num_classes, seed=seed)
 
 
 def _place(index: DatasetIndex, canvas: Canvas) -> "PlacedMasks":
@@ -43,35 +34,13 @@ def _place(index: DatasetIndex, canvas: Canvas) -> "PlacedMasks":
     if boxed is not None:
         raise DatasetError(
             f"{boxed}: expected a mask, its annotation is boxes; task segmentation reads layout "
-            "masks"
+            "masks, and outlines of layout coco"
         )
     return PlacedMasks(index, canvas)
 
 
 def _remarks(images: Placed) -> dict[str, int]:
     return {}
-
-
-def _augment(sample: "MaskSample", switches: AugmentConfig) -> "MaskSample":
-    from frostline.tasks.masks import augment
-
-    return augment(sample, switches)
-
-
-def _loss(
-    model: "nn.Module", samples: "Sequence[MaskSample]", device: "torch.device"
-) -> "dict[str, Tensor]":
-    from frostline.tasks.masks import loss
-
-    return loss(model, samples, device)
-
-
-def _predict(
-    model: "nn.Module", images: Any, device: "torch.device", batch_size: int
-) -> list[_Labels]:
-    from frostline.tasks.masks import predict
-
-    return predict(model, images, device, batch_size)
 
 
 def _evaluate(
@@ -150,12 +119,12 @@ def _png(labels: _Labels) -> bytes:
 
 TASK = Task(
     declares=SEGMENTATION_SCORES,
-    build=_build,
+    build=later("frostline.architectures.building:build_model"),
     place=_place,
     remarks=_remarks,
-    augment=_augment,
-    loss=_loss,
-    predict=_predict,
+    augment=later("frostline.tasks.masks:augment"),
+    loss=later("frostline.tasks.masks:loss"),
+    predict=later("frostline.tasks.masks:predict"),
     evaluate=_evaluate,
     write=_write,
 )

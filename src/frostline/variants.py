@@ -1,0 +1,68 @@
+"""Variants of a schedule: what they change, and the slug that names them in a trial's key."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["SHORT_PERCENT", "short_number", "short_variant", "slug_of", "values_of"]
+
+SHORT_PERCENT = 25  # of the epochs: the short complete runs of trainers that cannot pause
+
+#: Letters of a slug, and the field of the schedule that each stands for.
+_FIELDS = {"lr": "lr", "b": "backbone_lr_scale"}
+_PART = re.compile(r"(lr|b|e)([0-9.e-]+?)(?=-(?:lr|b|e)|$)")
+
+
+def short_number(value: float) -> str:
+    """The shortest text that stands for exactly this number.
+
+    Example:
+        >>> short_number(0.0003), short_number(0.1), short_number(1.0), short_number(0.015)
+        ('3e-4', '0.1', '1', '0.015')
+    """
+    number = Decimal(repr(value)).normalize()
+    plain = format(number, "f")
+    digits = "".join(map(str, number.as_tuple().digits))
+    mantissa = digits if len(digits) == 1 else f"{digits[0]}.{digits[1:]}"
+    return min((plain, f"{mantissa}e{number.adjusted()}"), key=len)
+
+
+def slug_of(values: Mapping[str, float]) -> str | None:
+    """The variant with these values of the schedule; None for none.
+
+    Example:
+        >>> slug_of({"lr": 3e-4, "backbone_lr_scale": 0.1})
+        'lr3e-4-b0.1'
+    """
+    letters = {field: letter for letter, field in _FIELDS.items()}
+    parts = [letters[name] + short_number(values[name]) for name in _FIELDS.values()
+             if name in values]  # fmt: skip
+    return "-".join(parts) or None
+
+
+def short_variant(variant: str | None, percent: int) -> str:
+    """The same with a complete schedule of a share of the epochs.
+
+    Example:
+        >>> short_variant("lr3e-4", 25), short_variant(None, 25)
+        ('lr3e-4-e25', 'e25')
+    """
+    return "-".join(filter(None, (variant, f"e{percent}")))
+
+
+def values_of(variant: str | None) -> tuple[dict[str, Any], int]:
+    """What a variant changes: fields of the schedule, and the percentage of the epochs.
+
+    Example:
+        >>> values_of("lr3e-4-e25")
+        ({'lr': 0.0003}, 25)
+    """
+    found: dict[str, Any] = {}
+    percent = 100
+    for letter, number in _PART.findall(variant or ""):
+        if letter == "e":
+            percent = int(number)
+        else:
+            found[_FIELDS[letter]] = float(number)
+    return found, percent
