@@ -147,8 +147,8 @@ def _print_advice(found: "Advice", folder: str, study: str, output: Format) -> N
         typer.echo(f"- {line}")
     if found.prices and found.learned:
         typer.echo(f"\nWhat freezing costs {found.base.init}, in {found.label} points:")
-        rows = [price_cells(found, row) for row in found.prices]
-        print_table(rows, cell=lambda _, value: str(value))
+        priced = [price_cells(found, row) for row in found.prices]
+        print_table(priced, cell=lambda _, value: str(value))
     for line in found.remarks:
         typer.echo(f"- {line}")
     typer.echo("\nNext:")
