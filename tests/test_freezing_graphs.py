@@ -1,7 +1,8 @@
 """Random module graphs under ``freeze``, against the list that autograd makes of each.
 
 Sequential, residual and parallel parts, modules that are called twice or in another order than they
-are registered, tied weights, parametrizations, functional calls with other modules' weights.
+are registered, tied weights, parametrizations, functional calls with other modules' weights, layers
+that train mode alone calls.
 """
 
 import os
@@ -90,6 +91,22 @@ class MovingMean(nn.Module):
         return x - self.centre
 
 
+class InTraining(nn.Module):
+    """A layer and a head that train mode alone calls; the head's output goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.head = nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.Conv2d(CHANNELS, 2, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        self.head(x)
+        out: Tensor = self.layer(x)
+        return out
+
+
 def _conv() -> nn.Conv2d:
     return nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
 
@@ -106,6 +123,7 @@ LEAVES: dict[str, Any] = {
     "linear": lambda: OverChannels(nn.Linear(CHANNELS, CHANNELS)),
     "scale": Scale,
     "moving mean": MovingMean,
+    "in training": InTraining,
     "old weight norm": lambda: nn.utils.parametrizations.weight_norm(_conv()),
     "old spectral norm": lambda: nn.utils.spectral_norm(_conv()),
     "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(_conv()),

@@ -13,7 +13,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from frostline.errors import PlanError
 from frostline.freezing import freeze
-from frostline.observing import has_running_statistics, observe_sections, observe_table
+from frostline.observing import (
+    has_running_statistics,
+    observe_sections,
+    observe_table,
+    require_values,
+)
 from frostline.plans import FreezePlan
 from tests.autograd_lists import any_loss, three_steps
 
@@ -250,6 +255,82 @@ def test_every_batch_norm_of_a_shared_convolution_goes_with_it() -> None:
     first, last = observe_table(Levels(), EXAMPLE).layers
     assert (first.norm, last.norm_tensors) == ("fine", ())
     assert {name.split(".")[0] for name in first.norm_tensors or ()} == {"fine", "coarse"}
+
+
+def test_the_first_lazy_tensor_is_named_and_the_others_are_counted() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyConv2d(4, 3), nn.LazyLinear(2))
+    with pytest.raises(
+        PlanError, match=r"^'1\.weight' and 3 more tensors of Sequential have no shape"
+    ):
+        require_values(net)
+    require_values(net[0])
+
+
+class ByFunction(nn.Module):
+    """Convolves by itself, with the larger one of its parameters, and not by a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4, 1, 1, 1))
+        self.kernel = nn.Parameter(torch.ones(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.kernel * self.scale)
+
+
+def test_a_module_that_convolves_by_itself_is_a_layer_and_none_is_counted_twice() -> None:
+    table = observe_table(nn.Sequential(ByFunction(), nn.Conv2d(4, 2, 1)), EXAMPLE)
+    assert [(layer.name, layer.shape) for layer in table.layers] == [
+        ("0", (4, 3, 3, 3)),
+        ("1", (2, 4, 1, 1)),
+    ]
+    assert table.repeated == ()
+    assert table.layers[0].tensors == ("0.scale", "0.kernel")
+
+
+class Branches(nn.Module):
+    def __init__(self, *sides: nn.Module) -> None:
+        super().__init__()
+        self.sides = nn.ModuleList(sides)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = (side(x) for side in self.sides)
+        out: Tensor = one + other
+        return out
+
+
+def test_of_two_branches_the_shorter_one_is_a_projection_and_of_equal_ones_none() -> None:
+    def conv() -> nn.Conv2d:
+        return nn.Conv2d(3, 3, 1)
+
+    equal = observe_table(Branches(conv(), conv()), EXAMPLE)
+    assert [layer.role for layer in equal.layers] == ["main", "main"]
+    for long_first in (True, False):
+        sides = [nn.Sequential(conv(), conv()), conv()]
+        table = observe_table(Branches(*(sides if long_first else sides[::-1])), EXAMPLE)
+        roles = ["main", "main", "projection"]
+        assert [layer.role for layer in table.layers] == (roles if long_first else roles[::-1])
+
+
+class ByKeyword(nn.Module):
+    """Calls its layers with keywords, of which a hook sees no inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(input=self.norm(input=self.conv(input=x)))
+        return out
+
+
+def test_a_batch_norm_called_by_keyword_goes_with_the_convolution_that_follows() -> None:
+    first, second = observe_table(ByKeyword(), EXAMPLE).layers
+    assert (first.name, first.norm, first.norm_tensors) == ("conv", None, ())
+    assert second.norm_tensors is not None
+    assert "norm.running_mean" in second.norm_tensors
 
 
 class Gated(nn.Module):

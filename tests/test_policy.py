@@ -11,6 +11,7 @@ from frostline.events import Event, Stepped
 from frostline.policy import Advance, Observed, Policy
 from frostline.records import TrialKey
 from frostline.study import Study
+from frostline.study_notes import notes_of
 from tests.helpers import SCHEDULE, write_study
 
 
@@ -113,7 +114,7 @@ def test_a_record_of_a_later_version_is_kept(tmp_path: Path) -> None:
     (state, _) = study.status()
     assert state.state == "damaged"
     assert "expected schema version 1 to 2, got 3" in state.detail
-    assert study.notes() == ()
+    assert notes_of(study) == ()
     with pytest.raises(RecordError, match=r"later frostline \(schema version 3"):
         study.run()
     assert [path.name for path in folder.iterdir()] == ["record.json"]

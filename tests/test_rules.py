@@ -20,6 +20,7 @@ from frostline.policy import Advance
 from frostline.records import TrialKey
 from frostline.rules import layers_above, require_rules, threshold_of
 from frostline.study import Study, open_study
+from frostline.study_notes import notes_of
 from frostline.trial import TrialSpec
 from tests.helpers import TINY_MODEL, write_study
 
@@ -106,7 +107,7 @@ def test_rules_wait_then_run_and_are_kept(
     more = _study(tmp_path, seeds=[0, 1, 2], plans={"above-floor": PLANS["above-floor"]})
     assert [o.message for o in more.run(threads=1) if not o.ok] == []
     assert file.read_bytes() == text
-    assert any("was made before a-k00-s2" in note for note in more.notes())
+    assert any("was made before a-k00-s2" in note for note in notes_of(more))
     again = {record.key: record for record in more.records()}
     assert again[TrialKey(init="a", plan="above-floor", seed=2)].plan.digest == seen.digest
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 import zipfile
@@ -19,8 +20,9 @@ from frostline.errors import (
 from frostline.events import Ended, Event, Started, Stepped
 from frostline.study import Study, open_study, read_records
 from frostline.study_file import StudyFile
+from frostline.study_notes import notes_of
 from frostline.trial import FILES
-from tests.helpers import TINY_MODEL, write_start, write_study
+from tests.helpers import TINY_MODEL, write_start, write_study, write_yaml
 
 
 def _study(folder: Path, **changes: object) -> Study:
@@ -239,15 +241,40 @@ def test_other_pixels_under_the_same_name_are_another_study(tmp_path: Path) -> N
         StudyChangedError, match=r"a-k52-s0 .*other bytes in 1 image file \(im1\.png"
     ):
         study.run()
-    (note,) = study.notes()
+    (note,) = notes_of(study)
     assert "1 image file (im1.png) changed" in note
     (study.folder / "images.json").unlink()
     with pytest.raises(StudyChangedError, match=r"pixels\.val was"):
         Study(study.config, study.base, study.folder).check()
-    assert study.notes() == (), "without the hashes of before nothing is known of single files"
+    assert notes_of(study) == (), "without the hashes of before nothing is known of single files"
     shutil.rmtree(tmp_path / "images")
     (study.folder / "images.json").write_text(hashes)
-    assert study.notes() == (), "images that are elsewhere have not changed"
+    assert notes_of(study) == (), "images that are elsewhere have not changed"
+
+
+def test_a_study_by_photo_decodes_for_its_split_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The looks are kept in the folder; a check writes none, and a copy in another file is seen."""
+    study = _study(tmp_path, **FAST)
+    image = Image.open(tmp_path / "images" / "im0.png").transpose(Image.Transpose.ROTATE_90)
+    image.save(tmp_path / "images" / "im5.png")
+    data = {"layout": "kaggle", "images": "images", "annotations": "train.csv",
+            "split": {"fraction": 0.34, "by": "photo"}}  # fmt: skip
+    study = Study.from_yaml(write_yaml(tmp_path / "study.yaml", data=data))
+    study.check()
+    assert not (study.folder / "looks.json").exists()
+    study.run()
+    assert len(json.loads((study.folder / "looks.json").read_text())) == 6
+    monkeypatch.setattr("frostline.datasets.looks.grey_thumbnail", _never)
+    parts = study.spec(study.cells()[0]).load()
+    sides = [{image.file for image in part} for part in parts.values()]
+    assert [len(side) for side in sides] == [4, 2]
+    assert any({"im0.png", "im5.png"} <= side for side in sides)
+
+
+def _never(*words: object) -> None:
+    raise AssertionError("an image was decoded again")
 
 
 def test_images_in_a_zip_file_are_the_same_pixels(tmp_path: Path) -> None:

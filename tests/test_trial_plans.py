@@ -7,6 +7,7 @@ import pytest
 from frostline.errors import InitError, PlanError
 from frostline.loading import load_data
 from frostline.study import Study, open_study
+from frostline.study_notes import notes_of
 from frostline.trial import Start, prepare
 from tests.factories import make_config, make_record, write_study_folder
 from tests.helpers import TINY_MODEL, write_study
@@ -83,7 +84,7 @@ def test_plans_that_freeze_the_same_are_told(
     records.append(records[1].model_copy(update={"key": twin}))
     config = make_config(records, depths=[0, 9], plans={"early": {"stage": "4"}})
     folder = write_study_folder(tmp_path / "out", records, config)
-    note, _of_pixels = open_study(folder).notes()
+    note, _of_pixels = notes_of(open_study(folder))
     assert note.startswith("Plans k09, early freeze the same tensors from imagenet: one experiment")
 
 

@@ -28,7 +28,8 @@ from frostline.errors import FrostlineError, one_line
 if TYPE_CHECKING:
     from frostline.estimate import Estimate
     from frostline.records import TrialRecord
-    from frostline.study import Study, TrialState
+    from frostline.study import Study
+    from frostline.trial_folder import TrialState
 
 __all__ = ["app", "main"]
 
@@ -148,7 +149,9 @@ def status(folder: Folder, output: OutputFormat = Format.table) -> None:
 
 def _tell_notes(study: "Study") -> None:
     """What is to be known of a folder; exit code 1 where a record in it is damaged."""
-    for note in study.notes():
+    from frostline.study_notes import notes_of
+
+    for note in notes_of(study):
         typer.echo(note, err=True)
     if any(state.state == "damaged" for state in study.status()):
         raise typer.Exit(1)

@@ -245,7 +245,9 @@ def _print_check(title: str, result: "DataCheck", examples: int) -> None:
         console.print(Text(line), soft_wrap=True)
     found = result.by_severity()
     console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
-    if not result.ok:
+    if not result.ok and "split-without-boxes" in result.codes():
+        console.print("correct the errors: a copy without them would have no boxes to score")
+    elif not result.ok:
         console.print("correct the errors, or write a copy without them: --fix-to DIR")
 
 

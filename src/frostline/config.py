@@ -164,16 +164,21 @@ class SplitConfig(_Model):
         fraction: share of images that go to validation, in (0, 1), chosen by seeded file name.
         seed: seed of that choice.
         val_groups: groups (``source`` or ``domain``) that are the validation data.
+        by: what the fraction is drawn of: each ``file`` by itself, or each ``photo`` with all its
+            versions, tiles and near-duplicates, which are told by name or by how they look.
     """
 
     fraction: float | None = Field(default=None, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
     val_groups: tuple[str, ...] | None = None
+    by: Literal["file", "photo"] = "file"
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.fraction is None) == (self.val_groups is None):
             raise ValueError("give exactly one of 'fraction' and 'val_groups'")
+        if self.by == "photo" and self.fraction is None:
+            raise ValueError("'by: photo' goes with 'fraction'; groups are held out whole anyway")
         return self
 
 

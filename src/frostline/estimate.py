@@ -8,10 +8,8 @@ from typing import Any
 
 from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
-from frostline.loading import load_data
 from frostline.measuring import STEPS, measure_step, price_key, weights_mb
 from frostline.prices import Price, Prices
-from frostline.tasks import task_named
 from frostline.training import torch_as_before
 from frostline.trial import TrialSpec, plan_of, prepare
 
@@ -74,8 +72,7 @@ def estimate(
     """
     if not left:
         return Estimate(cells, 0, 0.0, 0.0)
-    masks = task_named(left[0].task).declares.masks
-    data = load_data(left[0].data, left[0].base, masks=masks)
+    data = left[0].load()
     known = _known(left, prices or Prices())
     if known:
         seconds = sum(_priced(spec, p, data) for spec, p in zip(left, known, strict=True))

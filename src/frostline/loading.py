@@ -6,27 +6,41 @@ from pathlib import Path
 from frostline.config import DataConfig
 from frostline.datasets import (
     DatasetIndex,
+    Looks,
     read_dataset,
     read_splits,
     train_and_val,
 )
 from frostline.datasets.locations import open_source, recognise
 from frostline.datasets.raw import MaskOptions
+from frostline.datasets.reading import require_boxes
 
 __all__ = ["layout_of", "load_data", "mask_options"]
 
 
-def load_data(config: DataConfig, base: Path, *, masks: bool = False) -> dict[str, DatasetIndex]:
+def load_data(
+    config: DataConfig, base: Path, *, masks: bool = False, looks: Looks | None = None
+) -> dict[str, DatasetIndex]:
     """Read the splits that a study names: ``train``, ``val`` and, if given, ``test``.
 
     Args:
         config: the ``data`` section of a study.
         base: folder against which its paths resolve.
         masks: whether the task wants masks, also of annotations that are outlines.
+        looks: of images that were seen before, where the study is split by photo; what is missing
+            is added.
 
     Raises:
-        DatasetError: unreadable or unusable data; names file and line.
+        DatasetError: unreadable or unusable data, with file and line; or a split without boxes.
     """
+    splits = _read(config, base, masks, looks)
+    require_boxes(splits)
+    return splits
+
+
+def _read(
+    config: DataConfig, base: Path, masks: bool, looks: Looks | None
+) -> dict[str, DatasetIndex]:
     images = base / config.images
     if config.annotations is not None and config.split is not None:
         index = read_dataset(
@@ -37,7 +51,7 @@ def load_data(config: DataConfig, base: Path, *, masks: bool = False) -> dict[st
             masks=mask_options(config, outlines=masks),
         )
         index = replace(index, grey_levels=config.grey_levels)
-        return train_and_val(index, **config.split.model_dump())
+        return train_and_val(index, **config.split.model_dump(), looks=looks)
     named = {"train": config.train, "val": config.val, "test": config.test}
     files = {split: base / file for split, file in named.items() if file is not None}
     splits = read_splits(

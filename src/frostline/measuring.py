@@ -23,7 +23,6 @@ from frostline.architectures import architecture_of
 from frostline.datasets import DatasetIndex
 from frostline.errors import TrainingError, one_line
 from frostline.identity import Identity
-from frostline.loading import load_data
 from frostline.prices import Price, PriceKey
 from frostline.tasks import common_canvas, task_named
 from frostline.training import choose_device, torch_as_before, train
@@ -80,8 +79,7 @@ def measure_cells(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
         One price a kind. What needs least memory is measured first: a process knows its largest
         peak alone, and in one of its own each peak is then that of its cell.
     """
-    masks = task_named(specs[0].task).declares.masks
-    data = load_data(specs[0].data, specs[0].base, masks=masks)
+    data = specs[0].load()
     kinds = {price_key(spec): spec for spec in reversed(specs)}
     order = sorted(kinds.items(), key=lambda kind: -(kind[1].plan.depth or 0))
     found: list[Price] = []

@@ -17,7 +17,14 @@ from frostline.errors import PlanError
 from frostline.notebook import table_html
 from frostline.passage import as_written
 
-__all__ = ["BACKBONE_PREFIX", "PLAN_VERSION", "BatchNormPolicy", "FreezePlan", "PlanVersion"]
+__all__ = [
+    "BACKBONE_PREFIX",
+    "PLAN_VERSION",
+    "BatchNormPolicy",
+    "FreezePlan",
+    "PlanVersion",
+    "same_plans",
+]
 
 BatchNormPolicy = Literal["frozen", "follow", "live"]
 PlanVersion = Literal[1, 2]
@@ -369,3 +376,21 @@ def _norm_tensors(layer: ConvLayer, tracked: bool) -> Iterator[str]:
         yield f"{layer.norm}.{tensor}"
     if tracked:
         yield f"{layer.norm}.num_batches_tracked"
+
+
+def same_plans(found: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    """Plans that freeze the same tensors from one start, in one line for all of its starts.
+
+    Args:
+        found: (start, digest of the plan) -> labels of the plans that have it.
+    """
+    starts: dict[tuple[str, ...], list[str]] = {}
+    for (init, _), labels in found.items():
+        distinct = tuple(dict.fromkeys(labels))
+        if len(distinct) > 1:
+            starts.setdefault(distinct, []).append(init)
+    for labels, inits in starts.items():
+        yield (
+            f"Plans {', '.join(labels)} freeze the same tensors from {', '.join(inits)}: one "
+            "experiment, which is run once for each."
+        )

@@ -2,34 +2,30 @@
 
 import dataclasses
 import itertools
-import json
 import logging
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from frostline.architectures import architecture_of, require_fitting
 from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
-from frostline.datasets import DatasetIndex, FileHashes
-from frostline.depth import BACKBONES, LayerTable, depth_label
+from frostline.datasets import DatasetIndex, FileHashes, Looks
+from frostline.datasets.looks import LOOKS_FILE
+from frostline.depth import LayerTable, depth_label
 from frostline.doctor import require_torch
-from frostline.errors import ConfigError, RecordError, StudyChangedError, one_line
+from frostline.errors import ConfigError, RecordError
 from frostline.events import Ended, Event, Outcome
-from frostline.identity import Identity, changes
 from frostline.loading import load_data
 from frostline.members import can_pause, nearest
 from frostline.notebook import table_html
-from frostline.plans import PLAN_VERSION, PlanVersion
-from frostline.policy import Advance, Observation, Observed, Policy, grid
+from frostline.plans import PLAN_VERSION, PlanVersion, same_plans
+from frostline.policy import Advance, Observed, Policy, grid
 from frostline.prices import Prices
 from frostline.rates import choose_rates, chosen_rates
 from frostline.records import (
     FILES,
-    SCHEMA_VERSION,
-    EpochRecord,
     TrialKey,
     TrialRecord,
     set_aside,
@@ -46,6 +42,19 @@ from frostline.scores import Declaration, Score, merged
 from frostline.starter.machine import usable_cores
 from frostline.study_file import STUDY_FILE, StudyFile
 from frostline.tasks import require_task, task_named
+from frostline.trial_folder import (
+    TRIALS,
+    TrialState,
+    failure_in,
+    is_stray,
+    observations_in,
+    progress_in,
+    record_in,
+    require_known_version,
+    require_same,
+    state_in,
+    stray_in,
+)
 from frostline.variants import SHORT_PERCENT, short_variant
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
@@ -55,25 +64,13 @@ if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from frostline.estimate import Estimate
     from frostline.trial import TrialSpec
 
-__all__ = ["Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
+__all__ = ["HASHES", "Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
 
-_TRIALS = "trials"
-_HASHES = "images.json"  # of the image files, so that they are read once
+HASHES = "images.json"
+"""File with hashes of the images, so that they are read once."""
 _WORK = (FILES.record, FILES.checkpoint, FILES.failure)
-_NAMED = 5  # image files that a message names
-
-_SLUG = re.compile(r"(?P<init>.+)-(?P<plan>[^-]+)-s(?P<seed>[0-9]+)")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TrialState:
-    """Where one cell of a study stands."""
-
-    key: TrialKey
-    state: Literal["done", "damaged", "failed", "started", "waiting", "unlisted"]
-    detail: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +185,7 @@ class Study:
 
     def trial_folder(self, key: TrialKey) -> Path:
         """Folder of one cell."""
-        return self.folder / _TRIALS / key.slug
+        return self.folder / TRIALS / key.slug
 
     def _record_file(self, key: TrialKey) -> Path:
         return self.trial_folder(key) / FILES.record
@@ -227,7 +224,7 @@ class Study:
             task=self.config.task,
             trainer=self.config.trainer,
             differences=self.config.differences,
-            hashes=self.folder / _HASHES,
+            hashes=self.folder / HASHES,
             plan_version=self.plan_version,
             numbering=self.config.numbering,
             threads=threads,
@@ -239,7 +236,7 @@ class Study:
         return tuple(self._state(key) for key in self.cells())
 
     def _state(self, key: TrialKey) -> TrialState:
-        state = _state(key, self.trial_folder(key))
+        state = state_in(key, self.trial_folder(key))
         told = [] if state.state != "waiting" else [self._plan_of_waiting(key)]
         if state.state != "done" and self._keeps_random(key):
             told.append(FROZEN_RANDOM)
@@ -250,7 +247,7 @@ class Study:
         """What the plan of a cell that has not begun waits for, or freezes; of rules alone."""
         waits, file = self.waits_for(key), self.plan_file(key)
         if waits:
-            names = (k.slug + _progress(self.trial_folder(k)) for k in waits)
+            names = (k.slug + progress_in(self.trial_folder(k)) for k in waits)
             return f"its plan is made from {', '.join(names)}"
         if file is None:
             return ""
@@ -268,70 +265,11 @@ class Study:
         found = {key.cell: self.waits_for(key) for key in self.cells()}
         return {cell: tuple(key.slug for key in keys) for cell, keys in found.items() if keys}
 
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known of the folder besides its trials, in one line each."""
-        return tuple(self._notes())
-
-    def _notes(self) -> Iterator[str]:
-        older = self.plan_version < PLAN_VERSION
-        if older and self.config.model.backbone not in BACKBONES:  # theirs are equal in both
-            yield (
-                f"Its freeze plans are of version {self.plan_version}, with which this folder "
-                "began, also for new cells: convolutions and their BatchNorm alone; another folder "
-                "(--out) freezes everything up to the cut."
-            )
-        for state in self.status():
-            if state.state == "damaged" and not _later_version(self._record_file(state.key)):
-                yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
-        replaced = FileHashes.read(self.folder / _HASHES).look_again(
-            self.base / self.config.data.images
-        )
-        if replaced:
-            yield (
-                f"Since its trials were trained, {_several(replaced)} changed: the scores are of "
-                "the files as they were, and `frostline run` adds no trial until they are back."
-            )
-        yield from self._rule_notes()
-        same: dict[tuple[str, str], list[str]] = {}
-        for record in self.records():
-            same.setdefault((record.key.init, record.plan.digest), []).append(record.key.plan)
-        yield from _same_plans(same)
-        unknown = sum("pixels" not in record.spec for record in self.records())
-        if unknown:
-            yield (
-                f"{unknown} of its trials ran before the pixels of images were recorded; they are "
-                "taken to be those of the others."
-            )
-
-    def _rule_notes(self) -> Iterator[str]:
-        """What rules froze at their ends, and seeds that came after they were made."""
-        cells = {key.cell: key for key in self.cells() if self.plan_file(key) is not None}
-        for cell, key in cells.items():
-            file = self.plan_file(key)
-            if file is None or not file.exists():
-                continue
-            rule = rule_of_file(file)
-            if rule["frozen_layers"] in (0, rule["of_layers"]):
-                what = f"all {rule['of_layers']} layers"
-                if not rule["frozen_layers"]:
-                    what = "nothing: its trials are those with k=0 again"
-                yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
-            lost = sum(layer["above"] is None for layer in rule["layers"])
-            if lost:
-                yield (
-                    f"Plan {cell} leaves {lost} of {rule['of_layers']} layers out, which could not "
-                    "be compared: they are updated."
-                )
-            late = [k.slug for k in reference_keys(self.config, key.init)
-                    if k.slug not in rule["references"]]  # fmt: skip
-            if late:
-                yield f"Plan {cell} was made before {', '.join(late)}, which it does not count."
-
     def strays(self) -> tuple[TrialState, ...]:
         """Trials in the folder that the study no longer names; they stand in no table."""
         named = {key.slug for key in (*self.cells(), *self._possible())}
-        folders = sorted((self.folder / _TRIALS).glob("*"))
-        return tuple(_stray(folder) for folder in folders if _is_stray(folder, named))
+        folders = sorted((self.folder / TRIALS).glob("*"))
+        return tuple(stray_in(folder) for folder in folders if is_stray(folder, named))
 
     def check(self) -> None:
         """Everything that can be wrong before the first step: data, weights, depths, the folder.
@@ -346,13 +284,14 @@ class Study:
         """
         self._checked()
 
-    def _checked(self) -> FileHashes:
-        """Check everything; the hashes of the images, which need not be read again."""
+    def _checked(self) -> tuple[FileHashes, Looks]:
+        """Check everything; hashes and looks of the images, which need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
         _require_writable(self.folder)
-        cells, hashes = self.cells(), FileHashes.read(self.folder / _HASHES)
-        data = self._data()
+        cells, hashes = self.cells(), FileHashes.read(self.folder / HASHES)
+        looks = Looks.read(self.folder / LOOKS_FILE)
+        data = self._data(looks)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -368,10 +307,10 @@ class Study:
                 if not spec.allow_frozen_random:
                     require_filled(plan, start.init, architecture_of(spec.model))
                 identity = trial_identity(spec, start.init, plan, data, hashes)
-                _require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
-        for line in _same_plans(same):
+                require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
+        for line in same_plans(same):
             _log.warning(line)
-        return hashes
+        return hashes, looks
 
     def run(
         self,
@@ -406,7 +345,7 @@ class Study:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        hashes = self._checked()
+        hashes, looks = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
@@ -414,7 +353,9 @@ class Study:
         parts = self.config, self.base, self.layers(), self.plan_version, self.cells()
         StudyFile(*parts).write(self.folder)
         if hashes.changed:
-            write_json(self.folder / _HASHES, hashes.to_dict())
+            write_json(self.folder / HASHES, hashes.to_dict())
+        if looks.changed:
+            write_json(self.folder / LOOKS_FILE, looks.to_dict())
         self._set_damaged_aside()
         count = threads_of_trial(workers, threads)
         resources = {"threads": count, "device": device, "watched": watched}
@@ -433,19 +374,20 @@ class Study:
         found: dict[str, dict[str, list[float]]] = {}
         for init in dict.fromkeys(key.init for key in keys):
             own = [key for key in keys if key.init == init]
-            states = {key: _state(key, self.trial_folder(key)).state for key in own}
+            states = {key: state_in(key, self.trial_folder(key)).state for key in own}
             if set(states.values()) <= {"done", "failed"}:
                 rates: dict[str, list[float]] = {key.variant or "": [] for key in own}
                 for key in own:
-                    record = _record_in(self.trial_folder(key))
+                    record = record_in(self.trial_folder(key))
                     if isinstance(record, TrialRecord):
                         rates[key.variant or ""].append(record.score())
                 found[init] = rates
         return found
 
-    def _data(self) -> dict[str, DatasetIndex]:
+    def _data(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+        looks = looks or Looks.read(self.folder / LOOKS_FILE)
         masks = task_named(self.config.task).declares.masks
-        return load_data(self.config.data, self.base, masks=masks)
+        return load_data(self.config.data, self.base, masks=masks, looks=looks)
 
     def _set_damaged_aside(self) -> None:
         """Records that cannot be read are kept under another name, and their trials run again.
@@ -455,7 +397,7 @@ class Study:
         """
         for state in self.status():
             if state.state == "damaged":
-                _require_known_version(self._record_file(state.key))
+                require_known_version(self._record_file(state.key))
                 aside = set_aside(self._record_file(state.key))
                 _log.warning("trial %s runs again: %s; kept as %s", state.key.slug, state.detail,
                              aside.name)  # fmt: skip
@@ -513,7 +455,7 @@ class Study:
         self, key: TrialKey, waits: Sequence[TrialKey], coming: Collection[TrialKey]
     ) -> str | None:
         """Make a cell's plan if its references have ended; why it never can be, else None."""
-        found = {self.trial_folder(k): _record_in(self.trial_folder(k)) for k in waits}
+        found = {self.trial_folder(k): record_in(self.trial_folder(k)) for k in waits}
         records = {f: r for f, r in found.items() if isinstance(r, TrialRecord)}
         for folder, record in records.items():
             collapsed = [flag for flag in record.flags if flag.startswith("collapsed")]
@@ -525,7 +467,7 @@ class Study:
             if failed and reference not in coming:
                 return (
                     f"its plan cannot be made: reference {reference.slug} failed "
-                    f"({_failure_in(folder)})"
+                    f"({failure_in(folder)})"
                 )
         if len(records) == len(waits):
             self._write_plan(key, records)
@@ -576,7 +518,7 @@ class Study:
             )
         wanted = parse_plan({"rule": rule, "t": t})
         keys = reference_keys(self.config, init)
-        found = {self.trial_folder(key): _record_in(self.trial_folder(key)) for key in keys}
+        found = {self.trial_folder(key): record_in(self.trial_folder(key)) for key in keys}
         records = {f: r for f, r in found.items() if isinstance(r, TrialRecord)}
         if not records:
             raise RecordError(
@@ -591,7 +533,7 @@ class Study:
         """Every epoch of every trial that has ended or is paused: what a policy decides on."""
         rank = task_named(self.config.task).declares.ranking.key
         found = (
-            _observations(
+            observations_in(
                 key,
                 self.trial_folder(key),
                 rank,
@@ -660,7 +602,7 @@ class Study:
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Records of the finished cells, in the order of ``cells()``; no damaged ones."""
-        found = (_record_in(self.trial_folder(key)) for key in self.cells())
+        found = (record_in(self.trial_folder(key)) for key in self.cells())
         return tuple(record for record in found if isinstance(record, TrialRecord))
 
     def to_dict(self) -> dict[str, Any]:
@@ -725,24 +667,6 @@ class Study:
             }
 
 
-def _same_plans(found: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
-    """Plans that freeze the same tensors from one start, in one line for all of its starts.
-
-    Args:
-        found: (start, digest of the plan) -> labels of the plans that have it.
-    """
-    starts: dict[tuple[str, ...], list[str]] = {}
-    for (init, _), labels in found.items():
-        distinct = tuple(dict.fromkeys(labels))
-        if len(distinct) > 1:
-            starts.setdefault(distinct, []).append(init)
-    for labels, inits in starts.items():
-        yield (
-            f"Plans {', '.join(labels)} freeze the same tensors from {', '.join(inits)}: one "
-            "experiment, which is run once for each."
-        )
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -772,84 +696,9 @@ def read_records(folder: Path) -> tuple[StudyConfig, tuple[TrialRecord, ...]]:
     return study.config, study.records()
 
 
-def _require_same(
-    identity: Identity, key: TrialKey, folder: Path, replaced: Sequence[str] = ()
-) -> None:
-    """Explain, value by value, in what a trial differs from the one already in its folder.
-
-    Args:
-        identity: what is asked for now.
-        key: the cell.
-        folder: of the trial.
-        replaced: image files that have other bytes than they had.
-    """
-    before = _identity_in(folder)
-    if before is None:
-        return
-    different = changes(before, identity)
-    rest = tuple(line for line in different if not line.startswith("pixels."))
-    if replaced and rest != different:  # names say more than a digest of all images
-        different = (*rest, f"other bytes in {_several(replaced)}")
-    if different:
-        raise StudyChangedError(
-            f"trial {key.slug} in {folder.parent.parent} was made by another study: "
-            f"{'; '.join(different)}; change it back, delete the trial's folder "
-            f"({_TRIALS}/{key.slug}) to run it anew, or use --out for a new folder"
-        )
-
-
-def _several(names: Sequence[str]) -> str:
-    """``2 image files (a.jpg, b.jpg)``, with at most a few names."""
-    listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    return f"{len(names)} image file{'s' * (len(names) != 1)} ({listed})"
-
-
-def _identity_in(folder: Path) -> Identity | None:
-    if (folder / FILES.record).exists():
-        record = _record_in(folder)
-        return Identity(record.spec, record.scoring) if isinstance(record, TrialRecord) else None
-    if not (folder / FILES.checkpoint).exists():
-        return None  # nothing is lost by starting anew
-    try:
-        return Identity.of_stored(json.loads((folder / FILES.spec).read_bytes()))
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordError(f"cannot read {folder / FILES.spec}: {error}; delete the trial") from None
-
-
 def _model_of(model: ModelConfig, *, random: bool) -> ModelConfig:
     """The random reference needs live BatchNorm: fixed statistics of nothing are nothing."""
     return model.model_copy(update={"batch_norm": "live"}) if random else model
-
-
-def _state(key: TrialKey, folder: Path) -> TrialState:
-    if (folder / FILES.record).exists():
-        found = _record_in(folder)
-        damaged = isinstance(found, RecordError)
-        if damaged:
-            return TrialState(key, "damaged", str(found))
-        marked = isinstance(found, TrialRecord) and FROZEN_RANDOM in found.flags
-        return TrialState(key, "done", FROZEN_RANDOM if marked else "")
-    if (folder / FILES.failure).exists():
-        return TrialState(key, "failed", _failure_in(folder))
-    if (folder / FILES.checkpoint).exists():
-        return TrialState(key, "started", "has a checkpoint")
-    return TrialState(key, "waiting")
-
-
-def _progress(folder: Path) -> str:
-    """How far a trial is that another waits for, in brackets; "" if it has not begun."""
-    for file, word in ((FILES.record, "done"), (FILES.failure, "failed"),
-                       (FILES.checkpoint, "started")):  # fmt: skip
-        if (folder / file).exists():
-            return f" ({word})"
-    return ""
-
-
-def _failure_in(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / FILES.failure).read_bytes())["text"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{FILES.failure} cannot be read"
 
 
 def threads_of_trial(workers: int, asked: int | None = None) -> int:
@@ -874,36 +723,6 @@ def threads_of_trial(workers: int, asked: int | None = None) -> int:
     if variable.isdecimal() and int(variable) > 0:
         return int(variable)
     return max(1, usable_cores() // workers)
-
-
-def _observations(key: TrialKey, folder: Path, rank: str, epochs: int) -> Iterator[Observation]:
-    """A trial's epochs so far, from its record or, where it is paused, from its history."""
-    record = _record_in(folder)
-    if isinstance(record, TrialRecord):
-        history, final = record.history, record.scores["val"].get(rank)
-    elif (folder / FILES.history).exists():
-        history, final = _history_in(folder), None
-    else:
-        return
-    if isinstance(record, TrialRecord) and not history:  # a trainer that says its end alone
-        yield Observation(key, epochs, final, record.seconds.get("train", 0.0), True)
-    seconds = 0.0
-    for epoch in history:
-        seconds += epoch.seconds
-        last = isinstance(record, TrialRecord) and epoch is history[-1]
-        score = final if last else (epoch.metrics or {}).get(rank)
-        yield Observation(key, epoch.epoch, score, seconds, last)
-
-
-def _history_in(folder: Path) -> tuple[EpochRecord, ...]:
-    """The epochs of a paused trial."""
-    try:
-        raw = json.loads((folder / FILES.history).read_bytes())
-        return tuple(EpochRecord.model_validate(row) for row in raw)
-    except (OSError, ValueError, TypeError) as error:
-        raise RecordError(
-            f"cannot read {folder / FILES.history}: {one_line(error)}; delete it"
-        ) from None
 
 
 def _by_key(advances: Sequence[Advance], cells: Sequence[TrialKey]) -> dict[TrialKey, int | None]:
@@ -942,35 +761,6 @@ def _require_own_folders(keys: Sequence[TrialKey]) -> None:
             )
 
 
-def _record_in(folder: Path) -> TrialRecord | RecordError | None:
-    """A trial's record, what keeps it from being read, or None where there is none."""
-    if not (folder / FILES.record).exists():
-        return None
-    try:
-        return TrialRecord.read(folder / FILES.record)
-    except RecordError as error:
-        return error
-
-
-def _require_known_version(path: Path) -> None:
-    """Refuse a record that a later version wrote: nothing is wrong with it."""
-    version = _later_version(path)
-    if version:
-        raise RecordError(
-            f"{path} was written by a later frostline (schema version {version}, expected up to "
-            f"{SCHEMA_VERSION}); use that version, or --out for a new folder"
-        )
-
-
-def _later_version(path: Path) -> int | None:
-    """The schema version of a record that this frostline is too old for; None of all others."""
-    try:
-        version = json.loads(path.read_bytes())["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return version if isinstance(version, int) and version > SCHEMA_VERSION else None
-
-
 def _require_writable(folder: Path) -> None:
     """Refuse now what would stop the first trial."""
     place = folder.absolute()
@@ -979,25 +769,3 @@ def _require_writable(folder: Path) -> None:
     if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
         what = "cannot be written" if place.is_dir() else "is no folder"
         raise RecordError(f"{place} {what}; use --out for another folder")
-
-
-def _key_of(slug: str) -> TrialKey:
-    """What a folder's name says, as far as it says it: names may hold hyphens."""
-    found = _SLUG.fullmatch(slug)
-    if found is None:
-        return TrialKey(init=slug, plan="", seed=0)
-    return TrialKey(init=found["init"], plan=found["plan"], seed=int(found["seed"]))
-
-
-def _is_stray(folder: Path, named: Collection[str]) -> bool:
-    return folder.name not in named and any(
-        (folder / file).exists() for file in (FILES.record, FILES.checkpoint)
-    )
-
-
-def _stray(folder: Path) -> TrialState:
-    """A trial that no cell names; without a record its key is read off its folder's name."""
-    record = _record_in(folder)
-    key = record.key if isinstance(record, TrialRecord) else _key_of(folder.name)
-    what = "a record" if (folder / FILES.record).exists() else "a checkpoint"
-    return TrialState(key, "unlisted", f"the study does not name it; its folder has {what}")

@@ -21,7 +21,7 @@ from frostline.architectures.building import load_tensors
 from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
-from frostline.datasets import DatasetIndex, FileHashes
+from frostline.datasets import DatasetIndex, FileHashes, Looks
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.errors import InitError
 from frostline.freezing import Frozen
@@ -112,6 +112,16 @@ class TrialSpec:
     score_test: bool = True
     hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
+
+    def load(self) -> dict[str, DatasetIndex]:
+        """Read the splits that it trains and is scored on.
+
+        Raises:
+            DatasetError: see ``load_data``.
+        """
+        masks = task_named(self.task).declares.masks
+        looks = Looks.beside(self.hashes)
+        return load_data(self.data, self.base, masks=masks, looks=looks)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -220,8 +230,7 @@ def begin(spec: TrialSpec, *, task: Task | None = None) -> Start:
         FrostlineError: unusable data or weights, or a plan that the model cannot have.
     """
     torch.set_num_threads(spec.threads)
-    masks = (task or task_named(spec.task)).declares.masks
-    return prepare(spec, load_data(spec.data, spec.base, masks=masks), task=task)
+    return prepare(spec, spec.load(), task=task)
 
 
 def headline_scores(

@@ -1,6 +1,7 @@
 """U-Net: segmentation-models-pytorch's own tensors, our own weights, every kind of plan."""
 
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,9 @@ def test_two_steps_of_the_large_one() -> None:
         optimizer.step()
     moved = [name for name, x in model.named_parameters() if not torch.equal(x, before[name])]
     assert len(moved) == len(before)
+    with torch.device("meta"):
+        own = smp.Unet("resnet50", encoder_weights=None, classes=2)
+    assert list(model.state_dict()) == list(own.state_dict())
 
 
 def test_a_start_fills_the_encoder_and_all_arms_share_the_rest(real_weights: Path) -> None:
@@ -178,12 +182,17 @@ def _plans(names: list[str]) -> dict[str, FreezePlan]:
     }
     plans["whole"] = FreezePlan.at_depth(table, 20, batch_norm="follow", prefix=prefix)
     plans["stage"] = FreezePlan.at_stage(table, "layer2", batch_norm="follow", prefix=prefix)
+    later = table.layers[3::4]
+    for policy in policies:  # what a rule makes: no prefix, so backward must go through it
+        plans[f"rule {policy}"] = FreezePlan.of_layers(
+            "rule", table, later, batch_norm=policy, prefix=prefix
+        )
     for what in ("decoder.*", "segmentation_head.*", "decoder.*.0.weight"):
         plans[what] = FreezePlan.matching(names, [what], batch_norm="live")
     return plans
 
 
-def test_every_kind_of_plan_holds_and_a_moved_decoder_tensor_is_caught(model: nn.Module) -> None:
+def test_every_kind_of_plan_holds(model: nn.Module) -> None:
     for label, plan in _plans(list(model.state_dict())).items():
         frozen = Frozen(model, plan).require_trainable()
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -196,13 +205,34 @@ def test_every_kind_of_plan_holds_and_a_moved_decoder_tensor_is_caught(model: nn
         audit = frozen.audit()
         assert audit.passed, label
         assert audit.frozen == len(plan.tensors)
+        rest = {name for name, _ in model.named_parameters()} - set(plan)
+        assert rest, label
+        assert not rest & set(audit.unmoved), label
         frozen.undo()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder.blocks.3.conv1.0.weight",
+        "decoder.blocks.0.conv2.1.running_var",
+        "decoder.blocks.4.conv2.1.num_batches_tracked",
+    ],
+)
+def test_a_moved_decoder_tensor_is_caught(model: nn.Module, name: str) -> None:
+    """Weights and what BatchNorm counts, by the smallest step there is."""
     plan = FreezePlan.matching(list(model.state_dict()), ["decoder.*"], batch_norm="live")
     frozen = Frozen(model, plan)
-    with torch.no_grad():
-        model.get_parameter("decoder.blocks.3.conv1.0.weight")[0, 0, 0, 0] += 1e-6
-    with pytest.raises(AuditError, match=r"decoder\.blocks\.3\.conv1\.0\.weight"):
-        require_passed(frozen.audit())
+    assert frozen.audit().passed
+    tensor = model.state_dict()[name].view(-1)
+    kept = tensor[0].clone()
+    tensor[0] = torch.nextafter(kept, kept + 1) if kept.is_floating_point() else kept + 1
+    audit = frozen.audit()
+    assert audit.changed == (name,)
+    with pytest.raises(AuditError, match=re.escape(name)):
+        require_passed(audit)
+    tensor[0] = kept
+    assert frozen.audit().passed
     frozen.undo()
 
 

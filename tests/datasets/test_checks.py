@@ -12,7 +12,8 @@ from frostline.datasets import (
     image_size,
 )
 from frostline.datasets.box_sizes import ANCHOR_SIZES, box_sizes, suggest_image_size
-from frostline.datasets.pixels import look_at, look_at_all, near_duplicates
+from frostline.datasets.looks import alike
+from frostline.datasets.pixels import look_at, look_at_all
 from frostline.errors import DatasetError
 from tests.datasets.faults import FAULTS, Fault, PlantedSet
 from tests.datasets.samples import picture, random_index, record
@@ -103,7 +104,7 @@ def test_set_without_boxes(tmp_path: Path) -> None:
     result = check_splits({"train": index})
     assert result.sizes is None
     assert result.to_dict()["box_sizes"] is None
-    assert set(result.codes()) == {"images-empty", "class-unused"}
+    assert set(result.codes()) == {"images-empty", "class-unused", "split-without-boxes"}
 
 
 # --- box sizes
@@ -186,19 +187,7 @@ def variants(tmp_path: Path) -> DatasetIndex:
 
 def test_near_duplicates_are_the_variants_and_no_others(tmp_path: Path) -> None:
     facts = look_at_all(variants(tmp_path))
-    pairs = set(near_duplicates(facts))
-    assert pairs == {(i, j) for i in range(7) for j in range(i + 1, 7)}
-
-
-def test_plain_backgrounds_are_no_near_duplicates(tmp_path: Path) -> None:
-    """A small object on white: gradients agree nearly everywhere, and yet they differ."""
-    for n, (x, y) in enumerate([(5, 5), (60, 40), (30, 20), (80, 5)]):
-        image = Image.new("RGB", (96, 64), "white")
-        image.paste((0, 0, 0), (x, y, x + 8, y + 8))
-        image.save(tmp_path / f"{n}.png")
-    records = [record(f"{n}.png", []) for n in range(4)]
-    facts = look_at_all(DatasetIndex(tmp_path, ("ear",), tuple(records)))
-    assert list(near_duplicates(facts)) == []
+    assert alike([fact.look for fact in facts]).tolist() == [0] * 7 + [7, 8, 9, 10, 11]
 
 
 def test_blank_and_broken_pictures_are_not_compared(tmp_path: Path) -> None:
@@ -208,11 +197,4 @@ def test_blank_and_broken_pictures_are_not_compared(tmp_path: Path) -> None:
     facts = [look_at(tmp_path, record(f"{n}.png", [])) for n in range(3)]
     assert [fact.blank for fact in facts] == [True, True, False]
     assert facts[2].error is not None
-    assert list(near_duplicates(facts)) == []
-
-
-def test_blocks_do_not_lose_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = look_at_all(variants(tmp_path))
-    whole = set(near_duplicates(facts))
-    monkeypatch.setattr("frostline.datasets.pixels._BLOCK", 3)
-    assert set(near_duplicates(facts)) == whole
+    assert [fact.look for fact in facts] == [None] * 3

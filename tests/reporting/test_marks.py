@@ -12,11 +12,13 @@ import pytest
 
 from frostline.cells import cell_plan
 from frostline.depth import layer_table
+from frostline.errors import ConfigError
 from frostline.figures import depth_table, depths_figure, draw_depths, loss_table, losses_figure
 from frostline.records import TrialRecord, write_json
 from frostline.reporting import answer, report
 from frostline.reporting.rows import plans
 from frostline.reporting.words import findings, headline
+from frostline.study import open_study
 from tests.factories import make_config, make_record, write_study_folder
 from tests.figures.samples import axes, texts
 
@@ -209,6 +211,13 @@ def test_a_rule_that_froze_nothing_or_everything_is_told(
     page = html.unescape(report(folder).html.read_text(encoding="utf-8"))
     notes = re.findall(r"Plan a-late[^<]*", page)
     assert notes == ([] if said is None else [said])
+
+
+def test_one_reference_tells_no_floor(tmp_path: Path) -> None:
+    records = [make_record("a", 0, 0)]
+    study = open_study(write_study_folder(tmp_path / "study", records, make_config(records)))
+    with pytest.raises(ConfigError, match="expected two finished trials, found one"):
+        study.plan_of_rule("a", "freeze-above", "floor")
 
 
 def _rows(page: str, section: str) -> list[str]:

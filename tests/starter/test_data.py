@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frostline.config import SplitConfig, load_study
 from frostline.datasets import DatasetIndex, DatasetLocation, find_dataset
 from frostline.errors import DatasetError
+from frostline.loading import load_data
+from frostline.starter import write_starter
 from frostline.starter.data import Material, choose_size, read_material
 from tests.datasets import samples
 from tests.datasets.samples import random_index, record
+from tests.starter.builders import machine
 
 
 def _coco(folder: Path, **splits: int) -> DatasetLocation:
@@ -67,6 +71,32 @@ def test_whole_groups_validate(
     if held_out is not None:
         assert groups == set(held_out)
     assert len(material.splits["train"]) + len(material.splits["val"]) == sum(sizes.values())
+
+
+def test_versions_of_a_photo_are_kept_together(tmp_path: Path) -> None:
+    """Eight pictures, each with a mirror image under a name that tells nothing."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    records = []
+    for n in range(8):
+        image = samples.picture(n)
+        for m, version in enumerate((image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
+            version.save(folder / f"{n + 8 * m:02}.png")
+            records.append(record(f"{n + 8 * m:02}.png", [[1, 1, 30, 30]]))
+    index = DatasetIndex(folder, ("ear",), tuple(records))
+    samples.write_coco({"all": index}, tmp_path)
+    material = read_material(find_dataset(tmp_path))
+    sides = [{int(i.file[:2]) % 8 for i in part} for part in material.splits.values()]
+    assert [len(side) for side in sides] == [6, 2]
+    assert not sides[0] & sides[1]
+    assert material.notes[0].startswith("8 photos have several images (16 of 16), such as 00.png")
+    starter = write_starter(
+        find_dataset(tmp_path), tmp_path / "study.yaml", machine=machine(tmp_path)
+    )
+    study = load_study(starter.path)
+    assert study.data.split == SplitConfig(fraction=0.25, seed=0, by="photo")
+    again = load_data(study.data, tmp_path)
+    assert [i.file for i in again["val"]] == [i.file for i in material.splits["val"]]
 
 
 def test_train_without_val_is_divided_and_test_is_left(tmp_path: Path) -> None:

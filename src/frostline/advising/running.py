@@ -22,6 +22,8 @@ from frostline.advising.choice import (
     require_advisable,
 )
 from frostline.advising.writing import MARK, Ran, write_advice
+from frostline.datasets import Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
 from frostline.identity import FIRST_TASK
@@ -170,7 +172,9 @@ def _choices(
     count = threads_of_trial(workers, threads)
     prices = measured(study, threads=count, device=device, keep=keep, say=say)
     masks = task_named(study.config.task).declares.masks
-    return choices(study, prices, load_data(study.config.data, study.base, masks=masks))
+    looks = Looks.read(study.folder / LOOKS_FILE)
+    data = load_data(study.config.data, study.base, masks=masks, looks=looks)
+    return choices(study, prices, data)
 
 
 def _budget(study: Study, choice: Choices, asked: str | float | None, workers: int) -> float:

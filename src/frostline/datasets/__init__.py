@@ -13,9 +13,15 @@ from frostline.datasets.images import image_size, load_image
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import find_dataset
+from frostline.datasets.looks import Looks
 from frostline.datasets.masks import mask_labels
 from frostline.datasets.reading import read_dataset, read_splits
-from frostline.datasets.splits import split_by_fraction, split_by_group, train_and_val
+from frostline.datasets.splits import (
+    split_by_fraction,
+    split_by_group,
+    split_by_photo,
+    train_and_val,
+)
 from frostline.datasets.targets import Boxes, Mask
 from frostline.layouts import LAYOUTS
 
@@ -30,6 +36,7 @@ __all__ = [
     "FileHashes",
     "Finding",
     "ImageRecord",
+    "Looks",
     "Mask",
     "check_dataset",
     "check_splits",
@@ -43,6 +50,7 @@ __all__ = [
     "resolve_inside",
     "split_by_fraction",
     "split_by_group",
+    "split_by_photo",
     "suggest_image_size",
     "train_and_val",
 ]

@@ -1,24 +1,32 @@
 """What is in a data set and what is wrong with it: everything ``frostline data check`` tells."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any, Literal
 
 import numpy as np
 
 from frostline.datasets.box_sizes import BoxSizes, box_sizes, size_findings
+from frostline.datasets.class_names import folded_class
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import UNLISTED, Finding, shown
 from frostline.datasets.grey_levels import grey_finding, most_levels
 from frostline.datasets.index import DatasetCounts, DatasetIndex, ImageRecord
 from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import part_of_file
-from frostline.datasets.pixels import PixelFacts, look_at_all, near_duplicates
+from frostline.datasets.looks import Look, nearest_look
+from frostline.datasets.photos import marked_name, photo_labels
+from frostline.datasets.pixels import PixelFacts, look_at_all
 from frostline.datasets.raw import AS_FOUND, MaskOptions
-from frostline.datasets.reading import common_classes, read_dataset, unused_images
+from frostline.datasets.reading import (
+    common_classes,
+    missing_boxes,
+    read_dataset,
+    unused_images,
+)
 from frostline.datasets.same_boxes import SameBoxes, same_boxes
 from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
@@ -35,7 +43,7 @@ _MOST_WORKERS = 8  # each may hold an image of the largest size allowed, 0.25 Gi
 
 Divide = Callable[[DatasetIndex], Mapping[str, DatasetIndex]]
 
-LeakKind = Literal["file", "pixels", "look"]
+LeakKind = Literal["file", "pixels", "look", "turned", "name"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Leak:
         file: Its image.
         other_split: The later split.
         other_file: Its image.
-        kind: The same ``file``, the same ``pixels``, or nearly the same ``look``.
+        kind: The same ``file``, the same ``pixels``, nearly the same ``look``, also ``turned`` (or
+            mirrored), or the same photo by its ``name``.
     """
 
     split: str
@@ -238,11 +247,12 @@ def check_splits(
         )
         for name, index in splits.items()
     }
-    leaks = (*_shared_files(splits), *_copies_across(facts))
+    leaks = (*_shared_files(splits), *_copies_across(splits, facts))
     images = [image for index in splits.values() for image in index]
     sizes = box_sizes(images, image_size, preset) if any(len(i.labels) for i in images) else None
     findings[""] = (
         *_class_findings(splits),
+        *_without_boxes(splits),
         *size_findings(sizes),
         *_grey_findings(splits, facts),
         *map(_leak_finding, leaks),
@@ -352,7 +362,7 @@ def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
             message = f"class {shown(name)} has no {what}"
             yield Finding("warning", "class-unused", "", message, entry=f"class {shown(name)}")
     for a, b in combinations(classes, 2):
-        if _folded(a) == _folded(b):
+        if folded_class(a) == folded_class(b):
             message = f"classes {shown(a)} and {shown(b)} differ only in how they are written"
             yield Finding("warning", "class-alike", "", message, entry=f"class {shown(b)}")
     train = splits.get("train")
@@ -360,14 +370,17 @@ def _class_findings(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
         yield from _untrained_classes(train, found, what)
 
 
+def _without_boxes(splits: Mapping[str, DatasetIndex]) -> Iterator[Finding]:
+    for name, index in splits.items():
+        message = missing_boxes(name, index)
+        if message is not None:
+            yield Finding("error", "split-without-boxes", "", message)
+
+
 def _per_class(index: DatasetIndex) -> Mapping[str, int]:
     """Boxes of each class, or pixels."""
     counts = index.counts()
     return counts.pixels_per_class if counts.masks else counts.boxes_per_class
-
-
-def _folded(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _untrained_classes(
@@ -388,13 +401,60 @@ def _shared_files(splits: Mapping[str, DatasetIndex]) -> Iterator[Leak]:
                 yield Leak(other, image.file, name, image.file, "file")
 
 
-def _copies_across(facts: Mapping[str, Sequence[PixelFacts]]) -> Iterator[Leak]:
-    flat = [(name, fact) for name, part in facts.items() for fact in part]
-    for i, j in near_duplicates([fact for _, fact in flat]):
-        (split, first), (other, second) = flat[i], flat[j]
-        if split != other and first.file != second.file:
-            kind: LeakKind = "pixels" if first.digest == second.digest else "look"
-            yield Leak(split, first.file, other, second.file, kind)
+@dataclass(frozen=True)
+class _Member:
+    """An image of a split, as it is compared with those of other splits."""
+
+    split: str
+    file: str
+    fact: PixelFacts | None
+
+    @property
+    def look(self) -> Look | None:
+        return None if self.fact is None or self.fact.blank else self.fact.look
+
+    @property
+    def digest(self) -> bytes:
+        return b"" if self.fact is None or self.fact.blank else self.fact.digest
+
+
+def _copies_across(
+    splits: Mapping[str, DatasetIndex], facts: Mapping[str, Sequence[PixelFacts]]
+) -> Iterator[Leak]:
+    """For each image the nearest one of its photo in an earlier split."""
+    seen = {name: {fact.file: fact for fact in part} for name, part in facts.items()}
+    members = [
+        _Member(name, image.file, seen[name].get(image.file))
+        for name, index in splits.items()
+        for image in index
+    ]
+    labels = photo_labels([one.file for one in members], [one.look for one in members])
+    together: defaultdict[int | bytes, list[_Member]] = defaultdict(list)
+    for member, label in zip(members, labels, strict=True):
+        together[label if member.look is not None else member.digest or label].append(member)
+    for group in together.values():
+        earlier: list[_Member] = []
+        for _, part in groupby(group, lambda member: member.split):
+            own = list(part)
+            yield from (leak for one in own for leak in _leak(one, earlier) if earlier)
+            earlier += own
+
+
+def _leak(member: _Member, earlier: Sequence[_Member]) -> Iterator[Leak]:
+    """What an image of a later split has in common with the nearest of the earlier ones."""
+    kind: LeakKind = "pixels"
+    others = [one for one in earlier if member.digest and one.digest == member.digest]
+    if not others and member.look is not None:
+        able = [(one, one.look) for one in earlier if one.look is not None]
+        found = nearest_look(member.look, [look for _, look in able]) if able else None
+        if found is not None:
+            kind, others = "turned" if found[1] else "look", [able[found[0]][0]]
+    if not others:
+        name, kind = marked_name(member.file)[0], "name"
+        others = [one for one in earlier if marked_name(one.file)[0] == name]
+    if all(one.file != member.file for one in others):
+        for one in others if kind == "pixels" else others[:1]:
+            yield Leak(one.split, one.file, member.split, member.file, kind)
 
 
 def _leak_finding(leak: Leak) -> Finding:
@@ -405,5 +465,9 @@ def _leak_finding(leak: Leak) -> Finding:
     if leak.kind == "pixels":
         message = f"the same pixels as {pair}: results on {other} are too good"
         return Finding("error", "image-copy-across-splits", leak.other_file, message)
-    message = f"nearly the same picture as {pair}: results on {other} may be too good"
+    if leak.kind == "name":
+        message = f"of the same photo as {pair}, by its name: results on {other} may be too good"
+        return Finding("warning", "photo-across-splits", leak.other_file, message)
+    as_ = ", mirrored or turned, as" if leak.kind == "turned" else " as"
+    message = f"nearly the same picture{as_} {pair}: results on {other} may be too good"
     return Finding("warning", "image-near-duplicate", leak.other_file, message)

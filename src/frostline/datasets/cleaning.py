@@ -14,6 +14,7 @@ from frostline.datasets.checks import DataCheck
 from frostline.datasets.files import open_tree
 from frostline.datasets.findings import Finding, shown
 from frostline.datasets.index import DatasetIndex, ImageRecord
+from frostline.datasets.reading import require_boxes
 from frostline.datasets.same_boxes import same_boxes
 from frostline.errors import DatasetError
 
@@ -66,6 +67,9 @@ def clean_copy(check: DataCheck, folder: Path) -> CleanCopy:
     for name, index in splits.items():
         if not len(index):
             raise DatasetError(f"expected images to be left of {shown(name)}, all have problems")
+    require_boxes(
+        {name: replace(i, findings=check.findings.get(name, ())) for name, i in splits.items()}
+    )
     dropped = tuple(_dropped(check))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,8 @@ def _lost(check: DataCheck, split: str) -> set[str]:
     """Images that a split loses."""
     found = check.findings.get(split, ())
     unusable = {finding.file for finding in found if finding.code == _UNUSABLE}
-    return unusable | {k.file for k in check.leaks if k.split == split and k.kind != "look"}
+    same = [leak for leak in check.leaks if leak.kind in ("file", "pixels")]
+    return unusable | {leak.file for leak in same if leak.split == split}
 
 
 def _cleaned(index: DatasetIndex, lost: set[str]) -> DatasetIndex:

@@ -11,7 +11,7 @@ from frostline.datasets.json_lines import EntryLines
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.outlines import box_of
-from frostline.datasets.painting import Outlined, painted, with_background
+from frostline.datasets.painting import Outlined, painted_mask, with_background
 from frostline.datasets.raw import (
     RawBoxes,
     RawDataset,
@@ -214,7 +214,7 @@ def _painted(
         classes,
         images,
         no_boxes(),
-        paint=lambda n, size: painted(
+        paint=lambda n, size: painted_mask(
             where, size, objects.get(n, ()), len(classes), options.problems
         ),
     )

@@ -52,7 +52,7 @@ CODES: dict[str, tuple[str, str]] = {
     "class-merged": ("several numbers have one class name: they are one class", "nothing"),
     "class-unknown": (
         "a box has a class that the training data has not",
-        "correct its name, or the list of classes of the training data",
+        "give it one name in all annotation files, or add it to the classes of the training data",
     ),
     "class-unnamed": ("there are no class names", "add a classes.txt, or names to data.yaml"),
     "class-untrained": ("a class has boxes, but none to train on", "move some to training"),
@@ -83,8 +83,9 @@ CODES: dict[str, tuple[str, str]] = {
         "copy it there, or name the folder of the images",
     ),
     "image-near-duplicate": (
-        "images of two splits look nearly the same: results may be too good",
-        "look at both; keep such images in one split",
+        "images of two splits look nearly the same, or so when mirrored or turned: results may be "
+        "too good",
+        "look at both; keep such images in one split, as split.by: photo does",
     ),
     "image-size": ("the size of an image is no number of pixels", "correct width and height"),
     "image-turned": (
@@ -145,6 +146,17 @@ CODES: dict[str, tuple[str, str]] = {
         "a name or a link leads out of the folder, and no file in it fits",
         "copy the file into the folder",
     ),
+    "photo-across-splits": (
+        "names say that images of two splits are of one photo (.rf., _aug, _tile, _frame): results "
+        "may be too good",
+        "keep such images in one split, as split.by: photo does",
+    ),
+    "photo-copies": ("photos have several images, which stay on one side of the split", "nothing"),
+    "photo-cut": (
+        "more than a fifth of the images belong together, such as frames of one camera: they are "
+        "cut into runs, some of which validate",
+        "name groups of images (val_groups) or files of your own, if there is a better way",
+    ),
     "points-unread": ("rows have points (poses): their boxes are used", "nothing"),
     "row-columns": ("a row has too few or too many columns", "correct the row"),
     "row-conflict": ("rows of one image disagree on its size or source", "correct one"),
@@ -161,6 +173,10 @@ CODES: dict[str, tuple[str, str]] = {
     "size-unknown": ("image sizes are missing or 0: taken from the pictures", "nothing"),
     "split-missing": ("a test split is named but not there", "copy it there, if it is needed"),
     "split-unreadable": ("a whole split cannot be read", "correct what the message names"),
+    "split-without-boxes": (
+        "a split has images and no box, so that nothing can be learned or scored on it",
+        "see what was left out of it, or annotate it",
+    ),
     "text-encoding": (
         "text is in another encoding than it says, or than UTF-8 where it says none",
         "see that names are right, or save the file as UTF-8",

@@ -159,17 +159,22 @@ class Problems:
         """Everything noticed so far, in order."""
         return tuple(self._found)
 
-    def error(self, code: str, place: Place, message: str) -> None:
+    def error(self, code: str, place: Place, message: str, advice: str = "") -> None:
         """Note data that cannot be used; the caller leaves the item out.
+
+        Args:
+            code: See `Finding`.
+            place: See `Finding`.
+            message: What was expected and what came.
+            advice: What to do, where dropping would lose what can be kept.
 
         Raises:
             DatasetError: If problems are to stop the reading.
         """
         if self._stops:
-            raise DatasetError(
-                f"{self.numbered(place)}: {message}; correct it, or allow problems to be dropped "
-                f"and counted (on_problem: drop)"
-            )
+            usual = "correct it, or allow problems to be dropped and counted (on_problem: drop)"
+            raise DatasetError(f"{self.numbered(place)}: {message}; {advice or usual}")
+        message = f"{message}; {advice}" if advice else message
         self._add("error", code, place, message)
 
     def warning(self, code: str, place: Place, message: str) -> None:

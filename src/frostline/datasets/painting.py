@@ -19,7 +19,7 @@ from frostline.datasets.outlines import mask_of
 from frostline.datasets.targets import IGNORED, Mask, MaskReading
 from frostline.errors import DatasetError
 
-__all__ = ["BACKGROUND", "Outlined", "painted", "with_background"]
+__all__ = ["BACKGROUND", "Outlined", "painted_mask", "with_background"]
 
 BACKGROUND = "background"
 """Class 0 of painted masks: what no object covers."""
@@ -70,7 +70,7 @@ class _Painted:
     problems: tuple[tuple[int, str], ...]
 
 
-def painted(
+def painted_mask(
     source: tuple[Path, str],
     size: tuple[int, int],
     objects: Sequence[Outlined],

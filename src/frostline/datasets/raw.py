@@ -4,12 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from frostline.datasets.class_names import near_class
 from frostline.datasets.files import Tree, is_image, plain_name, relative_name, stems
 from frostline.datasets.findings import PATH_FOUND, Place, Problems, several, shown
 from frostline.datasets.images import image_size, is_turned
@@ -30,6 +30,8 @@ __all__ = [
     "mention_sizes",
     "no_boxes",
 ]
+
+_ONE_NAME = "give a class one name in all files"
 
 _ROUNDING = 0.01
 """Pixels that a box may stick out without mention: layouts with relative numbers round."""
@@ -441,22 +443,23 @@ def _relabelled(raw: RawDataset, options: ReadOptions, name: str) -> RawBoxes:
     table = np.array([0, *(new.get(name, 0) for name in raw.classes)], dtype=np.int64)
     labels = table[raw.boxes.labels]
     for n in np.flatnonzero(labels == 0):
-        message = _other_class(raw.classes[raw.boxes.labels[n] - 1], options.classes)
-        options.problems.error("class-unknown", raw.boxes.place(int(n)), message)
+        other = raw.classes[raw.boxes.labels[n] - 1]
+        message = _other_class(other, options.classes)
+        advice = _ONE_NAME if near_class(other, options.classes) else ""
+        options.problems.error("class-unknown", raw.boxes.place(int(n)), message, advice)
     if len(labels) and not labels.any():
         others = [raw.classes[n - 1] for n in np.unique(raw.boxes.labels)]
         raise DatasetError(
             f"{shown(name)}: none of the {len(labels)} boxes has a class of the training data: "
-            f"{_other_class(others[0], options.classes)}; give a class one name in all files"
+            f"{_other_class(others[0], options.classes)}; {_ONE_NAME}"
         )
     return replace(raw.boxes, labels=labels).take(labels > 0)
 
 
 def _other_class(name: str, classes: Sequence[str]) -> str:
     """That a class is none of these, with the one that is probably meant."""
-    same = [known for known in classes if known.casefold() == name.casefold()]
-    near = same or get_close_matches(name, classes, n=1)
-    hint = f"; did you mean {shown(near[0])}?" if near else ""
+    near = near_class(name, classes)
+    hint = f"; did you mean {shown(near)}?" if near else ""
     return f"expected one of the classes {shown(', '.join(classes))}, got {shown(name)!r}{hint}"
 
 

@@ -22,7 +22,15 @@ from frostline.datasets.raw import AS_FOUND, MaskOptions, ReadOptions, build_ind
 from frostline.datasets.targets import Mask
 from frostline.errors import DatasetError
 
-__all__ = ["Unlisted", "common_classes", "read_dataset", "read_splits", "unused_images"]
+__all__ = [
+    "Unlisted",
+    "common_classes",
+    "missing_boxes",
+    "read_dataset",
+    "read_splits",
+    "require_boxes",
+    "unused_images",
+]
 
 Unlisted = Literal["empty", "ignore"]
 
@@ -184,6 +192,29 @@ def _with_unused_images(splits: dict[str, DatasetIndex]) -> dict[str, DatasetInd
     first = next(iter(told))
     told[first] = replace(told[first], findings=(*told[first].findings, *all_unused))
     return told
+
+
+def missing_boxes(name: str, index: DatasetIndex) -> str | None:
+    """What is wrong with a split that has no box, and no masks; None where nothing is."""
+    counts = index.counts()
+    if counts.boxes - counts.crowd_boxes or counts.masks:
+        return None
+    lost = [finding for finding in index.findings if finding.severity == "error"]
+    what = "boxes of single objects" if counts.boxes else "boxes"
+    message = f"expected {what} in the {shown(name)} data, got none on {counts.images} images"
+    return f"{message}; the first of {len(lost)} that were left out: {lost[0]}" if lost else message
+
+
+def require_boxes(splits: Mapping[str, DatasetIndex]) -> None:
+    """Refuse a split without boxes: nothing can be learned or scored on it.
+
+    Raises:
+        DatasetError: A split has neither boxes nor masks; says what was left out of it.
+    """
+    for name, index in splits.items():
+        message = missing_boxes(name, index)
+        if message is not None:
+            raise DatasetError(f"{message}; `frostline data check` lists what was left out")
 
 
 def unused_images(splits: Mapping[str, DatasetIndex]) -> dict[str, tuple[Finding, ...]]:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from frostline.advice.result import Advice
 from frostline.cells import cell_plan
-from frostline.config import StudyConfig
-from frostline.datasets import DatasetIndex
+from frostline.datasets import DatasetIndex, Looks
+from frostline.datasets.looks import LOOKS_FILE
 from frostline.errors import DatasetError, RecordError
 from frostline.figures import (
     DifferenceTable,
@@ -48,6 +48,7 @@ from frostline.reporting.tables import difference_rows, score_rows, trial_rows, 
 from frostline.reporting.words import findings, headline
 from frostline.scores import merged
 from frostline.study import Study, open_study
+from frostline.study_notes import notes_of
 
 __all__ = [
     "Answer",
@@ -138,7 +139,7 @@ def report(
         records=records,
         unfinished=tuple(state for state in study.status() if state.state != "done"),
         strays=study.strays(),
-        notes=study.notes(),
+        notes=notes_of(study),
         answer=found,
         depths=depths,
         differences=differences,
@@ -224,7 +225,7 @@ def _examples(
     if not trials:
         return (), "There are no example images: no ranked trial has a score that counts."
     try:
-        index = _validation(study.config, records, base)
+        index = _validation(study, records, base)
         files = [
             (title, record, study.trial_folder(record.key) / FILES.detections)
             for title, record in trials
@@ -244,8 +245,9 @@ def _examples(
     return shown, f"{text}; but for the last {ends}, which say why." if ends else f"{text}."
 
 
-def _validation(config: StudyConfig, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
-    index = load_data(config.data, base, masks=records[0].task.masks)["val"]
+def _validation(study: Study, records: Sequence[TrialRecord], base: Path) -> DatasetIndex:
+    looks = Looks.read(study.folder / LOOKS_FILE)
+    index = load_data(study.config.data, base, masks=records[0].task.masks, looks=looks)["val"]
     if index.digest() != records[0].data["val"].digest:
         raise DatasetError("expected the validation images of the trials, the data has changed")
     return index

@@ -27,7 +27,7 @@ from frostline.reporting.words import (
     signed_points,
 )
 from frostline.scores import merged
-from frostline.study import TrialState
+from frostline.trial_folder import TrialState
 
 __all__ = ["Contents", "render"]
 

@@ -11,7 +11,7 @@ from frostline.figures.stages import stages_of_rows
 from frostline.figures.values import mean_of
 from frostline.records import DataRecord, PartRecord, SplitDetails, TrialRecord
 from frostline.reporting.answer import Answer, CellComparison
-from frostline.study import TrialState
+from frostline.trial_folder import TrialState
 
 __all__ = [
     "data_rows",

@@ -10,14 +10,14 @@ from frostline.datasets import (
     DatasetLocation,
     read_dataset,
     read_splits,
-    split_by_fraction,
     split_by_group,
+    split_by_photo,
     suggest_image_size,
 )
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
 from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
 from frostline.datasets.grey_levels import GreyLevels, find_grey_levels
-from frostline.datasets.reading import unused_images
+from frostline.datasets.reading import require_boxes, unused_images
 from frostline.errors import DatasetError
 
 __all__ = ["FRACTION", "Material", "choose_mask_size", "choose_size", "read_material"]
@@ -38,7 +38,7 @@ class Material:
         images: folder of the images.
         files: annotation file by split; with ``fraction`` or ``val_groups`` only one, of both.
         splits: images and boxes by split, ``train`` and ``val`` first.
-        fraction: part of the images drawn for validation, or None.
+        fraction: part of the images drawn for validation, by photo, or None.
         val_groups: groups that are the validation data, or None.
         unused: splits of the data set that the study leaves aside.
         problems: entries that cannot be used and are dropped.
@@ -86,7 +86,8 @@ def read_material(location: DatasetLocation) -> Material:
     """Read a data set and decide how it is divided.
 
     Its own ``train`` and ``val`` are kept. Where there is but one part, whole groups (fields,
-    cameras) validate if images have groups, else a seeded fraction of the images.
+    cameras) validate if images have groups, else a seeded fraction of the photos, each with all its
+    versions.
 
     Raises:
         DatasetError: it cannot be read, has no boxes, or has several parts none of which is
@@ -113,7 +114,7 @@ def _divided(location: DatasetLocation) -> Material:
         raise _too_few(location, index)
     groups = _held_out(index)
     if groups is None:
-        rest, drawn = split_by_fraction(index, FRACTION, seed=0)
+        rest, drawn = split_by_photo(index, FRACTION, seed=0)
     else:
         rest, drawn = split_by_group(index, groups)
     return Material(
@@ -180,11 +181,7 @@ def _require_boxes(material: Material) -> None:
             raise DatasetError(
                 f"expected masks with at least two values, got {', '.join(counts.pixels_per_class)}"
             )
-        if counts.boxes == 0 and not counts.masks:
-            raise DatasetError(
-                f"expected boxes in the {name} data, got none on {counts.images} images; "
-                f"`frostline data check` lists what was left out"
-            )
+    require_boxes({name: material.splits[name] for name in ("train", "val")})
 
 
 _PER_FILE = "label-without-image"
@@ -198,6 +195,7 @@ _TOLD = (
         "class-merged",
         "class-above",
     ),
+    *("photo-copies", "photo-cut"),
     *("class-unnamed", "outline-boxed", "points-unread", "mask-missing", "images-grey"),
     *("text-encoding", "boxes-relative", "shapes-unread", "images-absent", "size-unknown"),
     "image-turned",

@@ -198,6 +198,7 @@ def _split(material: Material, counts: Mapping[str, DatasetCounts]) -> Iterator[
         comment = f"no groups in the data, so images are drawn: {train} train, {val} validate"
         yield _entry(f"    fraction: {material.fraction:g}", comment)
         yield _entry("    seed: 0", "another seed draws other images")
+        yield _entry("    by: photo", "copies, tiles and frames of one photo stay on one side")
     if material.val_groups is not None:
         groups = material.total().images_per_group
         yield (

@@ -1,0 +1,76 @@
+"""What is to be known of a study's folder besides its trials, in one line each."""
+
+from collections.abc import Iterator
+
+from frostline.datasets import FileHashes
+from frostline.depth import BACKBONES
+from frostline.plans import PLAN_VERSION, same_plans
+from frostline.records import FILES
+from frostline.rules import reference_keys, rule_of_file
+from frostline.study import HASHES, Study
+from frostline.trial_folder import later_version, several_images
+
+__all__ = ["notes_of"]
+
+
+def notes_of(study: Study) -> tuple[str, ...]:
+    """What is to be known of the folder besides its trials, in one line each."""
+    return tuple(_notes(study))
+
+
+def _notes(study: Study) -> Iterator[str]:
+    older = study.plan_version < PLAN_VERSION
+    if older and study.config.model.backbone not in BACKBONES:  # theirs are equal in both
+        yield (
+            f"Its freeze plans are of version {study.plan_version}, with which this folder "
+            "began, also for new cells: convolutions and their BatchNorm alone; another folder "
+            "(--out) freezes everything up to the cut."
+        )
+    for state in study.status():
+        file = study.trial_folder(state.key) / FILES.record
+        if state.state == "damaged" and not later_version(file):
+            yield f"Trial {state.key.slug} has a damaged record; `frostline run` does it again."
+    replaced = FileHashes.read(study.folder / HASHES).look_again(
+        study.base / study.config.data.images
+    )
+    if replaced:
+        yield (
+            f"Since its trials were trained, {several_images(replaced)} changed: the scores are of "
+            "the files as they were, and `frostline run` adds no trial until they are back."
+        )
+    yield from _rule_notes(study)
+    same: dict[tuple[str, str], list[str]] = {}
+    for record in study.records():
+        same.setdefault((record.key.init, record.plan.digest), []).append(record.key.plan)
+    yield from same_plans(same)
+    unknown = sum("pixels" not in record.spec for record in study.records())
+    if unknown:
+        yield (
+            f"{unknown} of its trials ran before the pixels of images were recorded; they are "
+            "taken to be those of the others."
+        )
+
+
+def _rule_notes(study: Study) -> Iterator[str]:
+    """What rules froze at their ends, and seeds that came after they were made."""
+    cells = {key.cell: key for key in study.cells() if study.plan_file(key) is not None}
+    for cell, key in cells.items():
+        file = study.plan_file(key)
+        if file is None or not file.exists():
+            continue
+        rule = rule_of_file(file)
+        if rule["frozen_layers"] in (0, rule["of_layers"]):
+            what = f"all {rule['of_layers']} layers"
+            if not rule["frozen_layers"]:
+                what = "nothing: its trials are those with k=0 again"
+            yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
+        lost = sum(layer["above"] is None for layer in rule["layers"])
+        if lost:
+            yield (
+                f"Plan {cell} leaves {lost} of {rule['of_layers']} layers out, which could not "
+                "be compared: they are updated."
+            )
+        late = [k.slug for k in reference_keys(study.config, key.init)
+                if k.slug not in rule["references"]]  # fmt: skip
+        if late:
+            yield f"Plan {cell} was made before {', '.join(late)}, which it does not count."
