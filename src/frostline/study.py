@@ -327,7 +327,7 @@ class Study:
         _require_writable(self.folder)
         cells, hashes = self.cells(), FileHashes.read(self.folder / HASHES)
         looks = Looks.read(self.folder / LOOKS_FILE)
-        data = self._data(looks)
+        data = self.splits(looks)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -417,7 +417,15 @@ class Study:
                 found[init] = rates
         return found
 
-    def _data(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+    def splits(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+        """The study's data: ``train``, ``val`` and, if given, ``test``.
+
+        Args:
+            looks: of the images, where they are known; None reads what the folder keeps.
+
+        Raises:
+            DatasetError: they cannot be read.
+        """
         looks = looks or Looks.read(self.folder / LOOKS_FILE)
         masks = task_named(self.config.task).declares.masks
         return load_data(self.config.data, self.base, masks=masks, looks=looks)
@@ -523,7 +531,7 @@ class Study:
             wanted,
             self.layers(),
             records,
-            lambda: prepare(first, self._data()).before,
+            lambda: prepare(first, self.splits()).before,
             batch_norm=first.model.batch_norm,
             prefix=architecture_of(self.config.model).prefix,
             version=self.plan_version,
