@@ -126,6 +126,7 @@ class RawImage:
         place: Where it stands.
         named: What the reader found the file for, where that is not its name.
         resolved: Whether the reader has found the file, which is not looked for again.
+        mask: Name of the mask whose size is that of the image; empty for all others.
     """
 
     file: str
@@ -134,6 +135,7 @@ class RawImage:
     place: Place
     named: str | None = None
     resolved: bool = False
+    mask: str = ""
 
 
 @dataclass(frozen=True)
@@ -393,7 +395,7 @@ def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[in
         problems.error(code, image.place, str(error))
         return None
     if size is not None and stored != size and not is_turned(images.root, image.file, size, stored):
-        problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
+        problems.error("size-mismatch", image.place, _size_message(image, size, stored))
         return None
     return stored
 
@@ -419,9 +421,14 @@ def _mention_turned(
         problems.note("image-turned", place, message)
 
 
-def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
+def _size_message(image: RawImage, size: tuple[int, int], stored: tuple[int, int]) -> str:
+    if image.mask:
+        return (
+            f"expected a mask of {stored[0]}x{stored[1]} pixels, as image {shown(image.file)}, got "
+            f"{size[0]}x{size[1]}"
+        )
     message = (
-        f"{shown(file)}: expected {size[0]}x{size[1]} as annotated, the file has "
+        f"{shown(image.file)}: expected {size[0]}x{size[1]} as annotated, the file has "
         f"{stored[0]}x{stored[1]} pixels"
     )
     return (
