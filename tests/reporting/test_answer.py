@@ -200,6 +200,7 @@ def test_nothing_left_to_rank() -> None:
 def test_no_records_at_all() -> None:
     found = answer([], deepest=52)
     assert (found.best, found.comparisons, found.starts) == (None, (), ())
+    assert found.score.ranks
     assert found.noise.freedom == 0
     assert math.isnan(found.noise.sd)
 
@@ -258,6 +259,8 @@ def test_a_cell_by_hand() -> None:
     assert cell.train_seconds == 35.0  # the median of 10, 30, 40 and 100
     assert cells["b, k=9"].train_seconds == 8.0
     assert found.best is cell
+    (best,) = [c for c in found.comparisons if c.verdict == "best"]
+    assert (best.difference, best.low, best.high) == (0.0, 0.0, 0.0)
 
 
 def test_a_cell_that_wholly_collapsed_stands_beside_the_others_and_has_no_verdict() -> None:
