@@ -137,6 +137,14 @@ CODES: dict[str, tuple[str, str]] = {
         "nothing",
     ),
     "outline-entry": ("an outline is no polygon and no runs of pixels", "correct the entry"),
+    "outline-missing": (
+        "an object has no outline to paint, only a box",
+        "add its segmentation, or remove the object",
+    ),
+    "outline-overlap": (
+        "objects of two classes overlap: what stands later in the file is painted over the earlier",
+        "see that the order is right",
+    ),
     "path-found": (
         "files were found by the ending of their path, or in another spelling",
         "see that the example is right",
