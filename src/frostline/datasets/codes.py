@@ -125,6 +125,10 @@ CODES: dict[str, tuple[str, str]] = {
         "see that neither mask was copied for the wrong image",
     ),
     "mask-missing": ("images have no mask and are left out", "add their masks, if they have any"),
+    "mask-rare": (
+        "a class has hardly a pixel",
+        "see whether its value is a slip in a mask; name the classes in the study's data.masks",
+    ),
     "mask-shares": ("the share of the pixels that each class has", "nothing"),
     "mask-unreadable": ("a mask is no image, or damaged", "copy or convert it"),
     "mask-values": (

@@ -90,7 +90,9 @@ def read_masks(source: Source, options: ReadOptions) -> RawDataset:
     for name, image in pairs:
         mask = _mask(tree, name, scans[name], reading, options.problems)
         if mask is not None:
-            images.append(RawImage(image, (mask.width, mask.height), None, Place(name), None, True))
+            images.append(
+                RawImage(image, (mask.width, mask.height), None, Place(name), None, True, name)
+            )
             masks.append(mask)
     _mention(source, [image.file for image in images], options)
     if not images:
