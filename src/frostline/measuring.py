@@ -110,7 +110,8 @@ def _price(
 
 def weights_mb(start: Start) -> float:
     """Megabytes of a model's tensors."""
-    return sum(tensor.nbytes for tensor in start.model.state_dict().values()) / _MEGA
+    total: int = sum(tensor.nbytes for tensor in start.model.state_dict().values())
+    return total / _MEGA
 
 
 def measure_step(spec: TrialSpec, start: Start) -> float:

@@ -1,6 +1,8 @@
 """Damaged and hostile annotation files: refused with one line or read, never anything else."""
 
+import gzip
 import random
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from frostline.datasets import (
     load_image,
     read_dataset,
 )
+from frostline.datasets.files import FolderTree
+from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 from tests.datasets.faults import PlantedSet
 from tests.datasets.samples import picture, zip_folder
+from tests.datasets.tools import TOOLS
 
 ROUNDS = 120
 TOKENS = [
@@ -49,12 +54,14 @@ def read_or_refuse(data: Path) -> DatasetIndex | None:
         return None
 
 
-@pytest.mark.parametrize("layout", ["coco", "kaggle", "gwhd2021", "voc", "yolo"])
+@pytest.mark.parametrize("layout", ["coco", "kaggle", "gwhd2021", "voc", "yolo", *TOOLS])
 def test_damaged_annotations(tmp_path: Path, layout: str) -> None:
     planted = PlantedSet(tmp_path / "data", layout)
     target = planted.files["train"]
     if layout == "voc":
         target = planted.folder / "Annotations" / "t0.xml"
+    if layout == "labelme":
+        target = target / "t0.json"
     original = target.read_bytes()
     labels = planted.folder / "labels" / "train" / "t0.txt"
     rng, read = random.Random(layout), 0
@@ -143,6 +150,22 @@ def test_formulae_in_names_are_only_names(tmp_path: Path) -> None:
     result = check_dataset(find_dataset(planted.folder))
     assert result.ok
     assert result.splits["train"].classes == ("=1+1", "leaf")
+
+
+@pytest.mark.parametrize("name", ["train.json", "train.json.gz"])
+def test_reading_takes_the_memory_of_the_file(tmp_path: Path, name: str) -> None:
+    """And not that of the largest file that would be read: a single read makes room for it."""
+    planted = PlantedSet(tmp_path / "data")
+    data = planted.files["train"].read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    tracemalloc.start()
+    try:
+        text = read_text(FolderTree(tmp_path), name)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text.encode() == data
+    assert peak < 16 << 20
 
 
 def test_zip_that_claims_to_hold_millions_of_files(tmp_path: Path) -> None:

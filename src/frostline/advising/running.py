@@ -22,16 +22,12 @@ from frostline.advising.choice import (
     require_advisable,
 )
 from frostline.advising.writing import MARK, Ran, write_advice
-from frostline.datasets import Looks
-from frostline.datasets.looks import LOOKS_FILE
 from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
 from frostline.identity import FIRST_TASK
-from frostline.loading import load_data
 from frostline.members import can_pause
 from frostline.records import FILES, TrialKey, set_aside
 from frostline.study import Study, threads_of_trial
-from frostline.tasks import task_named
 from frostline.variants import SHORT_PERCENT
 
 __all__ = ["Outlook", "advise_study", "outlook"]
@@ -171,10 +167,7 @@ def _choices(
     require_advisable(study)
     count = threads_of_trial(workers, threads)
     prices = measured(study, threads=count, device=device, keep=keep, say=say)
-    masks = task_named(study.config.task).declares.masks
-    looks = Looks.read(study.folder / LOOKS_FILE)
-    data = load_data(study.config.data, study.base, masks=masks, looks=looks)
-    return choices(study, prices, data)
+    return choices(study, prices, study.splits())
 
 
 def _budget(study: Study, choice: Choices, asked: str | float | None, workers: int) -> float:

@@ -159,8 +159,13 @@ def _recognise(source: Source) -> bool:
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    files = [name for name in folder.names if name.count("/") <= 1]
-    mine = [name for name in files if is_cvat(folder.tree, name)]
+    files: dict[str, list[str]] = {}
+    for name in folder.names:
+        if name.lower().endswith(".xml") and name.count("/") <= 1:
+            files.setdefault(name.rpartition("/")[0], []).append(name)
+    # VOC has thousands in a folder: the first tells of which kind they are
+    likely = [part for part in files.values() if is_cvat(folder.tree, part[0])]
+    mine = [name for part in likely for name in part if is_cvat(folder.tree, name)]
     if not mine:
         return
     splits = splits_of(folder, mine)

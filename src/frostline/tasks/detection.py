@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from frostline.datasets import DatasetIndex
 from frostline.detection_scores import DETECTION_SCORES, scores_and_details
 from frostline.evaluation import Detections, evaluate, to_coco_results
+from frostline.evaluation.operating_point import best_f1_threshold
 from frostline.records import SplitDetails
 from frostline.tasks.later import later
 from frostline.tasks.task import Measured, Placed, Task
@@ -39,4 +40,5 @@ TASK = Task(
     predict=later("frostline.tasks.boxes:predict"),
     evaluate=_evaluate,
     write=to_coco_results,
+    show_from=best_f1_threshold,
 )
