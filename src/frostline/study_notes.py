@@ -62,10 +62,11 @@ def _copy_notes(study: Study) -> Iterator[str]:
         return  # folders from before this was looked for; `run` makes it anew
     for split, pairs in copies.items():
         if pairs:
+            name = {"val": "validation"}.get(split, split)
             several = "images are" if len(pairs) > 1 else "image is"
             yield (
-                f"{len(pairs)} {split} {several} of a photo that training sees, too "
-                f"({pairs[0][0]} and {pairs[0][1]}): scores on {split} are too good; "
+                f"{len(pairs)} {name} {several} of a photo that training sees, too "
+                f"({pairs[0][0]} and {pairs[0][1]}): scores on {name} images are too good; "
                 "`frostline data check` names all, `split: {by: photo}` keeps copies together."
             )
 
