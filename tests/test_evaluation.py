@@ -525,7 +525,7 @@ def test_results_have_the_ids_of_the_annotation_file() -> None:
     ]
     detections = from_coco_results(index, results)
     assert [one.labels.tolist() for one in detections] == [[2], [1]]
-    assert evaluate(index, detections).ap == 1
+    assert evaluate(index, detections).ap == pytest.approx(1, abs=1e-12)
     back = to_coco_results(index, detections)
     assert [(one["image_id"], one["category_id"]) for one in back] == [(12, 8), ("b7", 3)]
     plain = to_coco_results(index, detections, own_ids=False)
