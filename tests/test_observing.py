@@ -1,5 +1,6 @@
 """Layer tables read off a forward pass: order, norms, roles and stages worked out by hand."""
 
+import math
 import random
 from collections import OrderedDict
 from typing import Any
@@ -442,6 +443,23 @@ def test_looking_at_train_mode_moves_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert str(np.random.get_state()) == states[2]
+
+
+def test_buffers_of_every_kind_are_left_alone() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1))
+    kinds = {
+        "sparse": torch.eye(3).to_sparse(),
+        "expanded": torch.full((1,), math.nan).expand(5),
+        "nan": torch.full((2,), math.nan),
+        "empty": torch.zeros(0, 3),
+        "number": torch.tensor(3),
+    }
+    for name, buffer in kinds.items():
+        net.register_buffer(name, buffer)
+    passage = observe_table(net, EXAMPLE).passage
+    assert passage is not None
+    assert passage.training is not None
+    assert all(getattr(net, name) is buffer for name, buffer in kinds.items())
 
 
 def test_a_model_that_needs_targets_to_train_is_looked_at_in_eval_mode() -> None:

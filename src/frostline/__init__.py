@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from frostline.evaluation import evaluate
     from frostline.freezing import freeze
     from frostline.plans import FreezePlan
+    from frostline.predicting import load
     from frostline.reporting import report
     from frostline.study import Study
 
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "freeze",
     "layers",
+    "load",
     "open_checkpoint",
     "read_dataset",
     "report",
@@ -47,6 +49,7 @@ _PLACES = {
     "evaluate": ("evaluation", "evaluate"),
     "freeze": ("freezing", "freeze"),
     "layers": ("api", "layers"),
+    "load": ("predicting", "load"),
     "open_checkpoint": ("checkpoints", "open_checkpoint"),
     "read_dataset": ("datasets", "read_dataset"),
     "report": ("reporting", "report"),

@@ -21,6 +21,7 @@ from frostline.cli_data import data_app
 from frostline.cli_diff import diff
 from frostline.cli_init import DeviceChoice, complete_backbone, init, schema
 from frostline.cli_plan import plan as plan_command
+from frostline.cli_predict import predict as predict_command
 from frostline.cli_table import Format, print_csv, print_table
 from frostline.depth import depth_of_label
 from frostline.errors import FrostlineError, one_line
@@ -48,6 +49,7 @@ app.command()(init)
 app.command()(schema)
 app.command()(advise)
 app.command("plan")(plan_command)
+app.command("predict")(predict_command)
 app.command()(diff)
 
 

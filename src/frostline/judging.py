@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from frostline.architectures import architecture_of
 from frostline.cells import FROZEN_RANDOM
+from frostline.config import IMAGENET
 from frostline.depth import LayerTable, Section
 from frostline.difference import profile
 from frostline.errors import TrainingError, one_line
@@ -35,6 +36,7 @@ from frostline.records import (
 from frostline.tasks import Measured, Placed, Task
 from frostline.training import choose_device
 from frostline.trial import Start, Trained, counted_tensors, frozen_random
+from frostline.weights_header import WeightsHeader, write_weights_header
 
 __all__ = ["judge", "judge_test"]
 
@@ -67,7 +69,9 @@ def judge(
     audited = start.frozen.audit()
     require_passed(audited)
     with clock.measure("evaluate"):
-        measured = _evaluate(start, device, folder)
+        measured, threshold = _evaluate(start, device, folder)
+    assert trained.weights is not None, "a paused training is not judged"
+    write_weights_header(trained.weights, _header(start, threshold))
     with clock.measure("difference"):
         differences = _differences(start)
         others = _other_differences(start, device)
@@ -159,9 +163,14 @@ def _unlike(model: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> Itera
     yield from (f"{name} is not one of them" for name in trained if name not in model)
 
 
-def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Measured]:
-    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose."""
-    task, thresholds = start.task, None
+def _evaluate(
+    start: Start, device: torch.device, folder: Path
+) -> tuple[dict[str, Measured], float | None]:
+    """Scores on ``val``, and on ``test`` with the thresholds that ``val`` chose.
+
+    Also the score from which boxes are shown, chosen on ``val``.
+    """
+    task, thresholds, shown_from = start.task, None, None
     measured: dict[str, Measured] = {}
     detections: dict[str, Any] = {}
     names: dict[str, list[str]] = {}
@@ -172,11 +181,32 @@ def _evaluate(start: Start, device: torch.device, folder: Path) -> dict[str, Mea
         found = task.predict(start.model, images, device, start.spec.schedule.batch_size)
         measured[split] = task.evaluate(images.dataset, found, thresholds, start.asked)
         thresholds = measured["val"].details.thresholds
+        if split == "val" and task.show_from is not None:
+            shown_from = task.show_from(images.dataset, found)
         detections[split] = task.write(images.dataset, found)
         names[split] = [image.file for image in images.dataset.images]  # image_id counts them
     classes = start.placed["val"].dataset.classes
     write_json(folder / FILES.detections, detections | {"images": names, "classes": classes})
-    return measured
+    return measured, shown_from
+
+
+def _header(start: Start, threshold: float | None) -> WeightsHeader:
+    """What the file of weights says of itself."""
+    images, config = start.placed["val"], start.spec.model
+    eps = architecture_of(config).backbone(config).eps
+    return WeightsHeader(
+        task=start.task.name,
+        model=config if eps is None else config.model_copy(update={"norm_eps": eps}),
+        classes=images.dataset.classes,
+        pixels=start.init.normalisation or IMAGENET,
+        canvas=(images.canvas.height, images.canvas.width),
+        batch_size=start.spec.schedule.batch_size,
+        threshold=threshold,
+        grey_levels=images.dataset.grey_levels,
+        turned=any(
+            f.code == "image-turned" for index in start.data.values() for f in index.findings
+        ),
+    )
 
 
 def _differences(start: Start) -> tuple[dict[str, Any], ...]:

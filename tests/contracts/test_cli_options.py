@@ -18,6 +18,10 @@ OPTIONS = {
     ],
     "layers": ["--format", "MODEL"],
     "plan": ["--cell", "--init", "--out", "--rule", "--t", "DIR"],
+    "predict": [
+        *("--device", "--no-pictures", "--out", "--pictures", "--threshold", "IMAGES..."),
+        "WEIGHTS",
+    ],
     "report": ["--base", "DIR"],
     "run": ["--device", "--dry-run", "--format", "--out", "--threads", "--workers", "STUDY"],
     "schema": [],

@@ -18,7 +18,10 @@ SITTINGS = (
 )
 
 # Two things may share a name where no reader sees both: a command and the function behind it.
-COMMANDS = ("cli", "cli_advise", "cli_data", "cli_diff.command", "cli_init", "cli_plan", "__main__")
+COMMANDS = (
+    *("cli", "cli_advise", "cli_data", "cli_diff.command", "cli_init", "cli_plan", "cli_predict"),
+    "__main__",
+)
 
 
 def _module(path: Path) -> str:

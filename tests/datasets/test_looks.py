@@ -164,7 +164,7 @@ def test_looks_are_kept_and_made_anew_where_a_file_changes(tmp_path: Path) -> No
     picture(7, (80, 60)).save(tmp_path / "a.png")
     other = kept.of(tmp_path, names)
     assert kept.changed
-    assert np.abs(np.subtract(other[0], found[0])).max() > 0.01  # type: ignore[arg-type]
+    assert np.abs(np.subtract(other[0], found[0])).max() > 0.01
     damaged = {name: [*value[:-1], "?"] for name, value in kept.to_dict().items()}
     np.testing.assert_array_equal(Looks(damaged).of(tmp_path, names)[1], found[1])
 

@@ -20,7 +20,8 @@ from frostline.datasets import (
     train_and_val,
 )
 from frostline.datasets.codes import CODES
-from frostline.datasets.looks import Looks
+from frostline.datasets.images import thumbnail_of
+from frostline.datasets.looks import Look, Looks, look_of
 from frostline.datasets.photos import marked_name, photo_labels, photos
 from frostline.loading import load_data
 from tests.datasets.samples import picture, record
@@ -109,10 +110,7 @@ def test_versions_of_one_frame_stay_together_where_a_scene_is_cut() -> None:
         assert any(pair <= set(group) for group in found.groups), n
 
 
-def _look() -> object:
-    from frostline.datasets.images import thumbnail_of
-    from frostline.datasets.looks import look_of
-
+def _look() -> Look | None:
     return look_of(thumbnail_of(picture(4, (64, 64)), 32))
 
 

@@ -198,7 +198,10 @@ def test_nothing_left_to_rank() -> None:
 
 
 def test_no_records_at_all() -> None:
-    assert answer([], deepest=52).best is None
+    found = answer([], deepest=52)
+    assert (found.best, found.comparisons, found.starts) == (None, (), ())
+    assert found.noise.freedom == 0
+    assert math.isnan(found.noise.sd)
 
 
 def test_equal_cells_are_rarely_told_apart() -> None:
@@ -302,3 +305,24 @@ def test_the_row_of_a_comparison_by_hand() -> None:
     assert [row["init"] for row in rows["starts"]] == ["b"]
     assert rows["starts"][0]["plans"] == ["k=0"]
     assert answer([], deepest=52).to_dict()["best"] is None
+
+
+def test_the_length_of_a_study_is_that_of_its_best_cell() -> None:
+    """And of the trials of the best cell's start that did not collapse, at any plan."""
+
+    def rising(record: TrialRecord) -> TrialRecord:
+        history = [e.model_copy(update={"metrics": {"ap": 0.1 * e.epoch}}) for e in record.history]
+        return record.model_copy(update={"history": tuple(history)})
+
+    records = [
+        rising(make_record("a", 0, 0, ap=0.5)),
+        rising(make_record("a", 9, 0, ap=0.375)),
+        rising(make_record("a", 9, 1, ap=0.0, flags=COLLAPSED)),
+        make_record("b", 0, 0, ap=0.01),
+        rising(make_record("b", 9, 0, ap=0.02)),
+    ]
+    found = answer(records, deepest=52).length
+    assert (found.reached, found.rising, found.curves) == (0.5, 2, 2)
+    assert found.short == "still rising"
+    little = answer(records[3:4], deepest=52).length
+    assert (little.reached, little.curves, little.short) == (0.01, 0, "learned little")

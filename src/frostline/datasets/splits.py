@@ -105,7 +105,8 @@ def split_by_photo(
         if len(drawn) + len(group) / 2 <= number and len(drawn) + len(group) < len(index):
             drawn += group
     if not drawn:  # all photos are much larger than the part
-        drawn = list(min(ordered, key=len))
+        smallest: tuple[str, ...] = min(ordered, key=len)
+        drawn = list(smallest)
     told = (*index.findings, *found.findings(len(index)))
     return _divided(replace(index, findings=told), set(files).difference(drawn), drawn)
 

@@ -1,10 +1,12 @@
 """Detection: boxes of objects, scored by COCO's AP and, where it is asked for, the wheat metric."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 
 from frostline.datasets import DatasetIndex
 from frostline.detection_scores import DETECTION_SCORES, scores_and_details
 from frostline.evaluation import Detections, evaluate, to_coco_results
+from frostline.evaluation.operating_point import best_f1_threshold
 from frostline.records import SplitDetails
 from frostline.tasks.later import later
 from frostline.tasks.task import Measured, Placed, Task
@@ -38,5 +40,6 @@ TASK = Task(
     loss=later("frostline.tasks.boxes:loss"),
     predict=later("frostline.tasks.boxes:predict"),
     evaluate=_evaluate,
-    write=to_coco_results,
+    write=functools.partial(to_coco_results, own_ids=False),
+    show_from=best_f1_threshold,
 )

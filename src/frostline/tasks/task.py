@@ -63,6 +63,7 @@ class Task:
         evaluate: index, what was found, thresholds that were chosen on other images (None chooses
             them on these), names of ``data.metrics`` to measure -> scores.
         write: index, what was found -> plain values for ``detections.json``.
+        show_from: index, what was found -> the score from which to show it; None has no scores.
     """
 
     declares: Declaration
@@ -76,6 +77,7 @@ class Task:
         [DatasetIndex, Sequence[Any], Mapping[str, float] | None, Collection[str]], Measured
     ]
     write: Callable[[DatasetIndex, Sequence[Any]], Any]
+    show_from: Callable[[DatasetIndex, Sequence[Any]], float | None] | None = None
 
     @property
     def name(self) -> str:
