@@ -128,8 +128,8 @@ def _print_outlook(found: "Outlook", output: Format) -> None:
     row = {
         "candidates": found.candidates,
         "budget": f"{found.budget:.4g}x",
-        "1x": lasting(60 * found.unit_minutes),
-        "all of it": lasting(60 * found.minutes),
+        "1x": "" if found.unit_minutes is None else lasting(60 * found.unit_minutes),
+        "all of it": "" if found.minutes is None else lasting(60 * found.minutes),
         "each at first": f"{found.first} of {found.epochs} epochs",
         "disk": f"{found.disk_mb:.0f} MB",
     }
