@@ -39,9 +39,9 @@ def predict(
             min=0, max=1, help="Score from which boxes are drawn. (Without it: the chosen one.)"
         ),
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw what was found.")
-    ] = True,
+    no_pictures: Annotated[
+        bool, typer.Option("--no-pictures", help="Write the results alone.")
+    ] = False,
     device: Annotated[DeviceChoice, typer.Option(help="Where it runs.")] = DeviceChoice.auto,
 ) -> None:
     """Find objects in images with trained weights: COCO results of all, pictures of the best."""
@@ -54,7 +54,7 @@ def predict(
     indexes = find_images(images, model.header)
     parts = _predicted(model, indexes)
     from_score = model.header.shown_from if threshold is None else threshold
-    write_predictions(out, parts, model.header, threshold=from_score, pictures=pictures)
+    write_predictions(out, parts, model.header, threshold=from_score, pictures=not no_pictures)
     typer.echo(_summary(model, parts, from_score))
     stored = count_as_stored(indexes)
     if stored:
@@ -65,7 +65,7 @@ def predict(
         )
     typer.echo(
         f"wrote {out}: results.json (everything found), images.json (what its ids are)"
-        f"{', pictures' if pictures else ''}",
+        f"{'' if no_pictures else ', pictures'}",
         err=True,
     )
 

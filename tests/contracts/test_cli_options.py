@@ -19,8 +19,8 @@ OPTIONS = {
     "layers": ["--format", "MODEL"],
     "plan": ["--cell", "--init", "--out", "--rule", "--t", "DIR"],
     "predict": [
-        *("--device", "--no-pictures", "--out", "--pictures", "--threshold", "IMAGES..."),
-        "WEIGHTS",
+        *("--device", "--no-pictures", "--out", "--threshold"),
+        *("WEIGHTS", "IMAGES..."),
     ],
     "report": ["--base", "DIR"],
     "run": ["--device", "--dry-run", "--format", "--out", "--threads", "--workers", "STUDY"],

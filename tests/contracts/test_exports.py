@@ -17,6 +17,7 @@ PUBLIC = [
     "evaluate",
     "freeze",
     "layers",
+    "load",
     "open_checkpoint",
     "read_dataset",
     "report",
