@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -422,6 +423,7 @@ def _run(makers: dict[str, Any], count: int, start: int, crashes: pathlib.Path) 
     by_layout: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     by_kind: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     names = list(makers)
+    warnings.simplefilter("ignore")  # Pillow's: to print one, Python opens the source it quotes
     watch, worst = Watch(), 0.0
     limit_memory()
     before = peak()
