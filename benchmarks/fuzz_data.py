@@ -198,7 +198,7 @@ def json_changed(data: bytes, rng: random.Random) -> bytes:
         elif kind == 2 and isinstance(holder, list):
             holder.append(copy.deepcopy(holder[key]))
         else:
-            holder[key] = rng.choice(NASTY)
+            holder[key] = copy.deepcopy(rng.choice(NASTY))
     return json.dumps(value, indent=rng.choice([None, 1])).encode("utf-8", "surrogatepass")
 
 
@@ -426,6 +426,8 @@ def _run(makers: dict[str, Any], count: int, start: int, crashes: pathlib.Path) 
     limit_memory()
     before = peak()
     for number in range(start, start + count):
+        if number % 5000 == 0:
+            print(f"mutant {number}, {time.process_time():.0f} s", file=sys.stderr, flush=True)
         layout = names[number % len(names)]
         maker, root = makers[layout]
         kind, read, undo = maker(random.Random(number))
