@@ -4,9 +4,10 @@ Seeds are honest and hostile files of every format, made on the spot; each must 
 its own framework reads. Mutants change bytes, numbers, structure (pickle opcodes, JSON headers,
 zip entries) and the seams between two files. For every mutant, opening it and reading all its
 tensors must end in values or in ``CheckpointError``, within bounds of memory and time, and without
-running anything: an audit hook watches for it, and payloads in the hostile seeds write a trace.
+running anything or opening a file elsewhere: an audit hook watches for it, and payloads in the
+hostile seeds write a trace.
 
-    python benchmarks/fuzz_checkpoints.py --mutants 20000 --out benchmarks/results/diff/fuzz.json
+    python benchmarks/fuzz_checkpoints.py --mutants 20000 --out OUT.json
 """
 
 import argparse
@@ -436,9 +437,11 @@ def places(length: int) -> st.SearchStrategy[int]:
 class Watch:
     """Counts what an audit hook sees while a mutant is being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: pathlib.Path) -> None:
         self.on = False
+        self.folder = os.path.realpath(folder)
         self.seen: collections.Counter[str] = collections.Counter()
+        self.outside: collections.Counter[str] = collections.Counter()
         sys.addaudithook(self)
 
     def __call__(self, event: str, args: tuple[object, ...]) -> None:
@@ -446,6 +449,10 @@ class Watch:
             self.seen[f"{event} {str(args)[:60]}"] += 1
         if self.on and event == "open" and isinstance(args[1], str) and set(args[1]) & set("wxa+"):
             self.seen[f"open for writing {args[0]}"] += 1
+        if self.on and event == "open" and isinstance(args[0], str | bytes):
+            path = os.path.realpath(os.fsdecode(args[0]))
+            if not path.startswith(f"{self.folder}/"):
+                self.outside[path] += 1
 
 
 def read_all(path: pathlib.Path) -> str:
@@ -523,7 +530,7 @@ def campaign(count: int, start: int, crashes: pathlib.Path) -> dict[str, object]
         outcomes: collections.Counter[str] = collections.Counter()
         by_seed: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         worst = 0.0
-        watch = Watch()
+        watch = Watch(folder)
         limit_memory()
         before = peak()
 
@@ -570,6 +577,7 @@ def campaign(count: int, start: int, crashes: pathlib.Path) -> dict[str, object]
             "past_header": past / total,
             "payloads_executed": int(trace.exists()),
             "audit_events": dict(watch.seen),
+            "opened_outside": dict(watch.outside),
             "seeds_equal_to_their_framework": honest,
             "calls_answered_without_being_made": len(REASONS),
             "hostile_seeds_refused": len(files) - honest - len(REASONS),
@@ -609,7 +617,8 @@ def main() -> None:
     print(text)
     if args.out:
         args.out.write_text(text + "\n")
-    if result["crashes"] or result["payloads_executed"] or result["audit_events"]:
+    bad = ("crashes", "payloads_executed", "audit_events", "opened_outside")
+    if any(result[name] for name in bad):
         sys.exit(1)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import frostline
+from frostline.architectures import architecture_of
 from frostline.checkpoints import open_checkpoint
 from frostline.config import parse_study
 from frostline.difference import difference
@@ -263,11 +264,12 @@ def _layers(study: Study) -> Iterator[Row]:
     ends = [_weights(folder) for folder in folders]
     records = [TrialRecord.read(folder / FILES.record) for folder in folders]
     rows = [list(r.differences) + list(r.other_differences) for r in records]
+    architecture = architecture_of(study.config.model)
+    prefixes = dict(architecture.parts) | {"counted": architecture.prefix}
     for number, row in enumerate(rows[0]):
         section = row.get("section", "counted")
         each = [found[number]["cosine"] for found in rows]
-        tensor = next(n for n in ends[0] if n.endswith(f"{row['name']}.weight")
-                      and (section == "counted" or n.startswith(section)))  # fmt: skip
+        tensor = f"{prefixes[section]}{row['name']}.weight"
         bases = [start[tensor] for start in starts]
         shared = all(np.array_equal(bases[0], base) for base in bases)
         found = scatter(bases[0], [end[tensor] for end in ends], len(ends)) if shared else None

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "what runs next",
         (
             *("advising", "advice", "signals", "study", "study_file", "policy", "rules"),
-            *("rates", "prices", "estimate"),
+            *("study_notes", "trial_folder", "rates", "prices", "estimate"),
         ),
     ),
     ("where it runs", ("engines", "attempt", "events")),

@@ -16,6 +16,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -342,9 +343,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--number", type=int, default=50, help="mutants a room (default: 50)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, help="file to append to, and to go on from")
+    parser.add_argument("--again", type=Path, help="take the survivors in a file of rows instead")
     chosen = parser.parse_args(arguments)
-    rooms = chosen.room or [*ROOMS]
-    drawn = {room: draw(ROOMS[room], chosen.number, chosen.seed) for room in rooms}
+    if chosen.again:
+        drawn = _survivors(chosen.again)
+    else:
+        rooms = chosen.room or [*ROOMS]
+        drawn = {room: draw(ROOMS[room], chosen.number, chosen.seed) for room in rooms}
     done = _done(chosen.rows) if chosen.rows else {}
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(Path(folder))
@@ -360,6 +365,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     with chosen.rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row | {"seconds": round(seconds, 1)}) + "\n")
     _show(drawn, done)
+
+
+@functools.cache
+def _every(module: str) -> list[Mutant]:
+    return mutants(_read(module), module)
+
+
+def _survivors(rows: Path) -> dict[str, list[Mutant]]:
+    """The survivors in a file, by room, in today's code: the same change nearest to its place."""
+    found: dict[str, list[Mutant]] = {}
+    for (room, name), verdict in _done(rows).items():
+        if verdict == "survived":
+            module, line, _, change = name.split(":", 3)
+            same = [m for m in _every(module) if m.change == change.strip()]
+            nearest = sorted(same, key=lambda mutant: abs(mutant.line - int(line)))
+            found.setdefault(room, []).extend(nearest[:1])
+    return found
 
 
 def _done(rows: Path) -> dict[tuple[str, str], str]:

@@ -1,13 +1,16 @@
 """Records as a finished trial leaves them, made up: for tests of what reads records."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from frostline.config import DataConfig, SplitConfig, StudyConfig
+from frostline.cells import FROZEN_RANDOM
+from frostline.config import DataConfig, MasksConfig, SplitConfig, StudyConfig
+from frostline.datasets import DatasetIndex, Mask, mask_labels
 from frostline.depth import Numbering, depth_label, layer_table
 from frostline.detection_scores import DETECTION_SCORES, scores_and_details
 from frostline.evaluation import Detections, to_coco_results
@@ -23,8 +26,10 @@ from frostline.records import (
     TrialRecord,
     write_json,
 )
+from frostline.tasks.segmentation import TASK as SEGMENTATION
 from frostline.trial import load_data
 from tests.helpers import write_squares
+from tests.shapes import write_shapes
 
 DATA_DIGESTS = {"train": "a" * 64, "val": "b" * 64}
 _CONV_PARAMETERS = 2_223_872  # of mobilenet_v2's convolutions, near enough for a table
@@ -320,3 +325,75 @@ def write_squares_study(root: Path, *, shift: float = 0.0, score: float = 0.9) -
     for record in records:
         write_json(folder / "trials" / record.key.slug / "detections.json", {"val": results})
     return folder
+
+
+def write_shapes_study(root: Path) -> Path:
+    """A finished study of masks over a readable data set, under ``root/runs/shapes``.
+
+    Every trial found the truth, moved to the right: further, the later its seed and deeper its
+    plan. What the random start freezes is random; a rule made the last plan.
+    """
+    write_shapes(root, 12, side=96)
+    config = DataConfig(
+        layout="masks",
+        images="images",
+        annotations="masks",
+        split=SplitConfig(fraction=0.5),
+        masks=MasksConfig(classes={0: "ground", 1: "disc", 2: "bar"}),
+    )
+    data = load_data(config, root)
+    rule: dict[str, Any] = {"rule": "freeze-above", "t": "median", "threshold": 0.00123}
+    rule |= {"frozen_layers": 26, "of_layers": 52, "references": {"imagenet-k00-s0": {}}}
+    grid = make_grid(inits=("imagenet", "random"), depths=(0, 52), seeds=(0, 1))
+    for seed in (0, 1):
+        ruled = make_record(seed=seed, plan_label="above-median", layers=tuple(range(27, 53)))
+        plan = ruled.plan.model_copy(update={"rule": rule})
+        grid.append(ruled.model_copy(update={"plan": plan}))
+    found = {r.key: _moved_right(data["val"], 1 + r.key.seed + len(r.plan.layers) // 13)
+             for r in grid}  # fmt: skip
+    records = [_segmented(record, data, found[record.key]) for record in grid]
+    study = make_config(
+        records,
+        data=config.model_dump(),
+        task="segmentation",
+        model={"architecture": "unet", "backbone": "mobilenet_v2", "image_size": 96},
+        plans={"above-median": {"rule": "freeze-above", "t": "median"}},
+        allow_frozen_random=True,
+    )
+    folder = write_study_folder(root / "runs" / "shapes", records, study)
+    for key, masks in found.items():
+        written = {"val": SEGMENTATION.write(data["val"], masks)}
+        write_json(folder / "trials" / key.slug / "detections.json", written)
+    return folder
+
+
+def _moved_right(index: DatasetIndex, pixels: int) -> list[npt.NDArray[np.uint8]]:
+    targets = [image.target for image in index.images]
+    return [np.roll(mask_labels(x), pixels, axis=1) for x in targets if isinstance(x, Mask)]
+
+
+def _segmented(
+    record: TrialRecord, data: Mapping[str, DatasetIndex], found: list[npt.NDArray[np.uint8]]
+) -> TrialRecord:
+    measured = SEGMENTATION.evaluate(data["val"], found, None, ())
+    splits = {
+        split: record.data[split].model_copy(
+            update={
+                "digest": index.digest(),
+                "images": len(index),
+                "classes": index.classes,
+                "pixels": index.counts().pixels_per_class,
+            }
+        )
+        for split, index in data.items()
+    }
+    frozen = record.key.init == "random" and record.plan.layers
+    return record.model_copy(
+        update={
+            "task": SEGMENTATION.declares,
+            "scores": {"val": dict(measured.scores)},
+            "details": {"val": measured.details},
+            "data": splits,
+            "flags": (FROZEN_RANDOM,) if frozen else (),
+        }
+    )

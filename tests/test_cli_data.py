@@ -189,7 +189,7 @@ HOWTO = (Path(__file__).parents[1] / "docs" / "howto" / "data.md").read_text(enc
 def test_data_lines_of_the_howto_are_valid() -> None:
     lines = re.findall(r"^ *(data: \{.*\})$", HOWTO, re.MULTILINE)
     layouts = [DataConfig.model_validate(yaml.safe_load(line)["data"]).layout for line in lines]
-    assert set(layouts) == {"coco", "kaggle", "gwhd2021", "voc", "yolo"}
+    assert set(layouts) == {"auto", "coco", "cvat", "kaggle", "gwhd2021", "voc", "yolo"}
 
 
 def test_every_finding_is_explained() -> None:

@@ -288,7 +288,8 @@ def test_the_reference_has_every_option(site: Path) -> None:
 
 def _models(module: Any) -> list[type[BaseModel]]:
     every = [getattr(module, name) for name in module.__all__]
-    return [m for m in every if isinstance(m, type) and issubclass(m, BaseModel)]
+    models = [m for m in every if isinstance(m, type) and issubclass(m, BaseModel)]
+    return [m for m in models if not any(m in other.__mro__[1:] for other in models)]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import doctest
 import io
 import json
@@ -506,6 +507,41 @@ def test_coco_results_are_one_dict_a_detection() -> None:
         {"image_id": 2, "category_id": 2, "bbox": [10.0, 20.0, 30.0, 40.0], "score": 0.5}
     ]
     assert [len(d) for d in from_coco_results(index, [])] == [0, 0]
+
+
+def _numbered() -> DatasetIndex:
+    """Two images 12 and "b7", categories cat 3, dog 8 and, a second time, cat 40."""
+    first, second = record("a", [[0, 0, 10, 10]], [2]), record("b", [[5, 5, 25, 15]], [1])
+    images = (dataclasses.replace(first, number=12), dataclasses.replace(second, number="b7"))
+    categories = {3: "cat", 8: "dog", 40: "cat"}
+    return DatasetIndex(Path(), ("cat", "dog"), images, (), categories=categories)
+
+
+def test_results_have_the_ids_of_the_annotation_file() -> None:
+    index = _numbered()
+    results = [
+        {"image_id": "b7", "category_id": 40, "bbox": [5, 5, 20, 10], "score": 0.5},
+        {"image_id": 12, "category_id": 8, "bbox": [0, 0, 10, 10], "score": 0.5},
+    ]
+    detections = from_coco_results(index, results)
+    assert [one.labels.tolist() for one in detections] == [[2], [1]]
+    assert evaluate(index, detections).ap == pytest.approx(1, abs=1e-12)
+    back = to_coco_results(index, detections)
+    assert [(one["image_id"], one["category_id"]) for one in back] == [(12, 8), ("b7", 3)]
+    plain = to_coco_results(index, detections, own_ids=False)
+    assert [(one["image_id"], one["category_id"]) for one in plain] == [(1, 2), (2, 1)]
+    assert from_coco_results(index, plain, own_ids=False)[1].labels.tolist() == [1]
+
+
+def test_ids_that_the_annotation_file_does_not_have() -> None:
+    index, row = _numbered(), {"bbox": [0, 0, 5, 5], "score": 0.5}
+    with pytest.raises(DatasetError, match=r"image_id of the annotation file \(12, b7\), got"):
+        from_coco_results(index, [row | {"image_id": 1, "category_id": 3}])
+    with pytest.raises(DatasetError, match=r"category_id of the annotation file \(3, 8, 40\), got"):
+        from_coco_results(index, [row | {"image_id": 12, "category_id": 1}])
+    lacking = dataclasses.replace(index, categories={3: "cat"})
+    with pytest.raises(DatasetError, match="file has none for 'dog'; own_ids=False numbers"):
+        to_coco_results(lacking, [Detections.none(), Detections.none()])
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,14 @@ def test_flags_are_right_before_a_forward_pass() -> None:
     frozen.train()
     assert not net[0][1].training
     assert net[1].training
+    net.train()
+    net[0][0].weight.requires_grad_(True)
+    net[0][0].weight.grad = torch.ones_like(net[0][0].weight)
+    assert frozen.enforce() == 1
+    assert not net[0][1].training
+    assert not net[0][0].weight.requires_grad
+    assert net[0][0].weight.grad is None
+    assert frozen.enforce() == 0
 
 
 def test_a_module_under_another_name_is_the_same_one_and_one_that_left_is_gone() -> None:
@@ -616,6 +624,17 @@ def test_models_that_cannot_be_frozen_say_what_to_do_in_one_line() -> None:
         with pytest.raises(PlanError, match=message) as error:
             freeze(model, plan, example_input=EXAMPLE)
         assert "\n" not in str(error.value)
+
+
+def test_tensors_without_values_are_counted() -> None:
+    net = _net()
+    names = list(net.state_dict())
+    with pytest.raises(PlanError, match=rf"^'{names[0]}' and {len(names) - 1} more tensors of"):
+        freeze(net.to("meta"), ["0.*"])
+    net = _net()
+    net[0][0].to("meta")
+    with pytest.raises(PlanError, match=r"^'0.0.weight' and 0 more tensors of"):
+        freeze(net, ["0.*"])
 
 
 def test_a_model_without_values_has_a_plan() -> None:

@@ -1,5 +1,6 @@
 """Layer tables read off a forward pass: order, norms, roles and stages worked out by hand."""
 
+import math
 import random
 from collections import OrderedDict
 from typing import Any
@@ -312,6 +313,27 @@ def test_of_two_branches_the_shorter_one_is_a_projection_and_of_equal_ones_none(
         assert [layer.role for layer in table.layers] == (roles if long_first else roles[::-1])
 
 
+class ByKeyword(nn.Module):
+    """Calls its layers with keywords, of which a hook sees no inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(input=self.norm(input=self.conv(input=x)))
+        return out
+
+
+def test_a_batch_norm_called_by_keyword_goes_with_the_convolution_that_follows() -> None:
+    first, second = observe_table(ByKeyword(), EXAMPLE).layers
+    assert (first.name, first.norm, first.norm_tensors) == ("conv", None, ())
+    assert second.norm_tensors is not None
+    assert "norm.running_mean" in second.norm_tensors
+
+
 class Gated(nn.Module):
     """A gate of one pixel before a convolution that reads ``width`` of them."""
 
@@ -421,6 +443,23 @@ def test_looking_at_train_mode_moves_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert str(np.random.get_state()) == states[2]
+
+
+def test_buffers_of_every_kind_are_left_alone() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1))
+    kinds = {
+        "sparse": torch.eye(3).to_sparse(),
+        "expanded": torch.full((1,), math.nan).expand(5),
+        "nan": torch.full((2,), math.nan),
+        "empty": torch.zeros(0, 3),
+        "number": torch.tensor(3),
+    }
+    for name, buffer in kinds.items():
+        net.register_buffer(name, buffer)
+    passage = observe_table(net, EXAMPLE).passage
+    assert passage is not None
+    assert passage.training is not None
+    assert all(getattr(net, name) is buffer for name, buffer in kinds.items())
 
 
 def test_a_model_that_needs_targets_to_train_is_looked_at_in_eval_mode() -> None:

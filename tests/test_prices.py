@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frostline.errors import RecordError
-from frostline.measuring import measure_apart, measure_cells, price_key
+from frostline.measuring import Timed, measure_apart, measure_cells, price_key
 from frostline.prices import PRICES_FILE, Price, PriceKey, Prices
 from frostline.study import Study
 from tests.helpers import write_study
@@ -62,14 +62,18 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_a_disturbed_step_does_not_make_freezing_dear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All frozen is measured at 3 s, nine at 1 s, nothing at 2 s: none is below a deeper one."""
+    """At least 1 s, 3 s for nine and 2 s for none: none is below a deeper one.
+
+    The usual step is twice the least.
+    """
     study = Study.from_yaml(write_study(tmp_path, inits={"a": {"source": "a.safetensors"}}))
     steps = {"k52": 1.0, "k09": 3.0, "k00": 2.0}
     monkeypatch.setattr(
-        "frostline.measuring.measure_step", lambda spec, start: steps[spec.key.plan]
+        "frostline.measuring.measure_step",
+        lambda spec, start: Timed(2 * steps[spec.key.plan], steps[spec.key.plan]),
     )
     found = measure_cells([study.spec(key) for key in study.cells()])
-    assert {p.key.plan: p.step for p in found} == {"k52": 1.0, "k09": 3.0, "k00": 3.0}
+    assert {p.key.plan: p.step for p in found} == {"k52": 2.0, "k09": 6.0, "k00": 6.0}
 
 
 def test_an_estimate_reads_what_was_measured(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import gzip
 import json
 import math
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_what_is_not_a_record(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(RecordError):
         TrialRecord.read(path)
+
+
+def test_a_record_of_version_one_is_read_and_one_of_a_later_version_is_refused(
+    tmp_path: Path,
+) -> None:
+    with zipfile.ZipFile(Path(__file__).parent / "fixtures" / "version_1.zip") as archive:
+        raw = json.loads(archive.read("runs/study/trials/a-k52-s0/record.json"))
+    assert raw["schema_version"] == 1
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(raw))
+    record = TrialRecord.read(path)
+    assert (record.schema_version, record.key.slug) == (2, "a-k52-s0")
+    for version in (0, 3, None):
+        path.write_text(json.dumps(raw | {"schema_version": version}))
+        with pytest.raises(RecordError, match=f"expected schema version 1 to 2, got {version};"):
+            TrialRecord.read(path)
 
 
 def test_environment_names_versions_only() -> None:

@@ -142,6 +142,13 @@ def _plan_command(
     code, printed, _ = run("--init", "a", "--rule", "freeze-above", "--t", "median")
     ruled = json.loads(printed)["rule"]
     assert ruled["frozen_layers"] + 26 == ruled["of_layers"] == 52  # the other half
+    for rule, t, end in (
+        ("freeze-above", "1.5", "nothing"),
+        ("freeze-below", "1.5", "all 52 layers"),
+        ("freeze-below", "0", "nothing"),
+    ):
+        code, printed, told = run("--init", "a", "--rule", rule, "--t", t)
+        assert (code, told) == (0, f"{rule} with t = {float(t)} freezes {end}\n")
     for arguments, message in (
         (("--cell", "a-above-flor"), "did you mean a-above-floor"),
         (("--init", "a"), "go together"),

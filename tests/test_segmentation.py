@@ -1,6 +1,7 @@
 """Segmentation as a new user meets it: a folder of images and one of masks, up to the report."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 import torchvision
 
 from frostline.config import load_study
-from tests.helpers import write_yaml
+from tests.helpers import write_squares, write_yaml
 from tests.provocations import run_here
 from tests.shapes import pack, write_shapes
 from tests.starter.builders import write_backbone
@@ -79,6 +80,61 @@ def test_init_writes_what_data_check_accepts(tmp_path: Path, form: str, zipped: 
     assert found["ok"] is True
     codes = {finding["code"] for finding in found["findings"]}
     assert codes == {"mask-shares", *(["images-grey"] if form == "grey" else [])}
+
+
+def _write_coco(folder: Path) -> None:
+    """Six images with one square each, whose outline is told; ``all.json``."""
+    write_shapes(folder, 6)
+    outline = [[10, 10, 30, 10, 30, 30, 10, 30]]
+    content = {
+        "images": [{"id": n, "file_name": f"{n:02}.png", "width": 64, "height": 56, "group": n % 3}
+                   for n in range(6)],
+        "annotations": [{"id": n + 1, "image_id": n, "category_id": 1, "iscrowd": 0,
+                         "bbox": [10, 10, 20, 20], "segmentation": outline} for n in range(6)],
+        "categories": [{"id": 1, "name": "square"}],
+    }  # fmt: skip
+    shutil.rmtree(folder / "masks")
+    (folder / "all.json").write_text(json.dumps(content))
+
+
+def test_outlines_of_coco_are_masks_where_that_is_asked(tmp_path: Path) -> None:
+    _write_coco(tmp_path / "data")
+    assert run_here(tmp_path, "init", "data").code == 0
+    assert load_study(tmp_path / "study.yaml").task == "detection"
+    ran = run_here(tmp_path, "init", "data", "--task", "segmentation", "--force")
+    assert ran.code == 0, ran.err
+    assert "a mask each, 2 classes" in ran.out
+    study = load_study(tmp_path / "study.yaml")
+    assert (study.task, study.data.layout) == ("segmentation", "coco")
+    assert study.data.split is not None
+    assert study.data.split.val_groups is not None  # whole groups, as with boxes
+    check = run_here(tmp_path, "data", "check", "study.yaml", "--format", "json")
+    (shares,) = {f["message"].partition(", square")[0] for f in json.loads(check.out)["findings"]
+                 if f["code"] == "mask-shares"}  # fmt: skip
+    assert shares == "pixels by class: background 88.8%"  # 400 of 3584 pixels are the square
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("detection", "expected boxes, got masks; leave out --task"),
+        ("segment", "unknown task 'segment': expected detection, segmentation; did you mean"),
+    ],
+)
+def test_a_task_that_the_data_are_not_for(tmp_path: Path, task: str, message: str) -> None:
+    _write(tmp_path / "data", "binary")
+    ran = run_here(tmp_path, "init", "data", "--task", task)
+    assert ran.code == 2
+    (line,) = ran.err.splitlines()
+    assert message in line
+    assert not (tmp_path / "study.yaml").exists()
+
+
+def test_boxes_are_no_masks(tmp_path: Path) -> None:
+    write_squares(tmp_path / "data")
+    ran = run_here(tmp_path, "init", "data", "--task", "segmentation")
+    assert ran.code == 2
+    assert "expected masks, or outlines of layout coco, got boxes of layout kaggle" in ran.err
 
 
 def test_a_dry_run_of_what_init_wrote(tmp_path: Path) -> None:

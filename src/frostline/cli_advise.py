@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import textwrap
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from frostline.advising import Outlook
 
 __all__ = ["Preference", "advise", "tell"]
+
+_WIDEST = 100  # characters of a line of prose
 
 
 class Preference(StrEnum):
@@ -124,8 +128,8 @@ def _print_outlook(found: "Outlook", output: Format) -> None:
     row = {
         "candidates": found.candidates,
         "budget": f"{found.budget:.4g}x",
-        "1x": lasting(60 * found.unit_minutes),
-        "all of it": lasting(60 * found.minutes),
+        "1x": "" if found.unit_minutes is None else lasting(60 * found.unit_minutes),
+        "all of it": "" if found.minutes is None else lasting(60 * found.minutes),
         "each at first": f"{found.first} of {found.epochs} epochs",
         "disk": f"{found.disk_mb:.0f} MB",
     }
@@ -142,19 +146,25 @@ def _print_advice(found: "Advice", folder: str, study: str, output: Format) -> N
         return
     from frostline.advice.words import next_commands, price_cells, sentences, verdict
 
-    typer.echo(verdict(found))
+    typer.echo(_wrapped(verdict(found)))
     for line in sentences(found):
-        typer.echo(f"- {line}")
+        typer.echo(_wrapped(f"- {line}"))
     if found.prices and found.learned:
         typer.echo(f"\nWhat freezing costs {found.base.init}, in {found.label} points:")
-        rows = [price_cells(found, row) for row in found.prices]
-        print_table(rows, cell=lambda _, value: str(value))
+        priced = [price_cells(found, row) for row in found.prices]
+        print_table(priced, cell=lambda _, value: str(value))
     for line in found.remarks:
-        typer.echo(f"- {line}")
+        typer.echo(_wrapped(f"- {line}"))
     typer.echo("\nNext:")
     for line in next_commands(found, folder, study):
         typer.echo(f"  {line}")
     typer.echo(f"  open {folder}/report.html")
+
+
+def _wrapped(line: str) -> str:
+    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns)
+    hanging = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, width, subsequent_indent=hanging, break_on_hyphens=False)
 
 
 def _row(row: "Other") -> dict[str, Any]:

@@ -247,6 +247,8 @@ def _print_check(title: str, result: "DataCheck", examples: int) -> None:
     console.print(", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in found.items()))
     if not result.ok and "split-without-boxes" in result.codes():
         console.print("correct the errors: a copy without them would have no boxes to score")
+    elif not result.ok and any(index.counts().masks for index in result.splits.values()):
+        console.print("correct the errors, or leave them out: on_problem: drop in the study")
     elif not result.ok:
         console.print("correct the errors, or write a copy without them: --fix-to DIR")
 

@@ -56,6 +56,14 @@ def init(
             autocompletion=complete_backbone,
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="detection, or segmentation, for which COCO's outlines are masks. (Without it: "
+            "by the data.)",
+        ),
+    ] = None,
     device: Annotated[
         DeviceChoice, typer.Option(help="Where the study will run.")
     ] = DeviceChoice.auto,
@@ -63,12 +71,14 @@ def init(
 ) -> None:
     """Write a commented study.yaml for a data set, which runs as it stands."""
     from frostline.starter import this_machine, write_starter
+    from frostline.tasks import task_named
 
     starter = write_starter(
         find_target(data, images, layout).location,
         out,
         weights=weights or (),
         backbone=backbone,
+        masks=None if task is None else task_named(task).declares.masks,
         machine=this_machine(device.value),
         force=force,
     )

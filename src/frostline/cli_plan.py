@@ -51,6 +51,7 @@ def plan(
     else:
         values = _of_record(_record(study, cell))
     FreezePlan.from_dict(values)
+    _tell_ends(values.get("rule"))
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
     if out is None:
         typer.echo(text, nl=False)
@@ -62,6 +63,14 @@ def plan(
         "frostline.freeze(model, frostline.FreezePlan.read(file)) applies it",
         err=True,
     )
+
+
+def _tell_ends(rule: dict[str, Any] | None) -> None:
+    """Say that a rule freezes nothing, or everything that it looked at."""
+    if rule is None or rule["frozen_layers"] not in (0, rule["of_layers"]):
+        return
+    what = f"all {rule['of_layers']} layers" if rule["frozen_layers"] else "nothing"
+    typer.echo(f"{rule['rule']} with t = {rule['t']} freezes {what}", err=True)
 
 
 def _number(t: str) -> float | str:

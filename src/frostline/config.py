@@ -369,6 +369,18 @@ def _one_or_several(most: float | None) -> Any:
     return form, WithJsonSchema({"anyOf": [number, several]})
 
 
+_Rates = Annotated[
+    Annotated[_Rate, Tag(_TAGS[0])]
+    | Annotated[tuple[_Rate, ...], Field(min_length=1), Tag(_TAGS[1])],
+    *_one_or_several(None),
+]
+_Scales = Annotated[
+    Annotated[_Scale, Tag(_TAGS[0])]
+    | Annotated[tuple[_Scale, ...], Field(min_length=1), Tag(_TAGS[1])],
+    *_one_or_several(100),
+]
+
+
 class StudySchedule(ScheduleConfig):
     """A study's schedule: one value of each field, or several rates to choose from.
 
@@ -379,16 +391,9 @@ class StudySchedule(ScheduleConfig):
             candidates.
     """
 
-    lr: Annotated[  # type: ignore[assignment]  # the schedules that it stands for have one each
-        Annotated[_Rate, Tag(_TAGS[0])]
-        | Annotated[tuple[_Rate, ...], Field(min_length=1), Tag(_TAGS[1])],
-        *_one_or_several(None),
-    ] = 3e-4
-    backbone_lr_scale: Annotated[  # type: ignore[assignment]
-        Annotated[_Scale, Tag(_TAGS[0])]
-        | Annotated[tuple[_Scale, ...], Field(min_length=1), Tag(_TAGS[1])],
-        *_one_or_several(100),
-    ] = 1.0
+    # The schedules that it stands for have one value each.
+    lr: _Rates = 3e-4  # type: ignore[assignment]
+    backbone_lr_scale: _Scales = 1.0  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

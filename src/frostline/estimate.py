@@ -127,7 +127,7 @@ def _images(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> float:
 def _measure(spec: TrialSpec, data: Mapping[str, DatasetIndex]) -> _Cost:
     start, batch = prepare(spec, data), spec.schedule.batch_size
     few = min(len(data["train"]), STEPS * batch)
-    step = measure_step(spec, start)
+    step = measure_step(spec, start).median
     return _Cost(step * math.ceil(few / batch) / few, weights_mb(start))
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -28,11 +29,26 @@ from frostline.tasks import common_canvas, task_named
 from frostline.training import choose_device, torch_as_before, train
 from frostline.trial import Start, TrialSpec, prepare
 
-__all__ = ["STEPS", "measure_apart", "measure_cells", "measure_step", "price_key", "weights_mb"]
+__all__ = [
+    "STEPS",
+    "Timed",
+    "measure_apart",
+    "measure_cells",
+    "measure_step",
+    "price_key",
+    "weights_mb",
+]
 
 STEPS = 6  # the first is up to twice as slow; of the others the median, as some are disturbed
 _IMAGES = 8  # that are evaluated
 _MEGA = 1e6
+
+
+class Timed(NamedTuple):
+    """Seconds of a step: the median of some, and the least, which other processes disturb least."""
+
+    median: float
+    least: float
 
 
 def price_key(spec: TrialSpec) -> PriceKey:
@@ -76,8 +92,10 @@ def measure_cells(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
             is measured.
 
     Returns:
-        One price a kind. What needs least memory is measured first: a process knows its largest
-        peak alone, and in one of its own each peak is then that of its cell.
+        One price a kind. Prices are compared by their least steps; all are raised by what the usual
+        step of the shallowest cell takes more than its least. What needs least memory is measured
+        first: a process knows its largest peak alone, and in one of its own each peak is then that
+        of its cell.
     """
     data = specs[0].load()
     kinds = {price_key(spec): spec for spec in reversed(specs)}
@@ -85,9 +103,10 @@ def measure_cells(specs: Sequence[TrialSpec]) -> tuple[Price, ...]:
     found: list[Price] = []
     with torch_as_before():
         for key, spec in order:  # freezing does not change what an evaluation costs
-            price = _price(key, spec, data, found[0].image if found else None)
+            timed, price = _price(key, spec, data, found[0].image if found else None)
             found.append(_at_least(price, found[-1]) if found else price)
-    return tuple(found)
+    usual = timed.median / timed.least
+    return tuple(dataclasses.replace(price, step=price.step * usual) for price in found)
 
 
 def _at_least(price: Price, deeper: Price) -> Price:
@@ -98,22 +117,23 @@ def _at_least(price: Price, deeper: Price) -> Price:
 
 def _price(
     key: PriceKey, spec: TrialSpec, data: Mapping[str, DatasetIndex], image: float | None
-) -> Price:
+) -> tuple[Timed, Price]:
     device = choose_device(spec.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     start = prepare(spec, data)
-    step = measure_step(spec, start)
+    timed = measure_step(spec, start)
     image = image or _seconds_of_an_image(start, device)
-    return Price(key, step, image, _peak_mb(device), weights_mb(start))
+    return timed, Price(key, timed.least, image, _peak_mb(device), weights_mb(start))
 
 
 def weights_mb(start: Start) -> float:
     """Megabytes of a model's tensors."""
-    return sum(tensor.nbytes for tensor in start.model.state_dict().values()) / _MEGA
+    total: int = sum(tensor.nbytes for tensor in start.model.state_dict().values())
+    return total / _MEGA
 
 
-def measure_step(spec: TrialSpec, start: Start) -> float:
+def measure_step(spec: TrialSpec, start: Start) -> Timed:
     """Seconds of a training step; of several short epochs where there are few images."""
     torch.set_num_threads(spec.threads)
     train_set = start.data["train"]
@@ -137,7 +157,8 @@ def measure_step(spec: TrialSpec, start: Start) -> float:
             score=lambda model: {},
             on_step=lambda _: ends.append(time.monotonic()),
         )
-    return statistics.median(after - before for before, after in itertools.pairwise(ends))
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
+    return Timed(statistics.median(seconds), min(seconds))
 
 
 def _seconds_of_an_image(start: Start, device: torch.device) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from frostline.architectures import architecture_of, require_fitting
 from frostline.cells import FROZEN_RANDOM
 from frostline.config import ModelConfig, PlanConfig, StudyConfig, load_study, parse_plan
-from frostline.datasets import DatasetIndex, FileHashes, Looks
+from frostline.datasets import DatasetIndex, FileHashes, Looks, copies_of
 from frostline.datasets.looks import LOOKS_FILE
 from frostline.depth import LayerTable, depth_label
 from frostline.doctor import require_torch
@@ -64,13 +64,49 @@ if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from frostline.estimate import Estimate
     from frostline.trial import TrialSpec
 
-__all__ = ["HASHES", "Study", "TrialState", "open_study", "read_records", "threads_of_trial"]
+__all__ = [
+    "COPIES",
+    "HASHES",
+    "Study",
+    "TrialState",
+    "open_study",
+    "read_records",
+    "threads_of_trial",
+]
 
 HASHES = "images.json"
 """File with hashes of the images, so that they are read once."""
+
+COPIES = "copies.json"
+"""File that names, by split, images of one photo with a training image, and that image."""
 _WORK = (FILES.record, FILES.checkpoint, FILES.failure)
 
 _log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Checked:
+    """What was read of the data to check a study."""
+
+    data: Mapping[str, DatasetIndex]
+    hashes: FileHashes
+    looks: Looks
+
+    def keep(self, folder: Path) -> None:
+        """Write what need not be read again, and which images are copies of training images."""
+        if self.hashes.changed:
+            write_json(folder / HASHES, self.hashes.to_dict())
+        files = {split: [image.file for image in index] for split, index in self.data.items()}
+        looks = {split: self.looks.of(index.root, files[split])
+                 for split, index in self.data.items()}  # fmt: skip
+        found = {
+            split: copies_of(files[split], looks[split], files["train"], looks["train"])
+            for split in files
+            if split != "train"
+        }
+        if self.looks.changed:
+            write_json(folder / LOOKS_FILE, self.looks.to_dict())
+        write_json(folder / COPIES, found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,14 +320,14 @@ class Study:
         """
         self._checked()
 
-    def _checked(self) -> tuple[FileHashes, Looks]:
-        """Check everything; hashes and looks of the images, which need not be read again."""
+    def _checked(self) -> "_Checked":
+        """Check everything; what was read for it need not be read again."""
         require_fitting(self.config)
         require_task(self.config)
         _require_writable(self.folder)
         cells, hashes = self.cells(), FileHashes.read(self.folder / HASHES)
         looks = Looks.read(self.folder / LOOKS_FILE)
-        data = self._data(looks)
+        data = self.splits(looks)
         require_torch()
         from frostline.trial import plan_of, prepare, require_filled, trial_identity
 
@@ -310,7 +346,7 @@ class Study:
                 require_same(identity, spec.key, self.trial_folder(spec.key), hashes.replaced)
         for line in same_plans(same):
             _log.warning(line)
-        return hashes, looks
+        return _Checked(data, hashes, looks)
 
     def run(
         self,
@@ -345,17 +381,14 @@ class Study:
             FrostlineError: something is wrong that would stop every trial.
             StudyChangedError: trials in the folder were defined otherwise.
         """
-        hashes, looks = self._checked()
+        checked = self._checked()
         from frostline.engines import engine as engine_of
         from frostline.training import choose_device
 
         choose_device(device)  # a GPU that is not there would fail each trial by itself
         parts = self.config, self.base, self.layers(), self.plan_version, self.cells()
         StudyFile(*parts).write(self.folder)
-        if hashes.changed:
-            write_json(self.folder / HASHES, hashes.to_dict())
-        if looks.changed:
-            write_json(self.folder / LOOKS_FILE, looks.to_dict())
+        checked.keep(self.folder)
         self._set_damaged_aside()
         count = threads_of_trial(workers, threads)
         resources = {"threads": count, "device": device, "watched": watched}
@@ -384,7 +417,15 @@ class Study:
                 found[init] = rates
         return found
 
-    def _data(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+    def splits(self, looks: Looks | None = None) -> dict[str, DatasetIndex]:
+        """The study's data: ``train``, ``val`` and, if given, ``test``.
+
+        Args:
+            looks: of the images, where they are known; None reads what the folder keeps.
+
+        Raises:
+            DatasetError: they cannot be read.
+        """
         looks = looks or Looks.read(self.folder / LOOKS_FILE)
         masks = task_named(self.config.task).declares.masks
         return load_data(self.config.data, self.base, masks=masks, looks=looks)
@@ -490,7 +531,7 @@ class Study:
             wanted,
             self.layers(),
             records,
-            lambda: prepare(first, self._data()).before,
+            lambda: prepare(first, self.splits()).before,
             batch_norm=first.model.batch_norm,
             prefix=architecture_of(self.config.model).prefix,
             version=self.plan_version,

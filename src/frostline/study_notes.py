@@ -1,5 +1,6 @@
 """What is to be known of a study's folder besides its trials, in one line each."""
 
+import json
 from collections.abc import Iterator
 
 from frostline.datasets import FileHashes
@@ -7,7 +8,7 @@ from frostline.depth import BACKBONES
 from frostline.plans import PLAN_VERSION, same_plans
 from frostline.records import FILES
 from frostline.rules import reference_keys, rule_of_file
-from frostline.study import HASHES, Study
+from frostline.study import COPIES, HASHES, Study
 from frostline.trial_folder import later_version, several_images
 
 __all__ = ["notes_of"]
@@ -38,6 +39,7 @@ def _notes(study: Study) -> Iterator[str]:
             f"Since its trials were trained, {several_images(replaced)} changed: the scores are of "
             "the files as they were, and `frostline run` adds no trial until they are back."
         )
+    yield from _copy_notes(study)
     yield from _rule_notes(study)
     same: dict[tuple[str, str], list[str]] = {}
     for record in study.records():
@@ -49,6 +51,24 @@ def _notes(study: Study) -> Iterator[str]:
             f"{unknown} of its trials ran before the pixels of images were recorded; they are "
             "taken to be those of the others."
         )
+
+
+def _copy_notes(study: Study) -> Iterator[str]:
+    """Images that are scored and of which training sees a copy."""
+    try:
+        found = json.loads((study.folder / COPIES).read_bytes())
+        copies = {split: [(str(a), str(b)) for a, b in pairs] for split, pairs in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # folders from before this was looked for; `run` makes it anew
+    for split, pairs in copies.items():
+        if pairs:
+            name = {"val": "validation"}.get(split, split)
+            several = "images are" if len(pairs) > 1 else "image is"
+            yield (
+                f"{len(pairs)} {name} {several} of a photo that training sees, too "
+                f"({pairs[0][0]} and {pairs[0][1]}): scores on {name} images are too good; "
+                "`frostline data check` names all, `split: {by: photo}` keeps copies together."
+            )
 
 
 def _rule_notes(study: Study) -> Iterator[str]:

@@ -223,7 +223,7 @@ def unmoved(module: nn.Module) -> Iterator[None]:
         (buffer, buffer.detach().clone())
         for _, buffers, _ in owned
         for buffer in buffers.values()
-        if buffer is not None and not buffer.is_meta
+        if buffer is not None and _is_writable(buffer)
     ]
     python, old_numpy = random.getstate(), np.random.get_state()
     try:
@@ -240,6 +240,13 @@ def unmoved(module: nn.Module) -> Iterator[None]:
             for buffer, value in kept:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+
+
+def _is_writable(buffer: Tensor) -> bool:
+    """Whether a forward pass may write into it: a sparse or an expanded one it can only replace."""
+    if buffer.is_meta or buffer.is_nested or buffer.layout is not torch.strided:
+        return False
+    return all(step or size == 1 for size, step in zip(buffer.shape, buffer.stride(), strict=True))
 
 
 def _plain(module: nn.Module) -> dict[str, Any]:

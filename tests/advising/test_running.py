@@ -12,11 +12,12 @@ from frostline.advice.result import Advice
 from frostline.advising import advise_study, outlook
 from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
+from frostline.members import TRAINERS
 from frostline.policy import Advance
 from frostline.records import FILES, TrialRecord
 from frostline.study import Study, open_study
 from tests.advising.toy import write_prices, write_toy
-from tests.helpers import write_yaml
+from tests.helpers import write_study, write_yaml
 
 
 def _with_test(folder: Path, **changes: Any) -> Study:
@@ -329,3 +330,26 @@ def test_an_epoch_that_was_never_scored_is_gone_beyond(tmp_path: Path) -> None:
     assert {seen.score for seen in study.observed()} == {None}
     advice, _ = _advise(study, budget="1.5x")
     assert advice.pick.trial in _weights(study)
+
+
+def test_a_trainer_that_cannot_pause_runs_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of eight epochs for each start, and one of them whole: 1.5x."""
+    monkeypatch.setitem(TRAINERS, "toy", "tests.trainers.toy:train")
+    schedule = {"epochs": 8, "batch_size": 2, "lr": 1e-3}
+    path = write_study(tmp_path, trainer="toy", depths=[0, "all"], schedule=schedule)
+    study = Study.from_yaml(path)
+    found = outlook(study)
+    assert (found.unit_minutes, found.minutes, found.first) == (None, None, 2)
+    with pytest.raises(ConfigError, match=r"a budget in trainings, as 2x, for trainer toy"):
+        _advise(study, budget="10min")
+    advice, lines = _advise(study)
+    assert lines[1].startswith("a e25, b e25 to epoch 2 of 8 epochs, 0.50x: ")
+    assert advice.cost.spent == pytest.approx(1.5)
+    assert advice.tool == "toy"
+    assert any("short complete runs" in remark for remark in advice.remarks)
+    assert study.strays() == ()
+    short = Study.from_yaml(write_yaml(path, schedule=schedule | {"epochs": 2}), tmp_path / "few")
+    with pytest.raises(ConfigError, match=r"at least 3 epochs for trainer toy"):
+        _advise(short)

@@ -78,21 +78,23 @@ def test_a_projection_at_another_place_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "least"),
-    [("vit_base_patch16_224", "vit_b_16", 148), ("efficientnet_b0", "efficientnet_b0", 360)],
+    ("ours", "theirs", "least", "numbered"),
+    [("vit_base_patch16_224", "vit_b_16", 148, 96), ("efficientnet_b0", "efficientnet_b0", 360, 0)],
 )
-def test_timm_and_torchvision(ours: str, theirs: str, least: int) -> None:
+def test_timm_and_torchvision(ours: str, theirs: str, least: int, numbered: int) -> None:
     with torch.device("meta"):
         before = shapes(timm.create_model(ours))
         after = shapes(getattr(torchvision.models, theirs)())
     found = align(before, after)
     assert sum(pair.how == "order" for pair in found.pairs) >= least
-    for pair in found.pairs:  # numbers of blocks agree where both names end in one
-        a, b = (
-            re.search(r"blocks\.(\d+)\.(?:attn|mlp)", pair.before),
-            re.search(r"encoder_layer_(\d+)\.", pair.after),
-        )
-        assert a is None or b is None or a[1] == b[1]
+    numbers = [  # of blocks, where both names have one
+        (a[1], b[1])
+        for pair in found.pairs
+        if (a := re.search(r"blocks\.(\d+)\.(?:attn|mlp)", pair.before))
+        and (b := re.search(r"encoder_layer_(\d+)\.", pair.after))
+    ]
+    assert len(numbers) == numbered
+    assert all(a == b for a, b in numbers)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ OPTIONS = {
     "demo": ["--workers", "DIR"],
     "doctor": ["--format"],
     "init": [
-        *("--backbone", "--device", "--force", "--images", "--layout", "--out", "--weights"),
-        "DATA",
+        *("--backbone", "--device", "--force", "--images", "--layout", "--out", "--task"),
+        *("--weights", "DATA"),
     ],
     "layers": ["--format", "MODEL"],
     "plan": ["--cell", "--init", "--out", "--rule", "--t", "DIR"],

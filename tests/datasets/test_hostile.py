@@ -1,6 +1,11 @@
 """Damaged and hostile annotation files: refused with one line or read, never anything else."""
 
+import gzip
+import json
 import random
+import subprocess
+import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,9 +18,12 @@ from frostline.datasets import (
     load_image,
     read_dataset,
 )
+from frostline.datasets.files import FolderTree
+from frostline.datasets.text import read_text
 from frostline.errors import DatasetError
 from tests.datasets.faults import PlantedSet
 from tests.datasets.samples import picture, zip_folder
+from tests.datasets.tools import TOOLS
 
 ROUNDS = 120
 TOKENS = [
@@ -49,12 +57,14 @@ def read_or_refuse(data: Path) -> DatasetIndex | None:
         return None
 
 
-@pytest.mark.parametrize("layout", ["coco", "kaggle", "gwhd2021", "voc", "yolo"])
+@pytest.mark.parametrize("layout", ["coco", "kaggle", "gwhd2021", "voc", "yolo", *TOOLS])
 def test_damaged_annotations(tmp_path: Path, layout: str) -> None:
     planted = PlantedSet(tmp_path / "data", layout)
     target = planted.files["train"]
     if layout == "voc":
         target = planted.folder / "Annotations" / "t0.xml"
+    if layout == "labelme":
+        target = target / "t0.json"
     original = target.read_bytes()
     labels = planted.folder / "labels" / "train" / "t0.txt"
     rng, read = random.Random(layout), 0
@@ -145,9 +155,64 @@ def test_formulae_in_names_are_only_names(tmp_path: Path) -> None:
     assert result.splits["train"].classes == ("=1+1", "leaf")
 
 
+@pytest.mark.parametrize("name", ["train.json", "train.json.gz"])
+def test_reading_takes_the_memory_of_the_file(tmp_path: Path, name: str) -> None:
+    """And not that of the largest file that would be read: a single read makes room for it."""
+    planted = PlantedSet(tmp_path / "data")
+    data = planted.files["train"].read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    tracemalloc.start()
+    try:
+        text = read_text(FolderTree(tmp_path), name)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text.encode() == data
+    assert peak < 16 << 20
+
+
 def test_zip_that_claims_to_hold_millions_of_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "d.zip", "w") as packed:
         for n in range(3000):
             packed.writestr(f"{'d/' * 50}{n}.txt", b"")
     with pytest.raises(DatasetError, match="expected one data set in"):
         find_dataset(tmp_path / "d.zip")
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_campaign_in_small(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/fuzz_data.py", "--mutants", "150", "--out", str(out)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    result = json.loads(out.read_text())
+    assert (result["mutants"], result["crashes"]) == (150, 0)
+    assert (result["executed"], result["opened_outside"]) == ({}, {})
+    assert result["outcomes"]["read"] > 10
+    assert result["outcomes"]["refused"] > 10
+    assert set(result["by_layout"]) >= {"coco", "kaggle", "gwhd2021", "voc", "yolo", *TOOLS}
+
+
+def test_the_guard_of_the_campaign_sees_what_it_is_for(tmp_path: Path) -> None:
+    """In a process of its own: an audit hook cannot be taken away again."""
+    (tmp_path / "set").mkdir()
+    for name in ("secret", "set/inside"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "secret")
+    code = (
+        "import os, sys; sys.path.insert(0, 'benchmarks'); from fuzz_data import Watch\n"
+        "watch, top = Watch(), sys.argv[1]\n"
+        "watch.root = f'{top}/set'\n"
+        "open(f'{top}/set/inside').close()\n"
+        "assert not watch.outside and not watch.ran, (watch.outside, watch.ran)\n"
+        "open(f'{top}/secret').close(); open(f'{top}/set/link').close()\n"
+        "exec('1'); os.system('true')\n"
+        "watch.root = ''\n"
+        "print(sum(watch.outside.values()), sorted({name.split()[0] for name in watch.ran}))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path.resolve())]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "2 ['compile', 'exec', 'os.system']", ran.stderr[-2000:]

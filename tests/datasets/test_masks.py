@@ -218,7 +218,9 @@ def test_out_of_a_zip_file(tmp_path: Path) -> None:
 def test_a_mask_of_another_size(tmp_path: Path) -> None:
     images, masks = write_masks(tmp_path, SIZES)
     _save(masks, "1.png", np.zeros((12, 15)))
-    with pytest.raises(DatasetError, match=r"1\.png.*expected 15x12 as annotated, .* 16x12 pixels"):
+    with pytest.raises(
+        DatasetError, match=r"1\.png: expected a mask of 16x12 pixels, as image 1\.png, got 15x12"
+    ):
         _read((images, masks))
     index = _read((images, masks), on_problem="drop")
     assert len(index) == 2
@@ -311,6 +313,25 @@ def test_what_a_study_cannot_say(masks: dict[str, object], message: str) -> None
     data = {"images": ".", "train": "a", "val": "b", "masks": masks}
     with pytest.raises(ConfigError, match=message):
         parse_study({"data": data, "inits": {"a": {"source": "random"}}})
+
+
+def test_a_slip_in_a_mask_is_no_class_unasked(tmp_path: Path) -> None:
+    _, masks = write_masks(tmp_path, [(120, 100)] * 2)
+    pixels = np.asarray(Image.open(masks / "1.png")).copy()
+    pixels[0, 0] = 9
+    _save(masks, "1.png", pixels)
+    findings = check_dataset(find_dataset(tmp_path)).findings
+    told = [str(f) for part in findings.values() for f in part if f.code == "mask-rare"]
+    assert told == ["class 9 has 1 of 24000 pixels: is it a class?"]
+
+
+def test_masks_without_a_pixel_that_counts(tmp_path: Path) -> None:
+    folders = write_masks(tmp_path, SIZES, values=(255, 255))
+    index = _read(folders, masks=MaskOptions(classes=((0, "a"), (1, "b")), ignore_index=255))
+    assert index.counts().ignored_pixels == 200 + 192 + 144
+    options = MaskOptions(classes=((0, "a"), (1, "b")), ignore_index=255)
+    result = check_dataset(find_dataset(tmp_path), masks=options)
+    assert "100.0% ignored" in " ".join(str(f) for x in result.findings.values() for f in x)
 
 
 # --- hostile files -------------------------------------------------------------------------------

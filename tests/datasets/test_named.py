@@ -264,6 +264,27 @@ def test_names_that_macos_packs(tmp_path: Path) -> None:
     assert tree.names() == ("ä.png",)
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding", "read"),
+    [
+        ("小麦.png", "gbk", "小麦.png"),
+        ("图像/麦穗 01.png", "gbk", "图像/麦穗 01.png"),
+        ("雑草の表.png", "cp932", "雑草の表.png"),  # 表 has a backslash in its bytes
+        ("été.png", "cp437", "été.png"),
+        ("Straße.png", "cp437", "Straße.png"),
+    ],
+)
+def test_names_that_windows_packs(tmp_path: Path, name: str, encoding: str, read: str) -> None:
+    """In the system's own encoding, without a mark."""
+    archive = tmp_path / "d.zip"
+    raw = name.encode(encoding)
+    placeholder = "x" * len(raw)
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr(placeholder, b"")
+    archive.write_bytes(archive.read_bytes().replace(placeholder.encode(), raw))
+    assert open_tree(archive).names() == (read,)
+
+
 def test_images_of_a_split_without_an_entry_are_a_warning(tmp_path: Path) -> None:
     pictures(tmp_path, "train/a.png", "train/b.png", "valid/c.png", "valid/d.png", "test/e.png")
     coco(tmp_path / "train", ["a.png"], "_annotations.coco.json")

@@ -24,6 +24,8 @@ from frostline.datasets.painting import with_background
 from frostline.datasets.raw import MaskOptions
 from frostline.errors import DatasetError
 from frostline.loading import load_data
+from frostline.members import TASKS, member
+from frostline.tasks import Task, common_canvas
 from tests.provocations import run_here
 
 # pycocotools 2.0.11 under numpy 2
@@ -158,6 +160,16 @@ def test_the_digest_is_that_of_the_pixels(tmp_path: Path) -> None:
     assert as_runs.digest() == plain.digest()
     other = _read(_write(tmp_path, [{"segmentation": _box(0, 0, 6, 4), "category_id": 7}]))
     assert other.digest() != plain.digest()
+
+
+def test_its_labels_can_be_trained_on(tmp_path: Path) -> None:
+    """As those of a file: the task lays them on its canvas, and writes to what it is given."""
+    index = _read(_write(tmp_path, [{"segmentation": _box(0, 0, 6, 4)}]))
+    task: Task = member(TASKS, "segmentation", "task")
+    sample = task.place(index, common_canvas([index], 64))[0]
+    assert sample.labels.shape == (64, 64)
+    assert int(sample.labels[0, 0]) == 1
+    assert mask_labels(_mask(index)).flags.writeable
 
 
 def test_boxes_of_the_same_file_are_as_they_were(tmp_path: Path) -> None:

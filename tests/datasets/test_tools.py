@@ -195,6 +195,19 @@ def test_names_and_groups_of_open_images(root: Path) -> None:
     assert index.images[0].crowd.tolist() == [True, False]
 
 
+def test_folders_of_fiftyone(tmp_path: Path) -> None:
+    for n, split in enumerate(("train", "validation")):
+        (tmp_path / split / "data").mkdir(parents=True)
+        picture(n).save(tmp_path / split / "data" / f"{split}1.jpg")
+        rows = [f"{split}1,x,/m/01,1,0,0.5,0,0.5,0", "other,x,/m/01,1,0,0.5,0,0.5,0"]
+        write(tmp_path / split / "labels" / "detections.csv", "\n".join([OPEN_IMAGES, *rows]))
+        write(tmp_path / split / "metadata" / "classes.csv", "/m/01,Wheat\n")
+    splits = read_splits(tmp_path)
+    assert {name: len(index) for name, index in splits.items()} == {"train": 1, "val": 1}
+    assert splits["val"].classes == ("Wheat",)
+    assert boxes(splits["val"], ".jpg") == [("Wheat", [0.0, 0.0, 48.0, 32.0])]
+
+
 def test_bad_row_of_open_images(root: Path) -> None:
     file = write(root / "boxes.csv", f"{OPEN_IMAGES}\na,x,/m/01,1,0,x,0,1,0\n")
     with pytest.raises(DatasetError, match=r"^boxes\.csv, line 2: expected LabelName, XMin"):
@@ -588,6 +601,24 @@ def test_points_of_via_are_counted(root: Path) -> None:
     index = read_dataset(root)
     assert len(boxes(index)) == 1
     assert codes(index) == ["shapes-unread"]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("{}.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,ear,1,2,30,40\n", "filename,x\n"),
+        ("{}.xml", cvat('<box label="ear" xtl="1" ytl="2" xbr="30" ybr="40"/>'), "<annotations><"),
+    ],
+)
+def test_split_that_cannot_be_read_is_named_by_the_check(
+    root: Path, name: str, good: str, bad: str
+) -> None:
+    files = {s: write(root / name.format(s), good) for s in ("train", "val")}
+    location = find_dataset(root)
+    write(files["val"], bad)
+    found = check_dataset(location)
+    assert [f.code for f in found.findings["val"]] == ["split-unreadable"]
+    assert found.counts()["train"].boxes == 1
 
 
 # --- among each other ----------------------------------------------------------------------------

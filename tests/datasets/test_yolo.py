@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frostline.datasets import DatasetIndex, find_dataset, read_dataset
+from frostline.datasets import DatasetIndex, find_dataset, read_dataset, read_splits
 from frostline.errors import DatasetError
 from tests.datasets.samples import picture
 
@@ -44,6 +44,22 @@ def test_reads_a_split_of_data_yaml(root: Path) -> None:
     assert index.images[0].boxes.tolist() == [[36, 16, 60, 48], [0, 0, 24, 32]]
     assert index.images[0].labels.tolist() == [1, 2]
     assert index.findings == ()
+
+
+@pytest.mark.parametrize("text", ["names: [ear, leaf]\n", "train:\nval: ''\nnames: [ear, leaf]\n"])
+def test_yaml_with_names_alone_gives_the_names(root: Path, text: str) -> None:
+    (root / "data.yaml").write_text(text)
+    splits = read_splits(root)
+    assert {name: [i.file for i in index] for name, index in splits.items()} == {
+        "train": ["images/train/a.png", "images/train/b.png"],
+        "val": ["images/val/c.png"],
+    }
+    assert splits["val"].classes == ("ear", "leaf")
+
+
+def test_no_split_at_all_is_an_error(root: Path) -> None:
+    with pytest.raises(DatasetError, match="expected the annotation file of at least one split"):
+        read_splits(root, {})
 
 
 def test_without_a_split_all_are_read(root: Path) -> None:

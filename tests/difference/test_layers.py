@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 from frostline.depth import ConvLayer, LayerTable
 from frostline.difference import Difference, NormTensors, difference, profile
@@ -66,6 +67,16 @@ def test_profile_says_what_is_missing_or_has_another_shape() -> None:
     assert all(math.isnan(row.cosine) for row in rows)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_batch_norm_that_one_side_lacks_is_not_compared_and_the_weight_is(side: int) -> None:
+    both = tensors(0), tensors(1)
+    for key in NormTensors._fields:
+        del both[side][f"b.bn.{key}"]
+    row = profile(*both, TABLE, prefix="b.", eps=1e-5)[0]
+    assert (row.norm, row.folded) == (None, None)
+    assert row.weight == difference(both[0]["b.stem.weight"], both[1]["b.stem.weight"])
+
+
 def test_rows_are_json_safe() -> None:
     a, b = tensors(0), tensors(1)
     del b["b.stem.weight"]
@@ -73,3 +84,28 @@ def test_rows_are_json_safe() -> None:
         text = json.dumps(row.to_dict(), allow_nan=False)
         assert json.loads(text)["name"] in {"stem", "squeeze"}
     assert Difference(math.nan, math.inf, 0, 0, 0).to_dict()["signed_cosine"] is None
+
+
+def test_batch_norms_of_both_sides_make_the_folded_weights_and_the_drift() -> None:
+    """Folded by hand, in plain numpy, from each side's own BatchNorm."""
+    before, after = tensors(0), tensors(1)
+    rng = np.random.default_rng(5)
+    for key in NormTensors._fields:
+        after[f"b.bn.{key}"] = (after[f"b.bn.{key}"] * rng.uniform(0.5, 2, 4)).astype(np.float32)
+    row = profile(before, after, TABLE, prefix="b.", eps=1e-3)[0]
+
+    def folded(side: dict[str, Array]) -> Array:
+        x = {n: v.astype(np.float64) for n, v in side.items()}
+        scale = x["b.bn.weight"] / np.sqrt(x["b.bn.running_var"] + 1e-3)
+        result: Array = x["b.stem.weight"] * scale[:, None, None, None]
+        return result
+
+    expected = difference(folded(before), folded(after))
+    assert row.folded is not None
+    assert row.folded.cosine == pytest.approx(expected.cosine, rel=1e-9)
+    assert row.folded.relative_l2 == pytest.approx(expected.relative_l2, rel=1e-9)
+    assert row.folded.norm_ratio == pytest.approx(expected.norm_ratio, rel=1e-9)
+    gamma = [side["b.bn.weight"].astype(np.float64) for side in (before, after)]
+    assert row.norm is not None
+    moved = np.linalg.norm(gamma[1] - gamma[0]) / np.linalg.norm(gamma[0])
+    assert row.norm.weight == pytest.approx(float(moved))

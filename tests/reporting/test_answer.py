@@ -198,7 +198,11 @@ def test_nothing_left_to_rank() -> None:
 
 
 def test_no_records_at_all() -> None:
-    assert answer([], deepest=52).best is None
+    found = answer([], deepest=52)
+    assert (found.best, found.comparisons, found.starts) == (None, (), ())
+    assert found.score.ranks
+    assert found.noise.freedom == 0
+    assert math.isnan(found.noise.sd)
 
 
 def test_equal_cells_are_rarely_told_apart() -> None:
@@ -225,3 +229,103 @@ def test_the_answer_is_plain_json() -> None:
     json.dumps(row, allow_nan=False)
     assert row["best"] == ["imagenet", "k09"]
     assert len(row["cells"]) == 12
+
+
+def test_trials_that_are_all_equal_are_ties_to_the_bit() -> None:
+    zeros = [0.0, 0.0, 0.0]
+    values = {(init, k): zeros for init in "ab" for k in (0, 9)}
+    found = answer(trials(values), deepest=52)
+    assert sorted(c.verdict for c in found.comparisons) == ["best", "tie", "tie", "tie"]
+    assert [start.verdict for start in found.starts] == ["tie"]
+
+
+def test_a_cell_by_hand() -> None:
+    records = [
+        make_record("a", 9, 2, ap=0.25, seconds=30.0),
+        make_record("a", 9, 0, ap=0.5, seconds=10.0),
+        make_record("a", 9, 1, ap=0.375, seconds=100.0),
+        make_record("a", 9, 3, ap=0.0, seconds=40.0, flags=COLLAPSED),
+        make_record("a", 0, 0, ap=0.125, seconds=7.0),
+        make_record("b", 9, 0, ap=0.0625, seconds=8.0),
+    ]
+    found = answer(records, deepest=52)
+    cells = {c.cell.name: c.cell for c in found.comparisons}
+    assert list(cells) == ["a, k=0", "a, k=9", "b, k=9"]
+    cell = cells["a, k=9"]
+    assert (cell.seeds, cell.values, cell.collapsed) == ((0, 1, 2), (0.5, 0.375, 0.25), (3,))
+    assert (cell.mean, cell.low, cell.high) == (0.375, 0.25, 0.5)
+    assert (cell.value_of(1), cell.depth) == (0.375, 9)
+    assert math.isnan(cell.value_of(3))
+    assert cell.train_seconds == 35.0  # the median of 10, 30, 40 and 100
+    assert cells["b, k=9"].train_seconds == 8.0
+    assert found.best is cell
+    (best,) = [c for c in found.comparisons if c.verdict == "best"]
+    assert (best.difference, best.low, best.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_cell_that_wholly_collapsed_stands_beside_the_others_and_has_no_verdict() -> None:
+    values = {("a", 0): [0.5, 0.52], ("a", 9): [0.5, 0.51], ("b", 0): [0.3, 0.33]}
+    lost = [make_record("b", 9, seed, ap=0.0, flags=COLLAPSED) for seed in (0, 1)]
+    lost = [record.model_copy(update={"seconds": {}}) for record in lost]
+    found = answer([*trials(values), *lost], deepest=52)
+    last = found.comparisons[-1]
+    assert (last.cell.name, last.verdict, last.cell.collapsed) == ("b, k=9", "unknown", (0, 1))
+    for number in (last.difference, last.low, last.high, last.cell.mean, last.cell.low):
+        assert math.isnan(number)
+    assert math.isnan(last.cell.train_seconds)
+    (start,) = found.starts
+    assert [plan.name for plan in start.plans] == ["k=0"]
+    assert start.difference == pytest.approx(-0.195)
+
+
+def test_a_start_that_collapsed_in_more_than_half_of_its_trials_is_unsteady() -> None:
+    def lost(init: str, *seeds: int) -> list[TrialRecord]:
+        return [make_record(init, 0, seed, ap=0.0, flags=COLLAPSED) for seed in seeds]
+
+    records = [
+        *trials({("steady", 0): [0.5, 0.52], ("half", 0): [0.4], ("rare", 0): [0.6]}),
+        *lost("half", 1),
+        *lost("rare", 1, 2),
+    ]
+    assert answer(records, deepest=52).unsteady == {"rare": (2, 3)}
+
+
+def test_the_row_of_a_comparison_by_hand() -> None:
+    values = {("a", 0): [0.5, 0.75], ("b", 0): [0.25]}
+    rows = answer(trials(values), deepest=52).to_dict()
+    assert rows["score"] == "ap"
+    assert rows["split"] == "val"
+    assert rows["best"] == ["a", "k00"]
+    assert rows["noise_sd"] is None, "two cells and two seeds leave none"
+    assert rows["noise_freedom"] == 0
+    first, second = rows["cells"]
+    told = ("init", "plan", "seeds", "collapsed", "mean", "low", "high", "difference", "verdict")
+    assert [first[name] for name in told] == ["a", "k00", 2, 0, 0.625, 0.5, 0.75, 0.0, "best"]
+    assert [second[name] for name in told] == [
+        *("b", "k00", 1, 0, 0.25, 0.25, 0.25, -0.375, "unknown")
+    ]
+    assert second["difference_low"] is second["difference_high"] is None
+    assert [row["init"] for row in rows["starts"]] == ["b"]
+    assert rows["starts"][0]["plans"] == ["k=0"]
+    assert answer([], deepest=52).to_dict()["best"] is None
+
+
+def test_the_length_of_a_study_is_that_of_its_best_cell() -> None:
+    """And of the trials of the best cell's start that did not collapse, at any plan."""
+
+    def rising(record: TrialRecord) -> TrialRecord:
+        history = [e.model_copy(update={"metrics": {"ap": 0.1 * e.epoch}}) for e in record.history]
+        return record.model_copy(update={"history": tuple(history)})
+
+    records = [
+        rising(make_record("a", 0, 0, ap=0.5)),
+        rising(make_record("a", 9, 0, ap=0.375)),
+        rising(make_record("a", 9, 1, ap=0.0, flags=COLLAPSED)),
+        make_record("b", 0, 0, ap=0.01),
+        rising(make_record("b", 9, 0, ap=0.02)),
+    ]
+    found = answer(records, deepest=52).length
+    assert (found.reached, found.rising, found.curves) == (0.5, 2, 2)
+    assert found.short == "still rising"
+    little = answer(records[3:4], deepest=52).length
+    assert (little.reached, little.curves, little.short) == (0.01, 0, "learned little")

@@ -131,14 +131,14 @@ def test_the_plans_table_has_the_rule_its_t_and_what_it_froze(tmp_path: Path) ->
     assert table["a", "below"]["trials"] == table["b", "below"]["trials"] == 2
     assert table["a", "below"]["rule"] == {
         "init": "a",
-        "text": "freeze-below, t = median: l ≤ 0.00235 = median",
+        "text": "freeze-below: l ≤ t, t = median = 0.00235",
         "count": "26 of 52",
         "file": "plans/a-below.json",
         "references": ["a-k00-s0", "a-k00-s1"],
     }
     texts_of = {key: row["rule"]["text"] for key, row in table.items()}
-    assert texts_of["a", "above"] == "freeze-above, t = floor: moved beyond the noise floor"
-    assert texts_of["b", "number"] == "freeze-above, t = 0.001: l > 0.001"
+    assert texts_of["a", "above"] == "freeze-above: moved beyond the noise floor, t = floor"
+    assert texts_of["b", "number"] == "freeze-above: l > t, t = 0.001"
     config = make_config(records[:4])
     labels = {r.key.plan: {"rule": r.plan.rule["rule"], "t": r.plan.rule["t"]}
               for r in records[4:] if r.plan.rule}  # fmt: skip
@@ -146,7 +146,7 @@ def test_the_plans_table_has_the_rule_its_t_and_what_it_froze(tmp_path: Path) ->
     folder = write_study_folder(tmp_path / "study", records, config)
     page = report(folder).html.read_text(encoding="utf-8")
     rows = _rows(page, "plans")
-    assert any("26 of 52 convolutions of a freeze-below, t = median" in row for row in rows)
+    assert any("26 of 52 convolutions of a freeze-below: l ≤ t, t = median" in row for row in rows)
     kept = json.loads((folder / "tables" / "trials.json").read_text())
     (row,) = [row for row in kept if (row["init"], row["plan"]) == ("b", "number")]
     assert [row[x] for x in ("rule", "t", "threshold", "frozen_layers", "of_layers")] == [

@@ -15,6 +15,7 @@ from frostline.starter import Starter, write_starter
 from frostline.starter.text import _scalar, stage_depths
 from tests.datasets import samples
 from tests.datasets.samples import Splits, random_index, record, zip_folder
+from tests.datasets.tools import NO_EMPTY, TOOLS
 from tests.starter.builders import machine, write_backbone
 
 WRITERS = {
@@ -23,6 +24,7 @@ WRITERS = {
     "gwhd2021": samples.write_gwhd,
     "voc": samples.write_voc,
     "yolo": samples.write_yolo,
+    **TOOLS,
 }
 
 
@@ -30,7 +32,7 @@ def _splits(folder: Path, layout: str) -> Splits:
     one = layout in ("kaggle", "gwhd2021")
     classes = ("wheat_head",) if one else ("ear", "leaf")
     make = {"train": (5, 1), "val": (3, 2)}
-    empty = None if layout == "kaggle" else 1
+    empty = None if layout in NO_EMPTY else 1
     return {
         name: random_index(folder / "images", name, n, seed, classes, empty=empty)
         for name, (n, seed) in make.items()

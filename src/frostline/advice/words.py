@@ -50,7 +50,7 @@ def _sentences(advice: "Advice") -> Iterator[str]:
         yield _spent(advice)
         return
     yield (
-        f"Expect {label} {pick.expected:.3f} (95 %: {pick.low:.3f} to {pick.high:.3f}) from "
+        f"Expect {label} {pick.expected:.3f} (95%: {pick.low:.3f} to {pick.high:.3f}) from "
         f"a training with a new seed, on new images like the {advice.images} validation images."
     )
     if pick.test is not None:
@@ -125,7 +125,7 @@ def price_cells(advice: "Advice", row: "Other") -> dict[str, str]:
     return {
         "frozen": f"k={row.depth}",
         f"{advice.label} change": f"{100 * row.change:+.1f}",
-        "95 %": f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
+        "95%": f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
         "time saved": _saved(row, advice),
         "memory saved": memory,
         "known from": "trained here" if row.trained else "other data",
@@ -196,7 +196,7 @@ def _against(row: "Other", advice: "Advice") -> str:
 
 
 def _change(row: "Other") -> str:
-    return f"{100 * row.change:+.1f} points, 95 %: {100 * row.low:+.1f} to {100 * row.high:+.1f}"
+    return f"{100 * row.change:+.1f} points, 95%: {100 * row.low:+.1f} to {100 * row.high:+.1f}"
 
 
 def _saved(row: "Other", advice: "Advice") -> str:

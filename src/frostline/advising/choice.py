@@ -20,6 +20,9 @@ from frostline.variants import SHORT_PERCENT, short_variant
 __all__ = ["Choices", "choices", "failed", "failure_of", "measured", "require_advisable"]
 
 
+_FEW = 3  # epochs of a trainer that cannot pause
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choices:
     """What is to be chosen from.
@@ -54,6 +57,11 @@ def require_advisable(study: Study) -> None:
         raise ConfigError(
             f"expected starts with equal epochs, got {epochs}; a share of them is compared: give "
             "all the same"
+        )
+    if not can_pause(study.config.trainer) and min(epochs.values(), default=_FEW) < _FEW:
+        raise ConfigError(
+            f"expected at least {_FEW} epochs for trainer {study.config.trainer}, which is "
+            f"observed through short runs, got {min(epochs.values())}; give more"
         )
     if not epochs:
         raise ConfigError("expected a start with weights, got random ones alone; add one")

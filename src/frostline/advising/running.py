@@ -22,21 +22,19 @@ from frostline.advising.choice import (
     require_advisable,
 )
 from frostline.advising.writing import MARK, Ran, write_advice
-from frostline.datasets import Looks
-from frostline.datasets.looks import LOOKS_FILE
+from frostline.config import short_epochs
 from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
 from frostline.identity import FIRST_TASK
-from frostline.loading import load_data
 from frostline.members import can_pause
 from frostline.records import FILES, TrialKey, set_aside
 from frostline.study import Study, threads_of_trial
-from frostline.tasks import task_named
 from frostline.variants import SHORT_PERCENT
 
 __all__ = ["Outlook", "advise_study", "outlook"]
 
 _GIVEN, _LISTED = "2x", "4x"  # default budgets: with the rates given, and with lists of them
+_COPIES = 3  # of the weights in a checkpoint, with the optimiser's two
 _WIDER = 2.0  # intervals of tasks that the constants were not fitted on
 
 
@@ -47,8 +45,8 @@ class Outlook:
     Attributes:
         candidates: starts (and rates) with nothing frozen.
         budget: trainings, ``x``.
-        unit_minutes: minutes of 1x.
-        minutes: of all of it, one trial after another.
+        unit_minutes: minutes of 1x; None for trainers of one's own, which are not measured.
+        minutes: of all of it, one trial after another; None likewise.
         first: epochs to which each candidate goes at first.
         epochs: of a complete training.
         disk_mb: megabytes that its trials will hold while it runs.
@@ -56,13 +54,13 @@ class Outlook:
 
     candidates: int
     budget: float
-    unit_minutes: float
-    minutes: float
+    unit_minutes: float | None
+    minutes: float | None
     first: int
     epochs: int
     disk_mb: float
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """Plain values."""
         return dataclasses.asdict(self)
 
@@ -86,15 +84,20 @@ def outlook(
     asked = _budget(study, choice, budget, workers)
     problem, known = choice.problem, next(iter(choice.prices.values()), None)
     aside = kept_for_depth(problem, asked)
-    first = problem.epochs
-    if not choice.short:
-        first = even_epoch(problem, problem.unfrozen, asked - aside)
+    first = even_epoch(problem, problem.unfrozen, asked - aside)
+    if choice.short:
+        first = short_epochs(problem.epochs, SHORT_PERCENT)
     tensors = 0.0 if known is None else known.weights_mb
-    minutes = asked * choice.unit_seconds / 60
+    unit = None if known is None else choice.unit_seconds / 60
     return Outlook(
-        len(problem.unfrozen), asked, choice.unit_seconds / 60, minutes, first, problem.epochs,
-        3 * tensors * (len(problem.unfrozen) + 1),
-    )  # fmt: skip
+        candidates=len(problem.unfrozen),
+        budget=asked,
+        unit_minutes=unit,
+        minutes=None if unit is None else asked * unit,
+        first=first,
+        epochs=problem.epochs,
+        disk_mb=_COPIES * tensors * (len(problem.unfrozen) + 1),
+    )
 
 
 def advise_study(
@@ -171,10 +174,7 @@ def _choices(
     require_advisable(study)
     count = threads_of_trial(workers, threads)
     prices = measured(study, threads=count, device=device, keep=keep, say=say)
-    masks = task_named(study.config.task).declares.masks
-    looks = Looks.read(study.folder / LOOKS_FILE)
-    data = load_data(study.config.data, study.base, masks=masks, looks=looks)
-    return choices(study, prices, data)
+    return choices(study, prices, study.splits())
 
 
 def _budget(study: Study, choice: Choices, asked: str | float | None, workers: int) -> float:

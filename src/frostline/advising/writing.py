@@ -1,5 +1,6 @@
 """From finished trials to ``advice.json``: the winner's test score, the lists, the words."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from frostline.advice.summary import Against, Summary, summarise
 from frostline.advice.words import round_line
 from frostline.advising.choice import Choices, failed, failure_of
 from frostline.depth import depth_of_label
+from frostline.errors import RecordError
 from frostline.identity import FIRST_TASK
 from frostline.members import can_pause
 from frostline.records import FILES, TrialKey, TrialRecord
@@ -107,7 +109,8 @@ def _advice(
         others=tuple(_other(ran, one) for one in found.others),
         prices=tuple(_other(ran, one) for one in found.prices),
         images=record.data["val"].images,
-        resolution=_resolution(ran, problem, own, record.key),
+        resolution=_known_resolution(ran, own, record.key)
+        or _resolution(ran, problem, own, record.key),
         cost=_cost(ran, problem, own),
         learned=not any(flag.startswith("collapsed") for flag in record.flags),
         remarks=tuple(_remarks(ran, problem, own, record)),
@@ -178,6 +181,15 @@ def _epochs_of(step: Step, own: frozenset[Evaluated]) -> list[Evaluated]:
     """What a step gave; of a record without a curve, its end."""
     same = [one for one in own if one.cell == step.cell]
     return [one for one in same if step.begin < one.epoch <= step.end] or same
+
+
+def _known_resolution(ran: Ran, own: frozenset[Evaluated], pick: TrialKey) -> float | None:
+    """As the folder's advice has it, where nothing was trained since."""
+    with contextlib.suppress(RecordError):
+        before = Advice.read(ran.study.folder)
+        if before and (before.pick.trial, before.cost.spent) == (pick.slug, spent(own)):
+            return before.resolution
+    return None
 
 
 def _resolution(

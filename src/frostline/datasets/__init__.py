@@ -15,6 +15,7 @@ from frostline.datasets.layouts import DatasetLocation
 from frostline.datasets.locations import find_dataset
 from frostline.datasets.looks import Looks
 from frostline.datasets.masks import mask_labels
+from frostline.datasets.photos import copies_of
 from frostline.datasets.reading import read_dataset, read_splits
 from frostline.datasets.splits import (
     split_by_fraction,
@@ -41,6 +42,7 @@ __all__ = [
     "check_dataset",
     "check_splits",
     "clean_copy",
+    "copies_of",
     "find_dataset",
     "image_size",
     "load_image",

@@ -39,6 +39,7 @@ __all__ = [
     "check_splits",
 ]
 
+_RARE = 1e-4  # share of the pixels, below which a class is more likely a slip
 _MOST_WORKERS = 8  # each may hold an image of the largest size allowed, 0.25 GiB and its copies
 
 Divide = Callable[[DatasetIndex], Mapping[str, DatasetIndex]]
@@ -299,20 +300,27 @@ def _box_findings(index: DatasetIndex) -> Iterator[Finding]:
 
 
 def _mask_findings(index: DatasetIndex) -> Iterator[Finding]:
-    """Shares of the classes, and masks that two images have alike."""
+    """Shares of the classes, those with hardly a pixel, and masks that two images have alike."""
     counts = index.counts()
-    total = sum(counts.pixels_per_class.values())
-    shares = ", ".join(f"{shown(n)} {p / total:.1%}" for n, p in counts.pixels_per_class.items())
-    ignored = counts.ignored_pixels / (total + counts.ignored_pixels)
+    total, left_out = sum(counts.pixels_per_class.values()), counts.ignored_pixels
+    shares = ", ".join(
+        f"{shown(n)} {p / max(1, total):.1%}" for n, p in counts.pixels_per_class.items()
+    )
+    ignored = left_out / max(1, total + left_out)
     message = f"pixels by class: {shares}" + (f"; {ignored:.1%} ignored" if ignored else "")
     yield Finding("note", "mask-shares", "", message)
+    for name, pixels in counts.pixels_per_class.items():
+        if 0 < pixels < _RARE * total:
+            message = f"class {shown(name)} has {pixels} of {total} pixels: is it a class?"
+            yield Finding("warning", "mask-rare", "", message)
     first: dict[bytes, str] = {}
     for image in index:
         mask = image.target
         if isinstance(mask, Mask) and np.count_nonzero(mask.pixels) > 1:
             other = first.setdefault(mask.sha256, image.file)
             if other != image.file:
-                message = f"its mask {shown(mask.file)} is that of {shown(other)}, pixel by pixel"
+                own = "its mask" if mask.packed else f"its mask {shown(mask.file)}"
+                message = f"{own} is that of {shown(other)}, pixel by pixel"
                 yield Finding("warning", "mask-copy", image.file, message)
 
 

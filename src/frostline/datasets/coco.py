@@ -57,7 +57,8 @@ def read_coco(source: Source, options: ReadOptions) -> RawDataset:
         return _painted(source, tables["annotations"], (labels, classes), (images, positions),
                         options)  # fmt: skip
     boxes = _boxes(tables["annotations"], name, labels, positions, options.problems)
-    return RawDataset(classes, images, boxes)
+    named = {number: classes[label - 1] for number, label in labels.items()}
+    return RawDataset(classes, images, boxes, categories=named)
 
 
 def _tables(text: str, name: str) -> dict[str, list[Any]]:
@@ -153,7 +154,7 @@ def _image(entry: Any, place: Place, problems: Problems) -> RawImage | None:
     groups = [entry[key] for key in _GROUP_KEYS if isinstance(entry.get(key), str | int)]
     group = str(groups[0]) if groups else None
     known = (size[0], size[1]) if size[0] and size[1] else None  # 0: the writer did not know it
-    return RawImage(file, known, group, place)
+    return RawImage(file, known, group, place, number=_identity(entry))
 
 
 def _is_map(entry: Any) -> bool:

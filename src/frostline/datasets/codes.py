@@ -125,6 +125,10 @@ CODES: dict[str, tuple[str, str]] = {
         "see that neither mask was copied for the wrong image",
     ),
     "mask-missing": ("images have no mask and are left out", "add their masks, if they have any"),
+    "mask-rare": (
+        "a class has hardly a pixel",
+        "see whether its value is a slip in a mask; name the classes in the study's data.masks",
+    ),
     "mask-shares": ("the share of the pixels that each class has", "nothing"),
     "mask-unreadable": ("a mask is no image, or damaged", "copy or convert it"),
     "mask-values": (
@@ -137,6 +141,14 @@ CODES: dict[str, tuple[str, str]] = {
         "nothing",
     ),
     "outline-entry": ("an outline is no polygon and no runs of pixels", "correct the entry"),
+    "outline-missing": (
+        "an object has no outline to paint, only a box",
+        "add its segmentation, or remove the object",
+    ),
+    "outline-overlap": (
+        "objects of two classes overlap: what stands later in the file is painted over the earlier",
+        "see that the order is right",
+    ),
     "path-found": (
         "files were found by the ending of their path, or in another spelling",
         "see that the example is right",

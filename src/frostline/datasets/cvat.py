@@ -48,10 +48,10 @@ def read_cvat(source: Source, options: ReadOptions) -> RawDataset:
     return listing.dataset(_labels(root))
 
 
-def _classes(source: Source) -> tuple[str, ...]:
-    """Names of boxes, where the file does not list the labels."""
-    root = parse_xml(read_bytes(source.annotations, source.name, max_bytes=_MAX_BYTES), source.name)
-    return () if _labels(root) else classes_by(read_cvat)(source)
+def _is_listed(source: Source) -> bool:
+    """Whether the file lists its labels."""
+    data = read_bytes(source.annotations, source.name, max_bytes=_MAX_BYTES)
+    return bool(_labels(parse_xml(data, source.name)))
 
 
 def _of_split(images: list[Element], split: str | None, name: str) -> list[Element]:
@@ -159,8 +159,13 @@ def _recognise(source: Source) -> bool:
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    files = [name for name in folder.names if name.count("/") <= 1]
-    mine = [name for name in files if is_cvat(folder.tree, name)]
+    files: dict[str, list[str]] = {}
+    for name in folder.names:
+        if name.lower().endswith(".xml") and name.count("/") <= 1:
+            files.setdefault(name.rpartition("/")[0], []).append(name)
+    # VOC has thousands in a folder: the first tells of which kind they are
+    likely = [part for part in files.values() if is_cvat(folder.tree, part[0])]
+    mine = [name for part in likely for name in part if is_cvat(folder.tree, name)]
     if not mine:
         return
     splits = splits_of(folder, mine)
@@ -176,4 +181,11 @@ def _subsets(tree: Tree, name: str) -> list[str]:
     return found if len(found) > 1 and all(found) else []
 
 
-LAYOUT = Layout("cvat", "CVAT xml for images", _recognise, _find, read_cvat, _classes)
+LAYOUT = Layout(
+    "cvat",
+    "CVAT xml for images",
+    _recognise,
+    _find,
+    read_cvat,
+    classes_by(read_cvat, _is_listed),
+)

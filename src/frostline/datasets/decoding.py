@@ -7,6 +7,8 @@ possible in several, so one is taken only where most of what it gives is common 
 import codecs
 import re
 from collections.abc import Callable
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 
 from frostline.datasets.findings import shown
 from frostline.errors import DatasetError
@@ -104,18 +106,19 @@ def _by_mark(data: bytes, name: str) -> str | None:
 
 
 def _known(name: str) -> str | None:
-    """Codec of a declared encoding; None for what is no encoding of text that tools write."""
-    try:
-        plain = codecs.lookup(name).name.replace("-", "_")
-    except (LookupError, ValueError):
-        return None
+    """Codec of a declared encoding; None for what is no encoding of text that tools write.
+
+    Names are looked up in a table: asking for a codec would import a module of its name.
+    """
+    plain = normalize_encoding(name).lower().replace(".", "_")
+    plain = aliases.get(plain, plain)
     return _WIDER.get(plain, plain) if _KNOWN.fullmatch(plain) else None
 
 
 def _tried(data: bytes, encoding: str) -> str | None:
     try:
         return data.decode(encoding)
-    except UnicodeError:
+    except (UnicodeError, LookupError):  # the latter: cp12345
         return None
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO, Literal, Protocol
 
+from frostline.datasets.decoding import decoded
 from frostline.datasets.findings import shown
 from frostline.errors import DatasetError
 
@@ -55,6 +56,7 @@ MAX_FILE_BYTES = 1 << 30
 MAX_FILES = 2_000_000
 """Most files that a folder or zip file is listed for."""
 
+_ZIP_ENCODINGS = ("gb18030", "cp932")
 _ZIP_UTF8 = 0x800  # flag of an entry whose name is UTF-8
 
 FileState = Literal["file", "missing", "outside"]
@@ -384,12 +386,13 @@ def _member_name(info: zipfile.ZipInfo) -> str:
     """Name of an entry, with ``/`` between folders.
 
     Names without a mark are in the code page of old DOS by the format's definition; macOS packs
-    UTF-8 without that mark.
+    UTF-8 without that mark, and Windows in China and Japan what it writes there.
     """
     name = info.filename
     if not info.flag_bits & _ZIP_UTF8 and not name.isascii():
-        with contextlib.suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
+        with contextlib.suppress(UnicodeError, DatasetError):
+            text, encoding = decoded(name.encode("cp437"), "")
+            name = text if encoding in (None, *_ZIP_ENCODINGS) else name
     return relative_name(name)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class ImageRecord:
         height: Height in pixels, >= 1.
         target: Its annotation, such as `Boxes`.
         group: Origin of the image, such as a field or a camera, by which sets can be split.
+        number: Its id in the annotation file; None where images have none there.
     """
 
     file: str
@@ -37,6 +38,7 @@ class ImageRecord:
     height: int
     target: Target
     group: str | None = None
+    number: int | str | None = None
 
     def __post_init__(self) -> None:
         if not self.file or self.width < 1 or self.height < 1:
@@ -114,6 +116,8 @@ class DatasetIndex:
         images: Records in the order of the annotation file.
         findings: Problems dropped, boxes clipped, and so on.
         grey_levels: See `load_image`; None: all that 16 bits can hold.
+        categories: Name of the class of each category id of the annotation file; empty where
+            classes have no ids there.
 
     Example:
         >>> index = DatasetIndex(Path("."), ("ear",), (), ())
@@ -126,6 +130,7 @@ class DatasetIndex:
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...] = ()
     grey_levels: int | None = None
+    categories: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):

@@ -17,6 +17,7 @@ from frostline.datasets.raw import (
     Source,
     mention_sizes,
 )
+from frostline.errors import DatasetError
 
 __all__ = ["ONE_CLASS", "Box", "Listing", "around", "classes_by", "turned_box"]
 
@@ -137,9 +138,22 @@ def _are_parts(xyxy: npt.NDArray[np.float64]) -> bool:
 
 def classes_by(
     read: Callable[[Source, ReadOptions], RawDataset],
+    listed: Callable[[Source], bool] = lambda _: False,
 ) -> Callable[[Source], tuple[str, ...]]:
-    """For `Layout.classes`: the names that boxes of one file have."""
-    return lambda source: read(source, ReadOptions(Problems("drop"))).classes
+    """For `Layout.classes`: the names that boxes of one file have.
+
+    Args:
+        read: Reads the file; what is wrong with it is told when it is read for good.
+        listed: Whether the names of all splits stand in a list, which counts instead.
+    """
+
+    def classes(source: Source) -> tuple[str, ...]:
+        try:
+            return () if listed(source) else read(source, ReadOptions(Problems("drop"))).classes
+        except DatasetError:
+            return ()
+
+    return classes
 
 
 def around(points: Sequence[Sequence[float]]) -> Box:

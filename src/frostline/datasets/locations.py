@@ -142,9 +142,14 @@ def _counts(name: str) -> bool:
     return not name.rpartition("/")[2].startswith(".")
 
 
-def find_csv(folder: Folder, layout: str, columns: Sequence[str]) -> Iterator[DatasetLocation]:
-    """The data set of a layout that is told by the columns of its csv files."""
-    files = [name for name in folder.names if name.count("/") <= 1]
+def find_csv(
+    folder: Folder, layout: str, columns: Sequence[str], *, deep: int = 1
+) -> Iterator[DatasetLocation]:
+    """The data set of a layout that is told by the columns of its csv files.
+
+    They lie in the folder, or up to ``deep`` folders down.
+    """
+    files = [name for name in folder.names if name.count("/") <= deep]
     mine = [name for name in files if csv_has(folder.tree, name, columns)]
     if mine:
         yield DatasetLocation(layout, images_folder(folder), splits_of(folder, mine))

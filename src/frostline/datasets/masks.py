@@ -90,7 +90,9 @@ def read_masks(source: Source, options: ReadOptions) -> RawDataset:
     for name, image in pairs:
         mask = _mask(tree, name, scans[name], reading, options.problems)
         if mask is not None:
-            images.append(RawImage(image, (mask.width, mask.height), None, Place(name), None, True))
+            images.append(
+                RawImage(image, (mask.width, mask.height), None, Place(name), None, True, name)
+            )
             masks.append(mask)
     _mention(source, [image.file for image in images], options)
     if not images:
@@ -113,7 +115,7 @@ def mask_labels(mask: Mask) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
     """
     if mask.packed:
         unpacked = np.frombuffer(zlib.decompress(mask.packed), np.uint8)
-        return unpacked.reshape(mask.height, mask.width)
+        return unpacked.reshape(mask.height, mask.width).copy()  # to be written to, as a file's
     pixels = load_mask(mask.root, mask.file, colours=bool(mask.reading.colours))
     if _digest(pixels) != mask.sha256:
         raise DatasetError(f"{shown(mask.file)}: the mask has changed since it was read")

@@ -5,7 +5,7 @@ Corners are parts of the image size (https://storage.googleapis.com/openimages/w
 
 from collections.abc import Collection, Iterator
 
-from frostline.datasets.files import Tree, is_image, stems
+from frostline.datasets.files import Tree, is_image, open_tree, stems
 from frostline.datasets.findings import Place, shown
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
 from frostline.datasets.listing import Listing, classes_by
@@ -85,7 +85,16 @@ def _add(listing: Listing, row: CsvRow, file: str, names: dict[str, str]) -> Non
 
 
 def _names(tree: Tree) -> dict[str, str]:
-    """Names of ``/m/...``, of the first file beside the csv that has such rows."""
+    """Names of ``/m/...``, of the first file beside the csv that has such rows.
+
+    FiftyOne keeps them in ``metadata`` beside ``labels``.
+    """
+    here = _names_in(tree)
+    root = tree.root
+    return here or (_names_in(open_tree(root.parent / "metadata")) if root.name == "labels" else {})
+
+
+def _names_in(tree: Tree) -> dict[str, str]:
     files = [n for n in tree.names() if n.count("/") <= 1 and n.lower().endswith(CSV)]
     likely = [n for n in files if "class" in n.rpartition("/")[2].lower()]
     for name in likely:
@@ -105,7 +114,7 @@ def _recognise(source: Source) -> bool:
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:
-    return find_csv(folder, "openimages", COLUMNS)
+    return find_csv(folder, "openimages", COLUMNS, deep=2)  # train/labels/detections.csv
 
 
 LAYOUT = Layout(

@@ -18,7 +18,7 @@ from frostline.datasets.findings import Finding, shown
 from frostline.datasets.looks import Look, alike, joined
 from frostline.datasets.named import folded, split_words
 
-__all__ = ["LARGEST", "Photos", "marked_name", "photo_labels", "photos"]
+__all__ = ["LARGEST", "Photos", "copies_of", "marked_name", "photo_labels", "photos"]
 
 LARGEST = 0.2
 """Part of the images above which a group is cut: frames of one camera, tiles of one picture."""
@@ -102,6 +102,31 @@ def photo_labels(files: Sequence[str], looks: Sequence[Look | None]) -> list[int
     pairs = np.array(named, np.int64).reshape(-1, 2)
     labels: list[int] = joined(alike(looks), pairs[:, 0], pairs[:, 1]).tolist()
     return labels
+
+
+def copies_of(
+    files: Sequence[str],
+    looks: Sequence[Look | None],
+    others: Sequence[str],
+    other_looks: Sequence[Look | None],
+) -> tuple[tuple[str, str], ...]:
+    """Which of some images are of a photo that one of the others is of, too.
+
+    Args:
+        files: names of the images, of validation say.
+        looks: how they look, in the same order; None where that is not known.
+        others: names of the images that they may be copies of, of training say.
+        other_looks: how these look.
+
+    Returns:
+        For each such image its name, and that of the first of the others.
+    """
+    labels = photo_labels([*others, *files], [*other_looks, *looks])
+    first: dict[int, str] = {}
+    for label, name in zip(labels, others, strict=False):
+        first.setdefault(label, name)
+    own = zip(files, labels[len(others) :], strict=True)
+    return tuple((name, first[label]) for name, label in own if label in first)
 
 
 def marked_name(file: str) -> tuple[str, bool]:

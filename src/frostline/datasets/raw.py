@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,8 @@ class RawImage:
         place: Where it stands.
         named: What the reader found the file for, where that is not its name.
         resolved: Whether the reader has found the file, which is not looked for again.
+        mask: Name of the mask whose size is that of the image; empty for all others.
+        number: Its id in the annotation file; None where images have none.
     """
 
     file: str
@@ -134,6 +136,8 @@ class RawImage:
     place: Place
     named: str | None = None
     resolved: bool = False
+    mask: str = ""
+    number: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ class RawDataset:
         targets: What each image is annotated with, where that is no boxes; None for boxes.
         paint: From the position of an image and its width and height in pixels to what it is
             annotated with, where that takes the size; None for all others.
+        categories: Name of the class of each id of a category; empty where classes have none.
     """
 
     classes: tuple[str, ...]
@@ -187,6 +192,7 @@ class RawDataset:
     relative: bool = False
     targets: Sequence[Target] | None = None
     paint: Callable[[int, tuple[int, int]], Target] | None = None
+    categories: Mapping[int, str] = field(default_factory=dict)
 
 
 def no_boxes() -> RawBoxes:
@@ -232,7 +238,10 @@ def build_index(source: Source, raw: RawDataset, options: ReadOptions) -> Datase
         raise DatasetError(_none_usable(source.images, options.problems))
     classes = options.classes or raw.classes
     _require_text([*classes, *(image.group for image in images if image.group)])
-    return DatasetIndex(source.images.root, classes, tuple(records), options.problems.found)
+    return DatasetIndex(
+        source.images.root, classes, tuple(records), options.problems.found,
+        categories=dict(raw.categories),
+    )  # fmt: skip
 
 
 def _checked_boxes(
@@ -393,7 +402,7 @@ def _image_size(images: Tree, image: RawImage, options: ReadOptions) -> tuple[in
         problems.error(code, image.place, str(error))
         return None
     if size is not None and stored != size and not is_turned(images.root, image.file, size, stored):
-        problems.error("size-mismatch", image.place, _size_message(image.file, size, stored))
+        problems.error("size-mismatch", image.place, _size_message(image, size, stored))
         return None
     return stored
 
@@ -419,9 +428,14 @@ def _mention_turned(
         problems.note("image-turned", place, message)
 
 
-def _size_message(file: str, size: tuple[int, int], stored: tuple[int, int]) -> str:
+def _size_message(image: RawImage, size: tuple[int, int], stored: tuple[int, int]) -> str:
+    if image.mask:
+        return (
+            f"expected a mask of {stored[0]}x{stored[1]} pixels, as image {shown(image.file)}, got "
+            f"{size[0]}x{size[1]}"
+        )
     message = (
-        f"{shown(file)}: expected {size[0]}x{size[1]} as annotated, the file has "
+        f"{shown(image.file)}: expected {size[0]}x{size[1]} as annotated, the file has "
         f"{stored[0]}x{stored[1]} pixels"
     )
     return (
@@ -530,5 +544,5 @@ def _records(
             own = None if raw.targets is None else raw.targets[n]
             own = own if raw.paint is None else raw.paint(n, size)
             target = own or Boxes(boxes.xyxy[rows], boxes.labels[rows], boxes.crowd[rows])
-            records.append(ImageRecord(image.file, *size, target, image.group))
+            records.append(ImageRecord(image.file, *size, target, image.group, image.number))
     return records

@@ -132,6 +132,8 @@ def read_splits(
     if annotations is None:
         found = find_dataset(Path(images), layout)
         images, layout, annotations = found.images, found.layout, found.splits
+    if not annotations:
+        raise DatasetError("expected the annotation file of at least one split, got none")
     classes = classes or common_classes(Path(images), annotations.values(), layout, masks)
     splits: dict[str, DatasetIndex] = {}
     for name, file in annotations.items():

@@ -87,11 +87,6 @@ def _text(tree: Tree, name: str) -> str:
     return read_text(tree, name, max_bytes=_MAX_CLASS_BYTES)
 
 
-def _named_classes(source: Source) -> tuple[str, ...]:
-    """Classes of boxes, where no file lists those of all splits."""
-    return () if _classes(source.annotations) else classes_by(read_retinanet)(source)
-
-
 def _is_retinanet(tree: Tree, name: str) -> bool:
     """Whether a csv begins with rows of images and corners, or of images alone."""
     if not name.lower().endswith(CSV):
@@ -127,5 +122,5 @@ LAYOUT = Layout(
     _recognise,
     _find,
     read_retinanet,
-    _named_classes,
+    classes_by(read_retinanet, lambda source: bool(_classes(source.annotations))),
 )

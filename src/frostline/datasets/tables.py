@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from frostline.datasets.findings import Place, shown
 from frostline.datasets.layouts import DatasetLocation, Folder, Layout
-from frostline.datasets.listing import ONE_CLASS, Box, Listing, classes_by
+from frostline.datasets.listing import ONE_CLASS, Listing, classes_by
 from frostline.datasets.locations import images_folder, splits_of
 from frostline.datasets.open_images import COLUMNS
 from frostline.datasets.raw import RawDataset, ReadOptions, Source
@@ -82,11 +82,13 @@ def read_table(source: Source, options: ReadOptions) -> RawDataset:
 def _add(listing: Listing, row: CsvRow, columns: Mapping[str, str]) -> None:
     values = {part: row.values[column].strip() for part, column in columns.items()}
     place = Place(listing.name, row.line)
-    size = _size(values)
-    if not values["file"] or size == (-1, -1):
+    sides = [whole(values[part]) for part in ("width", "height") if values.get(part)]
+    if not values["file"] or None in sides:
         message = f"expected a file name and whole numbers, got {shown(', '.join(values.values()))}"
         listing.problems.error("row-values", place, message)
         return
+    known = [side for side in sides if side]  # 0: the writer did not know it
+    size = (known[0], known[1]) if len(known) == 2 else None  # noqa: PLR2004 - width, height
     image = listing.image(values["file"], size, place)
     corners = [values[part] for part in ("x0", "y0", "x1", "y1")]
     if not any(corners):
@@ -98,18 +100,7 @@ def _add(listing: Listing, row: CsvRow, columns: Mapping[str, str]) -> None:
         came = shown(", ".join([*corners, name]))
         listing.problems.error("box-entry", place, f"expected corners and a class, got {came}")
         return
-    box: Box = (x0, y0, x1, y1)
-    listing.box(image, box, name, place)
-
-
-def _size(values: Mapping[str, str]) -> tuple[int, int] | None:
-    """Width and height; None where they are not known, -1 where they are no numbers."""
-    if not values.get("width") or not values.get("height"):
-        return None
-    width, height = whole(values["width"]), whole(values["height"])
-    if width is None or height is None:
-        return -1, -1
-    return (width, height) if width and height else None
+    listing.box(image, (x0, y0, x1, y1), name, place)
 
 
 def _is_table(header: list[str] | None) -> bool:

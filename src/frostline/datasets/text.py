@@ -6,6 +6,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from frostline.datasets.decoding import decoded
 from frostline.datasets.files import MAX_FILE_BYTES, Tree
@@ -31,6 +32,7 @@ CSV = (".csv", ".csv.gz")
 _GZIP_MAGIC = b"\x1f\x8b"
 _NO_BYTE_LINES = (_GZIP_MAGIC, b"\xff\xfe", b"\xfe\xff")  # gzip, UTF-16: lines are not seen
 _HEAD_BYTES = 1 << 16
+_PIECE = 1 << 20
 
 
 def read_text(
@@ -63,8 +65,8 @@ def read_bytes(tree: Tree, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> byt
         with tree.open(name, max_bytes) as raw:
             packed = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            data = stream.read(max_bytes + 1)
+            stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+            data = _at_most(stream, max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(
             f"{shown(name)}: cannot be read: {shown(getattr(error, 'strerror', None) or error)}"
@@ -72,6 +74,15 @@ def read_bytes(tree: Tree, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> byt
     if len(data) > max_bytes:
         raise DatasetError(f"{shown(name)}: expected at most {max_bytes} bytes of annotations")
     return data
+
+
+def _at_most(stream: BinaryIO, count: int) -> bytes:
+    """Content up to a length, piece by piece: one read would first make room for all of it."""
+    parts = []
+    while count and (part := stream.read(min(count, _PIECE))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,12 +196,9 @@ def _polygon(shape: Mapping[str, Any]) -> Box | None:
 _BOXES = {"rect": _rect, "circle": _circle, "ellipse": _ellipse, "polygon": _polygon}
 
 
-def _is_via(source_tree: Any, name: str) -> bool:
-    return json_kind(source_tree, name) == "via" or csv_has(source_tree, name, _CSV_COLUMNS)
-
-
 def _recognise(source: Source) -> bool:
-    return _is_via(source.annotations, source.name)
+    tree, name = source.annotations, source.name
+    return json_kind(tree, name) == "via" or csv_has(tree, name, _CSV_COLUMNS)
 
 
 def _find(folder: Folder) -> Iterator[DatasetLocation]:

@@ -231,8 +231,9 @@ def _find(folder: Folder) -> Iterator[DatasetLocation]:
     for name in sorted(configs, key=lambda n: (n != folder.named, n.count("/"), n))[:1]:
         splits = read_yolo_config(folder.tree, name).splits
         path = folder.path / name
-        yield DatasetLocation("yolo", path.parent, ordered(dict.fromkeys(splits, path)))
-        return
+        if splits:  # without, it says no more than the names of the classes
+            yield DatasetLocation("yolo", path.parent, ordered(dict.fromkeys(splits, path)))
+            return
     labelled = labelled_folders(folder.tree, folder.names)
     if labelled:
         yield DatasetLocation("yolo", folder.path, splits_of(folder, labelled))

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_LISTED = 8  # ids that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,25 +67,37 @@ class Detections:
         return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
 
 
-def to_coco_results(index: DatasetIndex, detections: Sequence[Detections]) -> list[dict[str, Any]]:
+def to_coco_results(
+    index: DatasetIndex, detections: Sequence[Detections], *, own_ids: bool = True
+) -> list[dict[str, Any]]:
     """COCO's result list, as ``pycocotools.COCO.loadRes`` reads it.
 
     Args:
-        index: The data set; image ids are 1, 2, ... in the order of ``index.images`` and category
-            ids are labels, as in ``index.to_coco()``.
+        index: The data set.
         detections: One entry per image of ``index``, in its order.
+        own_ids: Whether ids are those of the annotation file, where it has any (COCO). Else image
+            ids are 1, 2, ... in the order of ``index.images`` and category ids are labels, as in
+            ``index.to_coco()``.
 
     Returns:
         One dict per detection: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in
         pixels) and ``score``.
 
     Raises:
-        DatasetError: There are more or fewer entries than images, or a label has no class.
+        DatasetError: There are more or fewer entries than images, a label has no class, or a class
+            no id in the annotation file.
     """
     check_detections(index, detections)
+    ids = _ids(index, own_ids)
+    categories = {label: number for number, label in reversed(ids.labels.items())}
+    if nameless := [name for n, name in enumerate(index.classes, 1) if n not in categories]:
+        raise DatasetError(
+            f"expected a category id for each class, the annotation file has none for "
+            f"{nameless[0]!r}; own_ids=False numbers classes from 1"
+        )
     return [
-        {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
-        for image_id, found in enumerate(detections, start=1)
+        {"image_id": image_id, "category_id": categories[label], "bbox": box, "score": score}
+        for image_id, found in zip(ids.positions, detections, strict=True)
         for box, score, label in zip(
             xywh_from_xyxy(found.boxes).tolist(),
             found.scores.tolist(),
@@ -93,17 +107,38 @@ def to_coco_results(index: DatasetIndex, detections: Sequence[Detections]) -> li
     ]
 
 
+class _Ids(NamedTuple):
+    """Position by image id, and label by category id."""
+
+    positions: dict[int | str, int]
+    labels: dict[int, int]
+
+
+def _ids(index: DatasetIndex, own: bool) -> _Ids:
+    """Ids of the annotation file, where it has any and they are asked for; else from 1."""
+    classes = {name: label for label, name in enumerate(index.classes, start=1)}
+    numbers = [image.number for image in index.images]
+    if own and index.categories and None not in numbers:
+        named = {number: classes[name] for number, name in index.categories.items()
+                 if name in classes}  # fmt: skip
+        known = {number: n for n, number in enumerate(numbers) if number is not None}
+        return _Ids(known, named)
+    positions: dict[int | str, int] = {n + 1: n for n in range(len(numbers))}
+    return _Ids(positions, {label: label for label in classes.values()})
+
+
 def from_coco_results(
-    index: DatasetIndex, results: Sequence[Mapping[str, Any]]
+    index: DatasetIndex, results: Sequence[Mapping[str, Any]], *, own_ids: bool = True
 ) -> tuple[Detections, ...]:
     """Detections per image from COCO's result list, the inverse of ``to_coco_results``.
 
     Corners may differ from the originals in the last bit, because x + width rounds.
 
     Args:
-        index: The data set that the ids refer to (see ``to_coco_results``).
+        index: The data set that the ids refer to.
         results: Dicts with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and
             ``score``; other keys are ignored.
+        own_ids: Whether ids are those of the annotation file, see ``to_coco_results``.
 
     Returns:
         One entry per image of ``index``; the order within an image is that of ``results``.
@@ -113,9 +148,10 @@ def from_coco_results(
             ``index`` does not have. The message gives the entry's position, counted from 0.
     """
     per_image: list[list[_Row]] = [[] for _ in index.images]
+    ids = _ids(index, own_ids)
     for position, result in enumerate(results):
-        row = _read_result(result, position, len(index.images), len(index.classes))
-        per_image[row.image_id - 1].append(row)
+        row = _read_result(result, position, ids)
+        per_image[row.image].append(row)
     return tuple(_stack(rows) for rows in per_image)
 
 
@@ -194,36 +230,42 @@ def _check_values(boxes: FloatArray, scores: FloatArray, labels: IntArray) -> No
 
 
 class _Row(NamedTuple):
-    """One COCO result."""
+    """One COCO result: position of its image, box, score, label."""
 
-    image_id: int
+    image: int
     xywh: list[float]
     score: float
     label: int
 
 
-def _read_result(result: Mapping[str, Any], position: int, images: int, classes: int) -> _Row:
+def _read_result(result: Mapping[str, Any], position: int, ids: _Ids) -> _Row:
     try:
-        row = _Row(
-            image_id=operator.index(result["image_id"]),
-            xywh=[float(value) for value in result["bbox"]],
-            score=float(result["score"]),
-            label=operator.index(result["category_id"]),
-        )
+        image, category = result["image_id"], operator.index(result["category_id"])
+        image = image if isinstance(image, str) else operator.index(image)
+        xywh, score = [float(value) for value in result["bbox"]], float(result["score"])
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"result {position}: expected image_id, category_id, bbox and score, "
             f"got {result!r:.120} ({type(error).__name__}: {error})"
         ) from error
     for expected, holds in (
-        (f"image_id 1 to {images}", 1 <= row.image_id <= images),
-        (f"category_id 1 to {classes}", 1 <= row.label <= classes),
-        ("bbox [x, y, width, height], finite, no negative size", _is_xywh(row.xywh)),
-        ("score 0 to 1", 0 <= row.score <= 1),
+        (f"image_id {_span(ids.positions)}", image in ids.positions),
+        (f"category_id {_span(ids.labels)}", category in ids.labels),
+        ("bbox [x, y, width, height], finite, no negative size", _is_xywh(xywh)),
+        ("score 0 to 1", 0 <= score <= 1),
     ):
         if not holds:
             raise DatasetError(f"result {position}: expected {expected}, got {result!r:.120}")
-    return row
+    return _Row(ids.positions[image], xywh, score, ids.labels[category])
+
+
+def _span(known: Collection[int | str]) -> str:
+    """Ids for a message: ``1 to 7``, or the first few of those that leave some out."""
+    names = list(known)
+    if names == list(range(1, len(names) + 1)):
+        return f"1 to {len(names)}"
+    listed = ", ".join(str(name) for name in names[:_LISTED])
+    return f"of the annotation file ({listed}{', …' if len(names) > _LISTED else ''})"
 
 
 def _is_xywh(box: list[float]) -> bool:

@@ -52,8 +52,8 @@ def _outcome(record: ImageRecord, found: Detections) -> npt.NDArray[np.int64]:
     outcome = np.full(len(found), _MISS)
     own, same = ~record.crowd, found.labels[:, None] == record.labels
     iou = np.where(same & own, box_iou(found.boxes, record.boxes), 0.0)  # (D, G)
-    inside = np.where(same & record.crowd, _covered(found.boxes, record.boxes), 0.0)
-    ignored = inside.max(axis=1, initial=0.0) >= _IOU
+    covered = np.where(same & record.crowd, _covered(found.boxes, record.boxes), 0.0)
+    ignored = np.asarray((covered >= _IOU).any(axis=1))  # (D,)
     for d in np.argsort(-found.scores, kind="stable"):
         best = int(iou[d].argmax()) if iou.shape[1] else -1
         if best >= 0 and iou[d, best] >= _IOU:

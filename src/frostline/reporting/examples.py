@@ -154,7 +154,7 @@ def read_detections(path: Path, index: DatasetIndex, split: str = "val") -> tupl
     """
     try:
         results = json.loads(path.read_bytes())[split]
-        return from_coco_results(index, results)
+        return from_coco_results(index, results, own_ids=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"expected detections of {len(index.images)} images in {path.name}, "

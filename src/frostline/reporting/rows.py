@@ -207,13 +207,13 @@ def _rule(record: TrialRecord) -> dict[str, Any] | None:
         return None
     t, above = rule["t"], rule["rule"] == "freeze-above"
     if t == "floor":
-        test = "moved beyond the noise floor" if above else "did not move beyond the noise floor"
+        test = f"{'moved' if above else 'not moved'} beyond the noise floor, t = floor"
     else:
-        value = f"{rule['threshold']:.3g}"
-        test = f"l {'>' if above else '≤'} {value}" + (f" = {t}" if isinstance(t, str) else "")
+        value = f" = {rule['threshold']:.3g}" if isinstance(t, str) else ""
+        test = f"l {'>' if above else '≤'} t, t = {t}{value}"
     return {
         "init": record.key.init,
-        "text": f"{rule['rule']}, t = {t}: {test}",
+        "text": f"{rule['rule']}: {test}",
         "count": f"{rule['frozen_layers']} of {rule['of_layers']}",
         "file": f"plans/{record.key.cell}.json",
         "references": list(rule["references"]),

@@ -59,6 +59,7 @@ def write_starter(
     *,
     weights: Sequence[Path] = (),
     backbone: str | None = None,
+    masks: bool | None = None,
     machine: Machine | None = None,
     force: bool = False,
 ) -> Starter:
@@ -70,11 +71,14 @@ def write_starter(
         weights: weight files to start from. Without any: those that lie beside the data, beside
             ``path`` or in the working folder, and what torch's cache has.
         backbone: take this one. Without it: the one with the most starting weights.
+        masks: whether to segment, for which outlines of objects are masks, or to detect; None is
+            by the data.
         machine: where it will run; this one by default.
         force: overwrite ``path`` if it is there.
 
     Raises:
-        ConfigError: the file is there already, or the weight files hold no known backbone.
+        ConfigError: the file is there already, the data are of the other kind, or the weight files
+            hold no known backbone.
         CheckpointError: a given weight file cannot be opened.
         DatasetError: the data cannot be read or has no boxes.
         RecordError: the file cannot be written.
@@ -83,7 +87,11 @@ def write_starter(
         raise ConfigError(f"{path} is there already; use --force to overwrite it, or another --out")
     machine = machine or this_machine()
     found = nearby_files((location.images, location.images.parent, path.parent, Path.cwd()))
-    material = read_material(location)
+    material = read_material(location, outlines=bool(masks))
+    if masks not in (None, material.masks):
+        wanted = "masks, or outlines of layout coco" if masks else "boxes"
+        got = "masks" if material.masks else f"boxes of layout {location.layout}"
+        raise ConfigError(f"expected {wanted}, got {got}; leave out --task, or give other data")
     choice = choose(weights, found, machine, backbone, encoder=material.masks)
     if material.masks:
         size = choose_mask_size(material, gpu=machine.gpu is not None)

@@ -17,6 +17,7 @@ from frostline.datasets import (
 from frostline.datasets.box_sizes import BoxSizes, box_sizes
 from frostline.datasets.findings import PATH_FOUND, UNLISTED, shown
 from frostline.datasets.grey_levels import GreyLevels, find_grey_levels
+from frostline.datasets.raw import MaskOptions
 from frostline.datasets.reading import require_boxes, unused_images
 from frostline.errors import DatasetError
 
@@ -82,12 +83,16 @@ class Material:
         return max(len(image.labels) for index in self.splits.values() for image in index)
 
 
-def read_material(location: DatasetLocation) -> Material:
+def read_material(location: DatasetLocation, *, outlines: bool = False) -> Material:
     """Read a data set and decide how it is divided.
 
     Its own ``train`` and ``val`` are kept. Where there is but one part, whole groups (fields,
     cameras) validate if images have groups, else a seeded fraction of the photos, each with all its
     versions.
+
+    Args:
+        location: the data set.
+        outlines: whether outlines of objects are read as masks.
 
     Raises:
         DatasetError: it cannot be read, has no boxes, or has several parts none of which is
@@ -97,19 +102,24 @@ def read_material(location: DatasetLocation) -> Material:
     if {"train", "val"} <= set(files):
         kept = {name: file for name, file in files.items() if name in ("train", "val", "test")}
         unused = tuple(name for name in files if name not in kept)
-        splits = read_splits(location.images, kept, layout=location.layout, on_problem="drop")
+        masks = MaskOptions(outlines=outlines)
+        splits = read_splits(
+            location.images, kept, layout=location.layout, on_problem="drop", masks=masks
+        )
         material = Material(location.layout, location.images, kept, splits, unused=unused)
     else:
-        material = _divided(location)
+        material = _divided(location, MaskOptions(outlines=outlines))
     _require_boxes(material)
     return _with_findings(material)
 
 
-def _divided(location: DatasetLocation) -> Material:
+def _divided(location: DatasetLocation, masks: MaskOptions) -> Material:
     """One annotation file, divided into training and validation data."""
     name = _only_part(location.splits)
     file = location.splits[name]
-    index = read_dataset(location.images, file, layout=location.layout, on_problem="drop")
+    index = read_dataset(
+        location.images, file, layout=location.layout, on_problem="drop", masks=masks
+    )
     if len(index) < 2:  # noqa: PLR2004 - one to train on, one to validate on
         raise _too_few(location, index)
     groups = _held_out(index)
@@ -163,7 +173,8 @@ def _held_out(index: DatasetIndex) -> tuple[str, ...] | None:
     sizes = index.counts().images_per_group
     if len(sizes) < 2:  # noqa: PLR2004
         return None
-    with_boxes = {image.group for image in index if len(image.labels)}
+    masks = index.counts().masks
+    with_boxes = {image.group for image in index if masks or len(image.labels)}
     chosen: list[str] = []
     images = 0
     for name in sorted(sizes, key=lambda name: (sizes[name], name)):

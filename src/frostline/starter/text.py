@@ -132,7 +132,7 @@ def render_masks(
         *_head(name),
         _entry("task: segmentation", "the class of every pixel; scored by mean IoU and Dice"),
         *_data(material, base),
-        *_values(material),
+        *(_values(material) if material.layout == "masks" else ()),
         "",
         *_segmenter(choice, size),
         "",
@@ -229,7 +229,9 @@ def _classes(total: DatasetCounts) -> str:
         pixels = sum(total.pixels_per_class.values())
         shares = [f"{shown(n)} {_percent(p / pixels)}" for n, p in total.pixels_per_class.items()]
         more = f", and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
-        return f"{len(shares)} values in the masks: {', '.join(shares[:_NAMED])}{more}"
+        values = all(name.isdecimal() for name in total.pixels_per_class)
+        what = "values in the masks" if values else "classes"
+        return f"{len(shares)} {what}: {', '.join(shares[:_NAMED])}{more}"
     names = [f"{shown(name)} {n}" for name, n in total.boxes_per_class.items()]
     more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     plural = "class" if len(names) == 1 else "classes"

@@ -1,5 +1,6 @@
 """Detection: boxes of objects, scored by COCO's AP and, where it is asked for, the wheat metric."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 
 from frostline.datasets import DatasetIndex
@@ -39,6 +40,6 @@ TASK = Task(
     loss=later("frostline.tasks.boxes:loss"),
     predict=later("frostline.tasks.boxes:predict"),
     evaluate=_evaluate,
-    write=to_coco_results,
+    write=functools.partial(to_coco_results, own_ids=False),
     show_from=best_f1_threshold,
 )
