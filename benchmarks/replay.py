@@ -43,6 +43,7 @@ from frostline.advice.policies import (
 from frostline.advice.racing import race
 from frostline.advice.replay import Played, replay
 from frostline.advice.scoring import family_interval, family_mean, reference, regret
+from frostline.advice.shipped import LOOK, advised
 from grid_more_plan import SHARES, More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
@@ -123,8 +124,8 @@ def entries() -> list[Entry]:
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
           for name, make in BUDGETED.items() for b in (1.25, 1.5, 2, 2.5, 3)),
-        *(Entry(f"{name}, and the price of depth, {b:g}x", fixed(priced(make(), 0.34)), b)
-          for name, make in BUDGETED.items() for b in (2,)),
+        Entry("even shares, and the price of depth, 2x", fixed(priced(even(), LOOK)), 2),
+        Entry("ladder, and the price of depth, 2x", lambda c: advised(c.constants), 2),
     ]  # fmt: skip
 
 

@@ -11,10 +11,13 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "what people type",
         (
             *("__main__", "cli", "api", "watching", "cli_init", "cli_plan", "cli_data", "cli_diff"),
-            *("cli_advise", "cli_progress", "cli_table"),
+            *("cli_advise", "cli_predict", "cli_progress", "cli_table"),
         ),
     ),
-    ("what they see", ("demo", "reporting", "comparison", "pages", "figures", "cells")),
+    (
+        "what they see",
+        ("demo", "reporting", "comparison", "pages", "predicting", "figures", "cells"),
+    ),
     (
         "what runs next",
         (
@@ -32,6 +35,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *(
                 "record_versions",
                 "schema",
+                "weights_header",
                 "starter",
                 "doctor",
                 "scores",

@@ -93,7 +93,8 @@ def advise(
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on", err=True)
         raise typer.Exit(130) from None
-    _print_advice(found, shown_path(plan.folder), shown_path(study), output)
+    typed = shown_path(study) + ("" if out is None else f" --out {out}")
+    _print_advice(found, shown_path(plan.folder), typed, output)
 
 
 def tell(folder: Path) -> None:

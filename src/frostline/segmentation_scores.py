@@ -48,7 +48,7 @@ SEGMENTATION_SCORES = Declaration(
             by_trial=True,
         ),
         Score(
-            key="accuracy",
+            key="pixel_accuracy",
             label="pixels right",
             axis="share of pixels that are right",
             by_trial=True,

@@ -37,15 +37,17 @@ def test_minutes_with_one_worker_are_what_they_say() -> None:
     assert _x(45, 1) == pytest.approx(4.5)
 
 
-def test_two_workers_share_the_first_round() -> None:
-    """Three candidates take two turns: a share e takes 2e + (1 - e), so 15 min give e = .5: 2x."""
-    assert _x(15, 2) == pytest.approx(2.0)
+def test_two_workers_share_the_rounds() -> None:
+    """Three to epoch 5 take two turns and two to epoch 10 one: 1.5 x 10 min for 1 + .5 + 1."""
+    assert _x(15, 2) == pytest.approx(2.5)
+    assert _x(12.5, 2) == pytest.approx(1.75)
 
 
-def test_three_workers_take_all_to_their_ends_at_once() -> None:
-    """Ten minutes are enough for 3x; what is left runs alone."""
-    assert _x(10, 3) == pytest.approx(3.0)
-    assert _x(12, 3) == pytest.approx(3.2)
+def test_three_workers_take_all_at_once() -> None:
+    """Ten minutes are enough for 2.5x; what is left runs alone."""
+    assert _x(10, 3) == pytest.approx(2.5)
+    assert _x(12, 3) == pytest.approx(2.7)
+    assert _x(9, 3) == pytest.approx(0.9)
 
 
 def test_trainings_are_taken_as_they_are() -> None:

@@ -27,12 +27,17 @@ def _rounds(budget: float, cells: tuple[Candidate, ...] = ALL) -> list[tuple[Goa
     return [decision.advance for decision in played.decisions]
 
 
-def test_even_shares_then_the_price_of_depth() -> None:
-    """2x: .6 x 3 of 10 epochs is .18 aside, so (2 - .18 - 1) / 2 = .41 is epoch 4 for each.
+def test_a_ladder_then_the_price_of_depth() -> None:
+    """2x: .6 x 3 of 10 epochs is .18 aside; .82 is epoch 2 of one and 5 of another (.7).
 
-    B leads throughout; its all-frozen cell goes to epoch 3, and B to its end.
+    Epochs 3 and 6 would be .9. C is lowest at 2, A at 5; B's all-frozen cell goes to epoch 3.
     """
-    assert _rounds(2.0) == [(Goal(A, 4), Goal(B, 4), Goal(C, 4)), (Goal(DEEP["b"], 3),), ()]
+    assert _rounds(2.0) == [
+        (Goal(A, 2), Goal(B, 2), Goal(C, 2)),
+        (Goal(A, 5), Goal(B, 5)),
+        (Goal(DEEP["b"], 3),),
+        (),
+    ]
 
 
 def test_a_budget_that_has_no_room_for_the_price_of_depth() -> None:
@@ -44,9 +49,10 @@ def test_a_budget_that_has_no_room_for_the_price_of_depth() -> None:
 
 
 def test_what_is_left_prices_further_depths() -> None:
-    """3.9x: all three to the end, everything frozen to epoch 3, then to its end: 3.6x."""
-    assert _rounds(3.9) == [
-        tuple(Goal(cell, EPOCHS) for cell in (A, B, C)),
+    """3.2x: C to epoch 5, A and B to the end, everything frozen to epoch 3 and to its end."""
+    assert _rounds(3.2) == [
+        (Goal(A, 5), Goal(B, 5), Goal(C, 5)),
+        (Goal(A, EPOCHS), Goal(B, EPOCHS)),
         (Goal(DEEP["b"], 3),),
         (Goal(DEEP["b"], EPOCHS),),
         (),
@@ -92,10 +98,10 @@ def test_nothing_that_comes_later_changes_the_pick() -> None:
     """At every moment after the choice, whatever the epochs beyond it say."""
     choice = problem(ALL)
     played = replay(POLICY, choice, _recorded({c: ENDS.get(c, 0.3) for c in ALL}), 2.0)
-    late = {Evaluated(B, 0, epoch, 0.0, 0.1) for epoch in range(5, 11)}
-    until = {one for one in played.observed if not (one.cell == B and one.epoch > 4)}
-    for more in range(7):
-        seen = frozenset(until | {one for one in late if one.epoch < 5 + more})
+    late = {Evaluated(B, 0, epoch, 0.0, 0.1) for epoch in range(6, 11)}
+    until = {one for one in played.observed if not (one.cell == B and one.epoch > 5)}
+    for more in range(6):
+        seen = frozenset(until | {one for one in late if one.epoch < 6 + more})
         decision = POLICY(choice, seen, 2.0 - sum(one.price for one in seen))
         assert decision.pick == B
 

@@ -17,7 +17,7 @@ def typed(*words: object) -> Result:
 
 
 def test_weights_and_images_are_enough(trial: Path, tmp_path: Path) -> None:
-    weights = shutil.copy(trial / "weights.safetensors", tmp_path / "w.safetensors")
+    weights = Path(shutil.copy(trial / "weights.safetensors", tmp_path / "w.safetensors"))
     kept = json.loads((trial / "detections.json").read_text())
     images = [trial.parents[3] / "images" / name for name in kept["images"]["val"]]
     result = typed(weights, *images, "--out", tmp_path / "out")

@@ -121,7 +121,7 @@ def test_predictions_are_scored_at_the_size_of_the_masks(index: DatasetIndex) ->
     measured = task.evaluate(index, found, None, ())
     assert measured.scores["miou"] == pytest.approx(0.25)  # half of the pixels, and nothing
     assert measured.scores["dice"] == pytest.approx(1 / 3)
-    assert measured.scores["accuracy"] == 0.5
+    assert measured.scores["pixel_accuracy"] == 0.5
     assert measured.scores["image_spread"] == pytest.approx(0, abs=1e-12)
     assert measured.details.floor == pytest.approx(0.25)
     assert measured.details.by_class["1"].scores == {"miou": 0.5, "dice": pytest.approx(2 / 3)}

@@ -50,8 +50,9 @@ def parse_budget(text: str | float) -> Budget:
 def trainings(budget: Budget, problem: Problem, unit_seconds: float, workers: int) -> float:
     """A budget in ``x``: minutes as what workers can do in them at the measured prices.
 
-    All candidates go a share e of the epochs side by side, then the best is finished alone and its
-    price of depth looked at: n candidates and w workers take (e ceil(n / w) + 1 - e + aside) x.
+    Of n candidates one goes out at each of n - 1 steps to a share e of the epochs, then the best is
+    finished alone and its price of depth looked at. With w workers, m candidates take ceil(m / w)
+    turns, and it takes (1 - e + e mean(turns) + aside) x, while (1 + e n / 2 + aside) x are spent.
 
     Args:
         budget: what was asked for.
@@ -64,10 +65,13 @@ def trainings(budget: Budget, problem: Problem, unit_seconds: float, workers: in
     assert budget.minutes is not None, "one of the two is given"
     wall = 60 * budget.minutes / unit_seconds
     count = len(problem.unfrozen)
-    rounds = math.ceil(count / workers)
-    if rounds == 1:
-        return wall + count - 1 if wall >= 1 else wall
+    if count == 1:
+        return wall
+    turns = sum(math.ceil(m / workers) for m in range(2, count + 1)) / (count - 1)
     aside = kept_for_depth(problem, wall)
-    share = min(1.0, (wall - 1 - aside) / (rounds - 1))
-    left = wall - 1 - aside - share * (rounds - 1)  # beyond every candidate's end: more depths
-    return 1 + aside + (count - 1) * share + left if share > 0 else wall
+    rest = wall - 1 - aside
+    share = min(1.0, rest / (turns - 1)) if turns > 1 else float(rest >= 0)
+    if share <= 0:
+        return wall
+    beyond = rest - share * (turns - 1)  # every candidate is through: more depths
+    return 1 + aside + share * count / 2 + beyond

@@ -1,8 +1,8 @@
 """The policy that ``frostline advise`` follows: of those replayed, the simplest near the best.
 
-With nothing frozen, every start (and rate) goes equally far; the best is finished. What freezing
-costs its start is looked at with everything frozen, for a third of the epochs, and with what is
-left of the budget at further depths.
+With nothing frozen, every start (and rate) goes as far as the others, and at evenly spaced epochs
+the lowest goes out; the last is finished. What freezing costs its start is looked at with
+everything frozen, for a third of the epochs, and with what is left of the budget at further depths.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Literal
 
 from frostline.advice.cells import Candidate, Decision, Evaluated, Goal, Policy, Problem, reached
 from frostline.advice.model import Constants
-from frostline.advice.policies import best_at, deepest, even, even_epoch, smallest_budget
+from frostline.advice.policies import deepest, ladder, ladder_plan, smallest_budget
 from frostline.advice.summary import fastest, summarise
 from frostline.errors import ConfigError
 
@@ -24,7 +24,7 @@ Observed = frozenset[Evaluated]
 
 
 def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
-    """Even shares, and the price of depth.
+    """A ladder, and the price of depth.
 
     Args:
         constants: of the model, which says what depth costs where ``speed`` is preferred.
@@ -37,16 +37,17 @@ def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
         aside = kept_for_depth(problem, budget)
         own = frozenset(one for one in observed if one.cell in problem.unfrozen)
         spent = math.fsum(one.price for one in own)
-        decision = even()(problem, own, budget - aside - spent)
+        decision = ladder()(problem, own, budget - aside - spent)
         if decision.pick is None:
             return Decision(decision.advance, why="which is best with nothing frozen")
-        pick, why = decision.pick, _lead(problem, own, budget - aside)
+        chosen = _chosen_at(problem, budget - aside)
+        pick, why = decision.pick, _lead(problem, decision.pick, chosen)
         if aside:
             look = Goal(deepest(problem, pick), problem.until(LOOK))
             if _epoch(observed, look.cell) < look.epoch:
                 return Decision((look,), why=f"{why}; what freezing everything costs it")
         if prefer == "speed":
-            seen = _decisive(problem, observed, budget - aside)
+            seen = _decisive(problem, observed, chosen)
             found = fastest(summarise(problem, seen, constants, pick))
             if _rest(problem, observed, found) <= left + _ROUNDING:
                 pick = found
@@ -106,23 +107,26 @@ def _epochs(problem: Problem, cell: Candidate) -> int:
     return min(problem.epochs, max(2, math.ceil(problem.cells[cell].share * problem.epochs)))
 
 
-def _lead(problem: Problem, own: Observed, budget: float) -> str:
+def _chosen_at(problem: Problem, budget: float) -> int:
+    """The epoch after which the last two candidates are told apart."""
+    return (problem.epochs, *ladder_plan(problem, problem.unfrozen, budget))[-1]
+
+
+def _lead(problem: Problem, pick: Candidate, chosen: int) -> str:
     """Why one is picked."""
     if len(problem.unfrozen) == 1:
         return "the only candidate"
-    epoch = even_epoch(problem, problem.unfrozen, budget)
-    best = best_at(own, problem.unfrozen, epoch)
-    return f"{' '.join(filter(None, (best.init, best.variant)))} is highest after epoch {epoch}"
+    return f"{' '.join(filter(None, (pick.init, pick.variant)))} is highest after epoch {chosen}"
 
 
-def _decisive(problem: Problem, observed: Observed, budget: float) -> list[Evaluated]:
+def _decisive(problem: Problem, observed: Observed, chosen: int) -> list[Evaluated]:
     """What was known when the choice was made: later epochs must not change it."""
-    until = {cell: even_epoch(problem, problem.unfrozen, budget) for cell in problem.unfrozen}
+    look = problem.until(LOOK)
     return [
         one
         for one in observed
-        if one.epoch <= until.get(one.cell, problem.until(LOOK))
-        and (one.cell in until or one.cell == deepest(problem, one.cell))
+        if (one.cell in problem.unfrozen and one.epoch <= chosen)
+        or (one.cell == deepest(problem, one.cell) and one.epoch <= look)
     ]
 
 

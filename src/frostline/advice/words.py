@@ -138,7 +138,7 @@ def next_commands(advice: "Advice", folder: str, study: str = "study.yaml") -> t
     Args:
         advice: the advice.
         folder: the study's output folder, as it is typed.
-        study: the study's file, as it is typed.
+        study: the study's file, and where it writes to if that is said, as they are typed.
     """
     weights = f"{folder}/trials/{advice.pick.trial}/weights.safetensors"
     use = f"frostline predict {weights} IMAGES --out DIR"

@@ -11,7 +11,7 @@ from frostline.figures.theme import LIGHT
 
 __all__ = ["draw_boxes", "draw_labels"]
 
-_LINE, _TEXT = 300, 45  # parts of the longer side that a line and a letter are
+_LINE, _TEXT = 250, 45  # parts of the longer side that a line and a letter are
 _SMALLEST_TEXT = 12  # px
 _TINT = 0.45  # of a mask's colour over its pixels
 

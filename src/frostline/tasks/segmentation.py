@@ -70,7 +70,7 @@ def _scores(counts: _Counts) -> dict[str, float | None]:
     return {
         "miou": _known(mean_present(iou(counts))),
         "dice": _known(mean_present(dice(counts))),
-        "accuracy": _known(counts.trace() / counts.sum() if counts.any() else np.nan),
+        "pixel_accuracy": _known(counts.trace() / counts.sum() if counts.any() else np.nan),
     }
 
 
