@@ -55,6 +55,7 @@ def test_what_is_no_text(data: bytes) -> None:
         ("Big5", "big5", "小麥"),
         ("euc-kr", "euc-kr", "밀"),
         ("euc-jp", "euc-jp", "小麦"),
+        ("ISO-2022-JP", "iso2022_jp", "小麦"),
         ("utf-8", "utf-8", "小麦"),
         ("gbk", "gb18030", "镕"),  # a rare character, which nobody would guess
     ],

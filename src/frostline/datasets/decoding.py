@@ -26,13 +26,14 @@ _DECLARED = re.compile(
     rb"""^\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']"""
 )
 _KNOWN = re.compile(
-    r"utf_8|utf_16(_[bl]e)?|ascii|gb.*|big5.*|shift_jis.*|cp\d+|euc_\w+|iso8859_\d+|koi8_\w|mac_\w+"
+    r"utf_8|utf_16(_[bl]e)?|ascii|latin_1|gb.*|big5.*|shift_jis.*|cp\d+|euc_\w+|iso2022_\w+|iso8859_\d+|koi8_\w|mac_\w+"
 )
 _WIDER = {  # what writers mean who name the older, smaller set
     "gb2312": "gb18030",
     "gbk": "gb18030",
     "shift_jis": "cp932",
     "iso8859_1": "cp1252",
+    "latin_1": "cp1252",
     "ascii": "utf_8",
 }
 _SINGLE = re.compile(r"cp125\d|iso8859_\d+|koi8_\w|mac_\w+|cp437|cp850")
