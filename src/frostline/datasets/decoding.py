@@ -26,7 +26,8 @@ _DECLARED = re.compile(
     rb"""^\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']"""
 )
 _KNOWN = re.compile(
-    r"utf_8|utf_16(_[bl]e)?|ascii|latin_1|gb.*|big5.*|shift_jis.*|cp\d+|euc_\w+|iso2022_\w+|iso8859_\d+|koi8_\w|mac_\w+"
+    r"utf_8|utf_16(_[bl]e)?|ascii|latin_1|gb.*|big5.*|shift_jis.*|cp\d+|euc_\w+|iso2022_\w+"
+    r"|iso8859_\d+|koi8_\w|mac_\w+"
 )
 _WIDER = {  # what writers mean who name the older, smaller set
     "gb2312": "gb18030",
