@@ -47,6 +47,11 @@ RULES = {
     "above-median": {"rule": "freeze-above", "t": "median"},
     "below-median": {"rule": "freeze-below", "t": "median"},
 }
+# The second leaves BatchNorm to train, as the depths do; the first keeps it as it starts, too.
+DECODER = {
+    "decoder": {"patterns": ["decoder.*"]},
+    "decoder-convs": {"patterns": ["decoder.*.conv?.0.weight"]},
+}
 # Slices of one stack, each like its neighbours: whole runs of them, so that none is divided.
 SPLIT = {"train": range(15), "val": range(15, 20), "test": range(20, 30)}
 
@@ -74,7 +79,7 @@ def unet_study(out: Path, init: str, lr: float, *, whole: bool) -> Study:
     weights = Path(os.environ["FROSTLINE_WEIGHTS"]) / WEIGHTS["imagenet"]
     ranked = init == "imagenet"
     depths = ([0, 9, 18, 30, "all"] if ranked else [0, "all"]) if whole else [0]
-    plans = {"decoder": {"patterns": ["decoder.*"]}} | RULES if whole and ranked else {}
+    plans = DECODER | RULES if whole and ranked else {}
     study = {
         "task": "segmentation",
         "data": membranes(out),
