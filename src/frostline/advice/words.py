@@ -132,13 +132,14 @@ def price_cells(advice: "Advice", row: "Other") -> dict[str, str]:
     }
 
 
-def next_commands(advice: "Advice", folder: str, study: str = "study.yaml") -> tuple[str, ...]:
+def next_commands(advice: "Advice", folder: str, study: str = "STUDY.yaml") -> tuple[str, ...]:
     """Commands to type next.
 
     Args:
         advice: the advice.
         folder: the study's output folder, as it is typed.
-        study: the study's file, and where it writes to if that is said, as they are typed.
+        study: the study's file, and where it writes to if that is said, as they are typed; the
+            folder does not say them.
     """
     weights = f"{folder}/trials/{advice.pick.trial}/weights.safetensors"
     use = f"frostline predict {weights} IMAGES --out DIR"
