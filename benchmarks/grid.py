@@ -381,7 +381,7 @@ def rerun(name: str, slug: str, out: Path) -> bool:
         raise SystemExit(f"{folder} is of an earlier rerun: delete it, or give another --out")
     outcomes = run_trials({folder: spec_of(name, arm, out)})
     print(outcomes[0].message)
-    scratch = out / "rerun" / "rows" / slug
+    scratch = out / "rerun" / "rows" / name / slug
     append_trial(scratch, name, arm, folder)
     with (scratch / "trials.csv").open(newline="") as file:
         (again,) = csv.DictReader(file)
