@@ -11,7 +11,6 @@ import pytest
 from frostline.records import TrialRecord
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-FILES = sorted(RESULTS.glob("*/*/records.jsonl.gz"))
 
 
 def _raw(path: Path) -> Iterator[dict[str, Any]]:
@@ -21,8 +20,24 @@ def _raw(path: Path) -> Iterator[dict[str, Any]]:
             yield row.get("record", row)
 
 
+def _files(version: int) -> list[Path]:
+    """Files whose records are of a version; none has several."""
+    found = sorted(RESULTS.glob("*/*/records.jsonl.gz"))
+    return [path for path in found if next(_raw(path))["schema_version"] == version]
+
+
+FILES = _files(1)
+
+
 def test_there_are_some() -> None:
     assert len(FILES) >= 5
+
+
+def test_those_of_version_2_are_read_and_written_as_they_are() -> None:
+    records = [raw for path in _files(2) for raw in _raw(path)]
+    assert records
+    for raw in records:
+        assert TrialRecord.from_dict(raw).model_dump(mode="json") == raw
 
 
 @pytest.mark.parametrize("path", FILES, ids=["/".join(path.parts[-3:-1]) for path in FILES])
