@@ -17,9 +17,17 @@ from frostline.datasets.images import MAX_IMAGE_BYTES
 from frostline.datasets.index import DatasetIndex
 from frostline.errors import DatasetError
 
-__all__ = ["FileHashes"]
+__all__ = ["FileHashes", "remembered"]
 
 _CHUNK = 1 << 20
+
+
+def remembered(path: Path) -> dict[str, list[Any]]:
+    """What a file holds of other files, by their names; nothing where it is absent or damaged."""
+    try:
+        return {name: list(values) for name, values in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 class FileHashes:
@@ -39,10 +47,7 @@ class FileHashes:
     @classmethod
     def read(cls, path: Path) -> "FileHashes":
         """Those that a file holds; none where it is absent or damaged: they are made anew."""
-        try:
-            return cls(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError):
-            return cls()
+        return cls(remembered(path))
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Plain values: file name -> size, modified, changed, inode, hash."""

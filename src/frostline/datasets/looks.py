@@ -12,7 +12,6 @@ the same share are opposite, and the coefficients correlate by .85 or more.
 """
 
 import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from frostline.datasets.file_hashes import remembered
 from frostline.datasets.files import Tree, open_tree
 from frostline.datasets.images import grey_thumbnail
 from frostline.errors import DatasetError
@@ -252,10 +252,7 @@ class Looks:
     @classmethod
     def read(cls, path: Path) -> "Looks":
         """Those that a file holds; none where it is absent or damaged: they are made anew."""
-        try:
-            return cls(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError):
-            return cls()
+        return cls(remembered(path))
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Plain values: file name -> size, modified, changed, inode, look in base64 or None."""
