@@ -4,15 +4,17 @@
     python benchmarks/rules.py run bccd wheat29_tiles512 --out OUT
     python benchmarks/rules_table.py                            # what the rows show
 
-Rows go to ``benchmarks/results/unet/<data set>/``: ``trials.csv``, ``layers.csv`` (how far each
-layer moved where nothing was frozen, and what of it is beyond the noise floor of the seeds),
-``records.jsonl.gz`` and ``facts.json``. They are written anew after each trial from the records in
-OUT and the committed rows together. Data and weights are found through FROSTLINE_DATA and
-FROSTLINE_WEIGHTS; one thread each.
+What the committed rows have is not run again, but for nothing frozen: the rules and the noise
+floor need its weights. Rows go to ``benchmarks/results/unet/<data set>/``: ``trials.csv``,
+``layers.csv`` (how far each layer moved where nothing was frozen, and what of it is beyond the
+noise floor of the seeds), ``records.jsonl.gz`` and ``facts.json``. They are written anew after each
+trial from the records in OUT and the committed rows together. Data and weights are found through
+FROSTLINE_DATA and FROSTLINE_WEIGHTS; one thread each.
 """
 
 import argparse
 import csv
+import dataclasses
 import gzip
 import json
 import os
@@ -30,7 +32,7 @@ from frostline.config import parse_study
 from frostline.difference import difference
 from frostline.difference.scatter import scatter
 from frostline.events import Ended, Event
-from frostline.records import FILES, TrialRecord, write_json
+from frostline.records import FILES, TrialKey, TrialRecord, write_json
 from frostline.rules import FACTOR
 from frostline.study import Study
 from frostline.trial import begin
@@ -59,6 +61,43 @@ Row = dict[str, Any]
 
 
 # The studies
+
+
+@dataclasses.dataclass(frozen=True)
+class Rest(Study):
+    """A study without the cells that have rows.
+
+    Attributes:
+        done: start, plan and seed of those.
+    """
+
+    done: frozenset[tuple[str, str, int]] = frozenset()
+
+    def cells(self) -> tuple[TrialKey, ...]:
+        """What is to run, nothing frozen always."""
+        keys = super().cells()
+        return tuple(
+            key for key in keys
+            if key.plan == "k00" or (key.init, key.plan, key.seed) not in self.done
+        )  # fmt: skip
+
+
+def done_at(name: str, lr: float) -> frozenset[tuple[str, str, int]]:
+    """Start, plan and seed of the rows at a rate."""
+    rows = (row for row in rows_at(RESULTS / name) if float(row["lr"]) == lr)
+    return frozenset((row["init"], row["plan"], int(row["seed"])) for row in rows)
+
+
+def rows_at(folder: Path) -> list[Row]:
+    """Rows of ``trials.csv``."""
+    return _rows(folder / "trials.csv")
+
+
+def _rows(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def membranes(out: Path) -> Row:
@@ -103,7 +142,8 @@ def unet_study(out: Path, init: str, lr: float, *, whole: bool) -> Study:
             "augment": {"flip": True, "colour": False, "scale_jitter": False},
         },
     }
-    return Study(parse_study(study), out, out / CELLS / f"{init}-{lr:.0e}".replace("e-0", "e-"))
+    folder = out / CELLS / f"{init}-{lr:.0e}".replace("e-0", "e-")
+    return Rest(parse_study(study), out, folder, done=done_at(CELLS, lr))
 
 
 def detection_study(out: Path, name: str) -> Study:
@@ -134,7 +174,8 @@ def detection_study(out: Path, name: str) -> Study:
             "eval_every": 1,
         },
     }
-    return Study(parse_study(study), out, out / name)
+    lr = rates["imagenet"]
+    return Rest(parse_study(study), out, out / name, done=done_at(name, lr))
 
 
 def run(name: str, out: Path) -> bool:
@@ -143,20 +184,21 @@ def run(name: str, out: Path) -> bool:
         return _run(name, detection_study(out, name))
     found = {}
     for init in ("imagenet", "random"):
-        tried = [unet_study(out, init, lr, whole=False) for lr in RATES]
-        done = [_run(name, study) for study in tried]
+        tried = [lr for lr in RATES if (init, "k00", 0) not in done_at(CELLS, lr)]
+        done = [_run(name, unet_study(out, init, lr, whole=False)) for lr in tried]
         if not all(done):
             return False
-        scores = {study.config.schedule.lr: _selection(study) for study in tried}
+        scores = _selection(init)
         found[init] = max(scores, key=lambda lr: scores[lr])
         print(f"{init}: selection {scores}, rate {found[init]:g}", flush=True)
     both = [_run(name, unet_study(out, init, lr, whole=True)) for init, lr in found.items()]
     return all(both)
 
 
-def _selection(study: Study) -> float:
-    (record,) = [r for r in study.records() if (r.key.plan, r.key.seed) == ("k00", 0)]
-    return float(record.scores["val"]["miou"] or 0)
+def _selection(init: str) -> dict[float, float]:
+    rows = rows_at(RESULTS / CELLS)
+    found = [r for r in rows if (r["init"], r["plan"], r["seed"]) == (init, "k00", "0")]
+    return {float(row["lr"]): float(row["val_miou"]) for row in found}
 
 
 def _run(name: str, study: Study) -> bool:
@@ -207,11 +249,7 @@ def _merge(path: Path, rows: list[Row], key: int) -> None:
     """Put rows among the file's own, those of equal first ``key`` columns replaced."""
     if not rows:
         return
-    old: list[Row] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            old = list(csv.DictReader(file))
-    merged = {tuple(str(v) for v in row.values())[:key]: row for row in (*old, *rows)}
+    merged = {tuple(str(v) for v in row.values())[:key]: row for row in (*_rows(path), *rows)}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
