@@ -34,7 +34,16 @@ def test_a_number_in_a_name_is_exact(value: float) -> None:
     assert values_of(slug_of({"lr": value, "backbone_lr_scale": value})) == (
         {"lr": value, "backbone_lr_scale": value},
         100,
+        100,
     )
+
+
+def test_fewer_images_have_as_many_steps() -> None:
+    """A quarter of the images: four times the epochs, the warm-up and the time between scores."""
+    study = parse_study(_config(lr=[1e-3, 3e-4], epochs=6, warmup_epochs=0.5, eval_every=2))
+    found = study.schedule_of("a", "lr3e-4-i25")
+    assert (found.lr, found.epochs, found.warmup_epochs, found.eval_every) == (3e-4, 24, 2.0, 8)
+    assert parse_study(_config(epochs=6)).schedule_of("a", "i25").eval_every is None
 
 
 def test_one_rate_is_the_schedule_it_was() -> None:

@@ -577,16 +577,23 @@ class StudyConfig(_Model):
         """The schedule of one init in one variant.
 
         A variant that the study does not list is read off its name; a share of the epochs gets a
-        complete schedule of its own, at least 2 epochs, with the warm-up scaled.
+        complete schedule of its own, at least 2 epochs, with the warm-up scaled. With a share of
+        the images there are as many more epochs, and as many between evaluations.
         """
         known = self.schedules_of(init)
         if variant in known:
             return known[variant]
-        changed, percent = values_of(variant)
-        schedule = next(iter(known.values())).model_copy(update=changed)
-        epochs = short_epochs(schedule.epochs, percent)
-        warmup = schedule.warmup_epochs * epochs / schedule.epochs
-        return schedule.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
+        changed = values_of(variant)
+        schedule = next(iter(known.values())).model_copy(update=changed.schedule)
+        epochs = short_epochs(schedule.epochs, changed.epochs)
+        times = round(100 / changed.images)
+        return schedule.model_copy(
+            update={
+                "epochs": epochs * times,
+                "warmup_epochs": schedule.warmup_epochs * epochs * times / schedule.epochs,
+                "eval_every": schedule.eval_every and schedule.eval_every * times,
+            }
+        )
 
     @property
     def has_lists(self) -> bool:

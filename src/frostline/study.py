@@ -55,7 +55,13 @@ from frostline.trial_folder import (
     state_in,
     stray_in,
 )
-from frostline.variants import SHORT_PERCENT, short_variant
+from frostline.variants import (
+    FEWER_PERCENT,
+    SHORT_PERCENT,
+    fewer_variant,
+    short_variant,
+    values_of,
+)
 
 if TYPE_CHECKING:  # what trains imports torch: only where something is run
     from matplotlib.axes import Axes
@@ -240,17 +246,20 @@ class Study:
             key: the cell.
             threads: CPU threads, >= 1.
             device: ``auto``, ``cpu`` or ``cuda``.
-            watched: evaluate after every epoch, and leave ``test`` alone.
+            watched: evaluate after every epoch (of all images), and leave ``test`` alone.
         """
         from frostline.trial import TrialSpec
 
         init = self.config.inits[key.init]
         schedule = self.config.schedule_of(key.init, key.variant)
+        share = values_of(key.variant).images / 100
+        every_epoch = schedule.model_copy(update={"eval_every": round(1 / share)})
         return TrialSpec(
             key=key,
             init=init,
             model=_model_of(self.config.model, random=init.is_random),
-            schedule=schedule.model_copy(update={"eval_every": 1}) if watched else schedule,
+            schedule=every_epoch if watched else schedule,
+            image_share=share,
             score_test=not watched,
             data=self.config.data,
             base=self.base,
@@ -585,13 +594,16 @@ class Study:
         return frozenset(itertools.chain.from_iterable(found))
 
     def _possible(self) -> tuple[TrialKey, ...]:
-        """Also the short runs by which a trainer that cannot pause is observed."""
+        """Also what an advice adds: short runs of a trainer that cannot pause, or fewer images."""
         keys = self.candidates()
-        if can_pause(self.config.trainer):
-            return keys
-        short = {k: k.model_copy(update={"variant": short_variant(k.variant, SHORT_PERCENT)})
-                 for k in keys if k.plan == depth_label(0)}  # fmt: skip
-        return (*keys, *short.values())
+        pauses = can_pause(self.config.trainer)
+        name, percent = (fewer_variant, FEWER_PERCENT) if pauses else (short_variant, SHORT_PERCENT)
+        added = (
+            key.model_copy(update={"variant": name(key.variant, percent)})
+            for key in keys
+            if key.plan == depth_label(0)
+        )
+        return (*keys, *added)
 
     def estimate(
         self, *, workers: int = 1, threads: int | None = None, device: str = "auto"

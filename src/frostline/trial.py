@@ -22,6 +22,7 @@ from frostline.architectures.norms import with_filled_norms
 from frostline.backbones import KnownBackbone
 from frostline.config import DataConfig, InitConfig, ModelConfig, PlanConfig, ScheduleConfig
 from frostline.datasets import DatasetIndex, FileHashes, Looks
+from frostline.datasets.reading import require_boxes
 from frostline.depth import ConvLayer, LayerTable, Numbering
 from frostline.errors import InitError
 from frostline.freezing import Frozen
@@ -86,6 +87,7 @@ class TrialSpec:
         task: what is trained for; a name of ``members.TASKS``.
         differences: of which layers: those that depth ``counted``, or ``all``; no part of what
             defines the trial.
+        image_share: share of the training images that it trains on, see ``DatasetIndex.share``.
         score_test: whether the end is scored on ``test`` too; no part of what defines the trial.
         hashes: file with hashes of the images that were read before; None for none.
         observer: called before the first training step and after each one, in the process that
@@ -109,6 +111,7 @@ class TrialSpec:
     trainer: str = "frostline"
     task: str = "detection"
     differences: Literal["counted", "all"] = "counted"
+    image_share: float = 1.0
     score_test: bool = True
     hashes: Path | None = None
     observer: "Callable[[Moment], None] | None" = None
@@ -121,7 +124,12 @@ class TrialSpec:
         """
         masks = task_named(self.task).declares.masks
         looks = Looks.beside(self.hashes)
-        return load_data(self.data, self.base, masks=masks, looks=looks)
+        splits = load_data(self.data, self.base, masks=masks, looks=looks)
+        if self.image_share == 1:
+            return splits
+        fewer = splits | {"train": splits["train"].share(self.image_share)}
+        require_boxes(fewer)
+        return fewer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

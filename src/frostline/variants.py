@@ -3,15 +3,39 @@
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["SHORT_PERCENT", "short_number", "short_variant", "slug_of", "values_of"]
+__all__ = [
+    "FEWER_PERCENT",
+    "SHORT_PERCENT",
+    "Changes",
+    "fewer_variant",
+    "short_number",
+    "short_variant",
+    "slug_of",
+    "values_of",
+]
 
 SHORT_PERCENT = 25  # of the epochs: the short complete runs of trainers that cannot pause
+FEWER_PERCENT = 25  # of the training images: what says whether more labels would help
 
 #: Letters of a slug, and the field of the schedule that each stands for.
 _FIELDS = {"lr": "lr", "b": "backbone_lr_scale"}
-_PART = re.compile(r"(lr|b|e)([0-9.e-]+?)(?=-(?:lr|b|e)|$)")
+_PART = re.compile(r"(lr|b|e|i)([0-9.e-]+?)(?=-(?:lr|b|e|i)|$)")
+
+
+class Changes(NamedTuple):
+    """What a variant changes.
+
+    Attributes:
+        schedule: fields of the schedule, and their values.
+        epochs: percentage of the epochs.
+        images: percentage of the training images, with the same number of steps.
+    """
+
+    schedule: dict[str, Any]
+    epochs: int = 100
+    images: int = 100
 
 
 def short_number(value: float) -> str:
@@ -51,18 +75,23 @@ def short_variant(variant: str | None, percent: int) -> str:
     return "-".join(filter(None, (variant, f"e{percent}")))
 
 
-def values_of(variant: str | None) -> tuple[dict[str, Any], int]:
-    """What a variant changes: fields of the schedule, and the percentage of the epochs.
+def fewer_variant(variant: str | None, percent: int) -> str:
+    """The same with a share of the training images.
+
+    Example:
+        >>> fewer_variant("lr3e-4", 25), fewer_variant(None, 25)
+        ('lr3e-4-i25', 'i25')
+    """
+    return "-".join(filter(None, (variant, f"i{percent}")))
+
+
+def values_of(variant: str | None) -> Changes:
+    """What a variant changes, read off its name.
 
     Example:
         >>> values_of("lr3e-4-e25")
-        ({'lr': 0.0003}, 25)
+        Changes(schedule={'lr': 0.0003}, epochs=25, images=100)
     """
-    found: dict[str, Any] = {}
-    percent = 100
-    for letter, number in _PART.findall(variant or ""):
-        if letter == "e":
-            percent = int(number)
-        else:
-            found[_FIELDS[letter]] = float(number)
-    return found, percent
+    found = dict(_PART.findall(variant or ""))
+    schedule = {_FIELDS[letter]: float(n) for letter, n in found.items() if letter in _FIELDS}
+    return Changes(schedule, int(found.get("e", 100)), int(found.get("i", 100)))

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from frostline.advice.result import ADVICE_FILE, Advice, Cost, Other, Pick
+from frostline.advice.result import ADVICE_FILE, Advice, Cost, Labels, Other, Pick
 from frostline.advice.words import lasting, next_commands, price_cells, sentences, verdict
 from frostline.errors import RecordError
 
@@ -81,6 +81,29 @@ def test_the_answer_in_words() -> None:
         "9.7.",
     ):
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("choosing", "said"),
+    [
+        (0.001, "+0.1 points over the others' mean: more labels would help more than"),
+        (0.05, "choosing helps more than twice the labels would"),
+        (0.02, "which of the two helps more cannot be told"),
+        (None, ""),
+    ],
+)
+def test_more_labels_or_more_choosing(choosing: float | None, said: str, tmp_path: Path) -> None:
+    labels = Labels(50, 200, 0.36, 0.41, 0.025, 0.01, 0.04, choosing)
+    advice = dataclasses.replace(ADVICE, labels=labels)
+    text = " ".join(sentences(advice))
+    assert (
+        "With 50 of the 200 training images, and as many steps, AP on the validation images was "
+        "0.360 instead of 0.410: a doubling of the labels gave +2.5 points (95%: +1.0 to +4.0)."
+    ) in text
+    assert said in text
+    assert ("the choice" in text.lower()) == (choosing is not None)
+    advice.write(tmp_path)
+    assert Advice.read(tmp_path) == advice
 
 
 def test_speed_and_nothing_learned_in_words() -> None:

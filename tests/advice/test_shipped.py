@@ -71,6 +71,20 @@ def test_one_start_is_the_pick_and_its_depths_are_the_farthest_first() -> None:
     assert played.spent == pytest.approx(2.4)
 
 
+def test_a_training_that_is_left_goes_to_fewer_images() -> None:
+    """1x for the only start and .18 for the look: at 2.18 a quarter of the images, below none."""
+    fewer = Candidate("a", "k00", "i25")
+    facts = {A: Facts(0.0, 1.0, 1e-3), FROZEN: Facts(1.0, 0.6, 1e-3),
+             fewer: Facts(0.0, 1.0, 1e-3, images=0.25)}  # fmt: skip
+    choice, recorded = Problem(facts, EPOCHS, 0), _recorded(dict.fromkeys(facts, 0.5))
+    rounds = {
+        budget: [d.advance for d in replay(POLICY, choice, recorded, budget).decisions]
+        for budget in (2.17, 2.18)
+    }
+    assert rounds[2.18] == [(Goal(FROZEN, 3),), (Goal(fewer, EPOCHS),), ()]
+    assert rounds[2.17] == [(Goal(FROZEN, 3),), (Goal(FROZEN, EPOCHS),), ()]
+
+
 def test_speed_takes_a_depth_that_costs_nothing_and_no_other() -> None:
     """Everything frozen rises faster than nothing frozen, or far more slowly."""
     policy = advised(shipped(), "speed")

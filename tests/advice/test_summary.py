@@ -1,14 +1,15 @@
 """The answer after the toy choice."""
 
 import dataclasses
+import math
 
 import pytest
 
-from frostline.advice.cells import Evaluated
+from frostline.advice.cells import Candidate, Evaluated, Facts, Problem
 from frostline.advice.model import condition
 from frostline.advice.policies import even, priced
 from frostline.advice.replay import replay
-from frostline.advice.summary import fastest, summarise
+from frostline.advice.summary import doubled, fastest, summarise
 from tests.advice.test_model import PLAIN
 from tests.advice.toy import EPOCHS, FROZEN, A, B, C, problem, recorded
 
@@ -49,6 +50,29 @@ def test_the_price_list_is_of_the_picks_start() -> None:
     assert seen.loss < price.loss
     assert seen.high - seen.low < price.high - price.low
     assert summarise(problem(), finished(b=0.6), PLAIN, B).prices == ()
+
+
+def test_what_a_doubling_of_the_labels_gave() -> None:
+    """From .4 to .6 in two doublings; the interval by hand, from the log odds of .4."""
+    posterior = condition(problem(), [], PLAIN)
+    mean, low, high = doubled(posterior, 0.4, 0.6, 0.25)
+    sd = 1.96 * math.sqrt(2) * posterior.spread
+    odds = math.log(0.4 / 0.6)
+    assert mean == pytest.approx(0.1)
+    assert low == pytest.approx((0.6 - 1 / (1 + math.exp(-odds - sd))) / 2)
+    assert high == pytest.approx((0.6 - 1 / (1 + math.exp(-odds + sd))) / 2)
+    assert low < mean < high
+
+
+def test_fewer_images_say_nothing_of_the_cells() -> None:
+    fewer = Candidate("a", "k00", "i25")
+    cells = dict(problem().cells) | {fewer: Facts(0.0, 1.0, 3e-4, images=0.25)}
+    choice = Problem(cells, EPOCHS, 0)
+    seen = finished(a=0.6, b=0.5)
+    found = summarise(choice, [*seen, Evaluated(fewer, 0, EPOCHS, 0.1, 1.0)], PLAIN, A)
+    assert found == summarise(choice, seen, PLAIN, A)
+    assert fewer not in choice.unfrozen
+    assert (choice.fewer(A), choice.fewer(B)) == (fewer, None)
 
 
 def test_the_fastest_within_a_point() -> None:

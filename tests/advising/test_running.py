@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from frostline.advice.result import Advice
-from frostline.advising import advise_study, outlook
+from frostline.advising import advise_study, choice, outlook
 from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
 from frostline.members import TRAINERS
 from frostline.policy import Advance
-from frostline.records import FILES, TrialRecord
+from frostline.records import FILES, TrialKey, TrialRecord, write_json
 from frostline.study import Study, open_study
 from tests.advising.toy import write_prices, write_toy
 from tests.helpers import write_study, write_yaml
@@ -332,6 +332,64 @@ def test_an_epoch_that_was_never_scored_is_gone_beyond(tmp_path: Path) -> None:
     assert advice.pick.trial in _weights(study)
 
 
+def test_what_is_left_shows_what_labels_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4x: both starts whole, a look at .13, 1x with one of two images, then depths at .39 and .8.
+
+    The run with fewer images has four times the epochs and a score for each of all images.
+    """
+    monkeypatch.setattr(choice, "_IMAGES", 2)
+    study = _with_test(tmp_path)
+    advice, lines = _advise(study, budget="4x")
+    start = advice.pick.init
+    assert f"{start} on 25% of the training images to the end of 4 epochs, 1.00x: " in lines[3]
+    folder = study.folder / "trials" / f"{start}-k00-i25-s0"
+    record = TrialRecord.read(folder / FILES.record)
+    assert record.data["train"].images == 1
+    assert (record.history[-1].epoch, record.history[-1].step) == (16, 16)
+    assert [row.epoch for row in record.history if row.metrics is not None] == [4, 8, 12, 16]
+    assert "test" not in record.scores
+    labels = advice.labels
+    assert labels is not None
+    assert (labels.images, labels.of_images) == (1, 2)
+    assert labels.score == record.score()
+    assert labels.of_score == advice.pick.val
+    assert labels.choosing == pytest.approx(-advice.others[0].change)
+    assert advice.cost.spent <= 4
+    assert list(advice.cost.steps) == lines[1:]
+    assert (folder / FILES.weights).exists() is False
+    assert _advise(study, budget="4x") == (advice, lines[:1])
+    assert study.strays() == ()
+    assert {state.key.variant for state in study.status()} == {None}
+
+
+def test_minutes_for_a_trainer_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that an epoch takes 1 s: 8 s a training, .2 min are 1.5x, all that is needed."""
+    monkeypatch.setitem(TRAINERS, "toy", "tests.trainers.toy:train")
+    schedule = {"epochs": 8, "batch_size": 2, "lr": 1e-3}
+    path = write_study(tmp_path, trainer="toy", depths=[0, "all"], schedule=schedule)
+    study = Study.from_yaml(path)
+    advice, lines = _advise(study, budget="0.2min")
+    assert lines[0] == "a-k00-e25-s0 first, which shows how long a training takes"
+    assert lines[1].endswith("1x, a complete training, is 8 s here; the budget 1.5x is 12 s")
+    assert advice.cost.spent == pytest.approx(1.5)
+    assert advice.cost.unit_seconds == pytest.approx(8.0)
+    found = outlook(study)
+    assert found.unit_minutes == pytest.approx(8 / 60)
+    assert found.minutes == pytest.approx(16 / 60)
+    other = Study.from_yaml(path, tmp_path / "again")
+    with pytest.raises(ConfigError, match=r"at least 1\.50 trainings .* got 1\.2"):
+        _advise(other, budget="0.16min")
+    frozen = study.trial_folder(TrialKey(init="a", plan="k52", seed=0))
+    study.run(threads=1)
+    record = TrialRecord.read(frozen / FILES.record)
+    raw = record.model_copy(update={"seconds": record.seconds | {"train": 2.0}})
+    write_json(frozen / FILES.record, raw.model_dump(mode="json"))
+    again, _ = _advise(study)
+    assert {row.plan: row.price for row in again.prices}["k52"] == pytest.approx(0.25)
+
+
 def test_a_trainer_that_cannot_pause_runs_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +401,7 @@ def test_a_trainer_that_cannot_pause_runs_short(
     found = outlook(study)
     assert (found.unit_minutes, found.minutes, found.first) == (None, None, 2)
     with pytest.raises(ConfigError, match=r"a budget in trainings, as 2x, for trainer toy"):
-        _advise(study, budget="10min")
+        outlook(study, budget="10min")
     advice, lines = _advise(study)
     assert lines[1].startswith("a e25, b e25 to epoch 2 of 8 epochs, 0.50x: ")
     assert advice.cost.spent == pytest.approx(1.5)

@@ -133,6 +133,18 @@ def test_to_coco_counts_ids_from_one() -> None:
     assert "group" not in coco["images"][1]
 
 
+def test_a_share_is_the_same_in_any_order_and_grows(tmp_path: Path) -> None:
+    index = random_index(tmp_path / "images", "a", 8, seed=1)
+    quarter, half = index.share(0.25), index.share(0.5)
+    assert (len(quarter), len(half), len(index.share(0.01))) == (2, 4, 1)
+    files = [image.file for image in index]
+    assert [image.file for image in half] == [f for f in files if f in {i.file for i in half}]
+    assert {image.file for image in quarter} < {image.file for image in half}
+    turned = DatasetIndex(index.root, index.classes, index.images[::-1])
+    assert {image.file for image in turned.share(0.25)} == {image.file for image in quarter}
+    assert index.share(1.0).digest() == index.digest()
+
+
 def test_coco_round_trip_keeps_the_digest(tmp_path: Path) -> None:
     index = random_index(tmp_path / "images", "a", 4, seed=1)
     (tmp_path / "a.json").write_text(json.dumps(index.to_coco()))

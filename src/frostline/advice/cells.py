@@ -33,12 +33,19 @@ class Facts:
         rate: peak learning rate, > 0.
         share: of a complete trial's epochs; what is shorter has a complete schedule of its own, is
             never a pick, and costs its share of ``price``.
+        images: share of the training images, with as many steps; with fewer it is never a pick.
     """
 
     depth: float
     price: float
     rate: float
     share: float = 1.0
+    images: float = 1.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is a training as the study has it: all epochs, all images."""
+        return self.share == self.images == 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,19 @@ class Problem:
     def unfrozen(self) -> tuple[Candidate, ...]:
         """Candidates that freeze nothing."""
         return tuple(
-            cell for cell, facts in self.cells.items() if facts.depth == 0 and facts.share == 1
+            cell for cell, facts in self.cells.items() if facts.depth == 0 and facts.complete
+        )
+
+    def fewer(self, cell: Candidate) -> Candidate | None:
+        """A candidate that freezes nothing, with fewer images; None where there is none."""
+        init, facts = cell.init, self.cells[cell]
+        return next(
+            (
+                other
+                for other, one in self.cells.items()
+                if one.images < 1 and (other.init, one.rate) == (init, facts.rate)
+            ),
+            None,
         )
 
     def short(self, share: float) -> dict[Candidate, Candidate]:

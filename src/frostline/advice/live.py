@@ -29,16 +29,16 @@ def seen(observed: Observed, problem: Problem) -> frozenset[Evaluated]:
     epoch without a score is paid with the next that has one.
     """
     found = []
-    begun: dict[Candidate, int] = {}
+    begun: dict[Candidate, float] = {}
     for one in sorted(observed, key=lambda one: (one.key.slug, one.epoch)):
         cell = cell_of(one.key)
         score = 0.0 if one.score is None and one.last else one.score  # nothing to be measured
         if one.key.seed != problem.seed or cell not in problem.cells or score is None:
             continue
-        epochs = one.epoch - begun.get(cell, 0)
-        begun[cell] = one.epoch
-        price = problem.cells[cell].price * epochs / problem.epochs
-        found.append(Evaluated(cell, problem.seed, one.epoch, score, price))
+        epoch = one.epoch * problem.cells[cell].images  # of all images: as many steps
+        price = problem.cells[cell].price * (epoch - begun.get(cell, 0)) / problem.epochs
+        begun[cell] = epoch
+        found.append(Evaluated(cell, problem.seed, max(1, round(epoch)), score, price))
     return frozenset(found)
 
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from frostline.advice.cells import Candidate, Evaluated, Problem
 
-__all__ = ["FLOOR", "Constants", "Posterior", "condition"]
+__all__ = ["FLOOR", "Constants", "Posterior", "condition", "inverse", "log_odds"]
 
 Array = npt.NDArray[np.float64]
 
@@ -154,6 +154,15 @@ def log_odds(score: float) -> float:
     return math.log(inside / (1 - inside))
 
 
+def inverse(odds: float) -> float:
+    """The score with these log odds.
+
+    >>> inverse(log_odds(0.8))
+    0.8
+    """
+    return 1 / (1 + math.exp(-odds))
+
+
 def _score(odds: Array) -> Array:
     result: Array = 1 / (1 + np.exp(-odds))
     return result
@@ -171,10 +180,12 @@ def _draws(mean: Array, covariance: Array) -> Array:
 def condition(problem: Problem, observed: Iterable[Evaluated], constants: Constants) -> Posterior:
     """What the observations say of every candidate.
 
-    The order of observations does not matter. Cost: cubic in their number, some hundreds.
+    The order of observations does not matter; those with fewer images say nothing here. Cost:
+    cubic in their number, some hundreds.
     """
     constants = at_boxes(constants, problem.boxes)
-    seen = sorted(observed, key=lambda one: (one.cell, one.seed, one.epoch))
+    whole = (one for one in observed if problem.cells[one.cell].images == 1)
+    seen = sorted(whole, key=lambda one: (one.cell, one.seed, one.epoch))
     first = _solved(problem, seen, constants, constants.slope)
     loss = _seen_loss(problem, seen, first, constants)
     return first if loss is None else _solved(problem, seen, constants, loss)

@@ -43,7 +43,7 @@ def unfrozen(problem: Problem) -> tuple[Candidate, ...]:
 
 def everything(problem: Problem) -> tuple[Candidate, ...]:
     """The whole grid."""
-    return tuple(cell for cell, facts in problem.cells.items() if facts.share == 1)
+    return tuple(cell for cell, facts in problem.cells.items() if facts.complete)
 
 
 def at_depth(label: str) -> Which:

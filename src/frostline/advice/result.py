@@ -15,7 +15,7 @@ from frostline.records import write_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ADVICE_FILE", "ADVICE_VERSION", "Advice", "Cost", "Other", "Pick"]
+__all__ = ["ADVICE_FILE", "ADVICE_VERSION", "Advice", "Cost", "Labels", "Other", "Pick"]
 
 ADVICE_FILE = "advice.json"
 ADVICE_VERSION = 1
@@ -110,6 +110,32 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Labels:
+    """Whether more labels would help more than more choosing; of one seed.
+
+    Attributes:
+        images: training images of a run with a share of them and as many steps.
+        of_images: all training images.
+        score: of that run on the validation images.
+        of_score: of the best start with nothing frozen, on all of them.
+        doubling: score that each doubling of the labels gave, between the two.
+        low: lower end of the 95 % interval of that, over seeds.
+        high: upper end.
+        choosing: score of the best start minus the mean of the others; None where there is no
+            other.
+    """
+
+    images: int
+    of_images: int
+    score: float
+    of_score: float
+    doubling: float
+    low: float
+    high: float
+    choosing: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Advice:
     """The answer of ``frostline advise``; scores are shares, in [0, 1].
 
@@ -132,6 +158,7 @@ class Advice:
         remarks: what else is to be known, in sentences.
         tool: who trains; ``frostline`` for our own loop.
         unit: what depth counts: ``convolution`` or ``block``.
+        labels: what more labels would give; None where the budget did not reach for it.
     """
 
     task: str
@@ -150,6 +177,7 @@ class Advice:
     remarks: tuple[str, ...]
     tool: str = "frostline"
     unit: str = "convolution"
+    labels: Labels | None = None
 
     @property
     def ties(self) -> tuple[Other, ...]:
@@ -179,6 +207,8 @@ class Advice:
         rows = {name: tuple(Other(**row) for row in raw[name]) for name in ("others", "prices")}
         cost = Cost(**(raw["cost"] | {"steps": tuple(raw["cost"]["steps"])}))
         parts = {"pick": Pick(**raw["pick"]), "base": Other(**raw["base"]), "cost": cost}
+        if raw.get("labels") is not None:
+            parts["labels"] = Labels(**raw["labels"])
         rest = {name: value for name, value in raw.items() if name != "version"}
         return cls(**(rest | rows | parts | {"remarks": tuple(raw["remarks"])}))
 

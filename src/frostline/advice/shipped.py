@@ -51,6 +51,8 @@ def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
             found = fastest(summarise(problem, seen, constants, pick))
             if _rest(problem, observed, found) <= left + _ROUNDING:
                 pick = found
+        if step := _fewer_images(problem, observed, pick, left):
+            return Decision((step,), why="what it learns from a share of the training images")
         step = _next_depth(problem, observed, pick, left)
         return Decision((step,), why="what this depth costs") if step else Decision((), pick, why)
 
@@ -139,6 +141,17 @@ def _rest(problem: Problem, observed: Observed, cell: Candidate) -> float:
     """Price of finishing a candidate."""
     epochs = problem.epochs - _epoch(observed, cell)
     return problem.cells[cell].price * epochs / problem.epochs
+
+
+def _fewer_images(
+    problem: Problem, observed: Observed, pick: Candidate, left: float
+) -> Goal | None:
+    """The pick with fewer training images, where the budget has a training left for it."""
+    fewer = problem.fewer(pick) if pick in problem.unfrozen else None
+    if fewer is None or not (rest := _rest(problem, observed, fewer)):
+        return None
+    left -= _rest(problem, observed, pick)
+    return Goal(fewer, problem.epochs) if rest <= left + _ROUNDING else None
 
 
 def _next_depth(problem: Problem, observed: Observed, pick: Candidate, left: float) -> Goal | None:

@@ -1,12 +1,13 @@
 """What was observed in the end says: the pick, what cannot be told from it, and the price list."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from frostline.advice.cells import Candidate, Evaluated, Problem
-from frostline.advice.model import Constants, Posterior, condition
+from frostline.advice.model import Constants, Posterior, condition, inverse, log_odds
 
-__all__ = ["Against", "Summary", "fastest", "summarise"]
+__all__ = ["Against", "Summary", "doubled", "fastest", "summarise"]
 
 TOLERANCE = 0.01  # score that speed may cost, where it is preferred
 
@@ -110,6 +111,23 @@ def against(
 ) -> Against:
     """One candidate beside the pick."""
     return Against(cell, observed, *posterior.difference(pick, cell), problem.cells[cell].price)
+
+
+def doubled(
+    posterior: Posterior, fewer: float, whole: float, share: float
+) -> tuple[float, float, float]:
+    """What a doubling of the labels gave between a share of them and all; with 95 % interval.
+
+    Args:
+        posterior: knows the spread of one seed; both trainings have theirs.
+        fewer: score with a share of the images.
+        whole: score with all.
+        share: in (0, 1).
+    """
+    doublings, sd = -math.log2(share), math.sqrt(2) * posterior.spread
+    ends = (inverse(log_odds(fewer) + 1.96 * side * sd) for side in (0, 1, -1))
+    mean, low, high = ((whole - end) / doublings for end in ends)
+    return mean, low, high
 
 
 def fastest(found: Summary, tolerance: float = TOLERANCE) -> Candidate:

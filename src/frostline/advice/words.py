@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from frostline.advice.cells import Decision, Problem
+from frostline.advice.cells import Candidate, Decision, Problem
 from frostline.advice.replay import Step
 from frostline.depth import depth_of_label
 
@@ -66,7 +66,29 @@ def _sentences(advice: "Advice") -> Iterator[str]:
             f"differ by about {100 * advice.resolution:.1f} points or more, without counting what "
             "another seed would change."
         )
+    yield from _more_labels(advice)
     yield _spent(advice)
+
+
+def _more_labels(advice: "Advice") -> Iterator[str]:
+    """Whether labels or choosing would help more."""
+    found = advice.labels
+    if found is None:
+        return
+    yield (
+        f"With {found.images} of the {found.of_images} training images, and as many steps, "
+        f"{advice.label} on the validation images was {found.score:.3f} instead of "
+        f"{found.of_score:.3f}: a doubling of the labels gave {100 * found.doubling:+.1f} points "
+        f"(95%: {100 * found.low:+.1f} to {100 * found.high:+.1f})."
+    )
+    if found.choosing is not None:
+        if found.low > found.choosing:
+            what = "more labels would help more than more choosing"
+        elif found.high < found.choosing:
+            what = "choosing helps more than twice the labels would"
+        else:
+            what = "which of the two helps more cannot be told"
+        yield f"The choice gave {100 * found.choosing:+.1f} points over the others' mean: {what}."
 
 
 def _spent(advice: "Advice") -> str:
@@ -163,7 +185,7 @@ def round_line(
     """
     price = sum(problem.cells[s.cell].price * (s.end - s.begin) for s in steps) / problem.epochs
     cells = [step.cell for step in steps]
-    names = ", ".join(" ".join(filter(None, (c.init, c.variant))) for c in cells)
+    names = ", ".join(_trained_name(problem, cell) for cell in cells)
     depth = depth_of_label(cells[0].label)
     frozen = f" with k={depth} frozen" if depth else ""
     until = "to the end" if steps[0].end == problem.epochs else f"to epoch {steps[0].end}"
@@ -171,6 +193,13 @@ def round_line(
         f"{names}{frozen} {until} of {problem.epochs} epochs, {price:.2f}x: {decision.why} "
         f"({before:.2f} of {budget:.4g}x spent before)"
     )
+
+
+def _trained_name(problem: Problem, cell: Candidate) -> str:
+    images = problem.cells[cell].images
+    if images < 1:
+        return f"{cell.init} on {images:.0%} of the training images"
+    return " ".join(filter(None, (cell.init, cell.variant)))
 
 
 def name_of(row: "Other", advice: "Advice") -> str:

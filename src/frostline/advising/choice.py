@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Callable, Collection, Mapping
 
@@ -13,14 +14,16 @@ from frostline.depth import depth_label, depth_of_label
 from frostline.errors import ConfigError
 from frostline.members import can_pause
 from frostline.prices import Price, Prices
-from frostline.records import FILES, TrialKey
+from frostline.records import FILES, TrialKey, TrialRecord
 from frostline.study import Study
-from frostline.variants import SHORT_PERCENT, short_variant
+from frostline.trial_folder import record_in
+from frostline.variants import FEWER_PERCENT, SHORT_PERCENT, fewer_variant, short_variant
 
 __all__ = ["Choices", "choices", "failed", "failure_of", "measured", "require_advisable"]
 
 
 _FEW = 3  # epochs of a trainer that cannot pause
+_IMAGES = 40  # for training: a quarter of fewer says little
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Choices:
     Attributes:
         problem: candidates with their prices.
         prices: measured price of each candidate; none for trainers of one's own.
-        unit_seconds: of 1x; NaN where nothing was measured.
+        unit_seconds: of 1x; NaN while nothing is known, as before the first trial of one's own
+            trainer has ended.
         short: short run -> the candidate that it stands for; empty where trials can pause.
         left_out: starts that are no candidates, and why.
     """
@@ -40,6 +44,11 @@ class Choices:
     unit_seconds: float
     short: Mapping[Candidate, Candidate]
     left_out: tuple[str, ...]
+
+    @property
+    def priced(self) -> bool:
+        """Whether it is known how long a training takes."""
+        return not math.isnan(self.unit_seconds)
 
 
 def require_advisable(study: Study) -> None:
@@ -123,7 +132,7 @@ def choices(study: Study, prices: Prices, data: Mapping[str, DatasetIndex]) -> C
     facts = {
         cell_of(key): Facts(
             (depth_of_label(key.plan) or 0) / deepest,
-            seconds[key] / unit,
+            1.0 if math.isnan(unit) else seconds[key] / unit,
             study.config.schedule_of(key.init, key.variant).lr,
         )
         for key in keys
@@ -132,11 +141,12 @@ def choices(study: Study, prices: Prices, data: Mapping[str, DatasetIndex]) -> C
     short = _short(study, facts, epochs)
     share = short_epochs(epochs, SHORT_PERCENT) / epochs
     runs = {run: dataclasses.replace(facts[cell], share=share) for run, cell in short.items()}
+    fewer = _fewer(study, facts) if len(data["train"]) >= _IMAGES else {}
     boxes = data["val"].counts().boxes or len(data["val"])
-    problem = Problem(facts | runs, epochs, study.config.seeds[0], max(1, boxes))
+    problem = Problem(facts | runs | fewer, epochs, study.config.seeds[0], max(1, boxes))
     out = tuple(f"{name} starts from no weights, and is left out."
                 for name in study.config.inits if name not in _ranked(study))  # fmt: skip
-    return Choices(problem, of, unit if of else float("nan"), short, out)
+    return Choices(problem, of, unit, short, out)
 
 
 def failed(study: Study, problem: Problem) -> tuple[Candidate, ...]:
@@ -169,9 +179,9 @@ def _depth_keys(study: Study) -> list[TrialKey]:
 def _seconds(
     study: Study, keys: list[TrialKey], prices: Prices, data: Mapping[str, DatasetIndex]
 ) -> tuple[dict[TrialKey, float], dict[Candidate, Price]]:
-    """Seconds of a complete trial by key; 1 where prices are not measured but all the same."""
+    """Seconds of a complete trial by key, and the prices that were measured."""
     if not can_pause(study.config.trainer):
-        return dict.fromkeys(keys, 1.0), {}
+        return _own_seconds(study, keys), {}
     from frostline.measuring import price_key
 
     images = len(data["train"]), len(data["val"])
@@ -183,6 +193,46 @@ def _seconds(
         of[cell_of(key)] = price
         found[key] = spec.schedule.epochs * price.epoch(*images)
     return found, of
+
+
+def _own_seconds(study: Study, keys: list[TrialKey]) -> dict[TrialKey, float]:
+    """Seconds of a complete trial by one's own trainer, from the first trials that ended.
+
+    By plan, the first that ended, which stays so when the study goes on; of a plan that did not run
+    those of nothing frozen. NaN while none of these has ended.
+    """
+    nothing = depth_label(0)
+    begun: dict[str, tuple[str, float]] = {}
+    short = [
+        key.model_copy(update={"variant": short_variant(key.variant, SHORT_PERCENT)})
+        for key in keys
+        if key.plan == nothing
+    ]
+    for key in (*keys, *short):
+        record = record_in(study.trial_folder(key))
+        if isinstance(record, TrialRecord):
+            epochs = study.config.schedule_of(key.init, key.variant).epochs
+            found = record.finished_at, (record.seconds.get("train") or math.nan) / epochs
+            begun[key.plan] = min(found, begun.get(key.plan, found))
+    each = {plan: seconds for plan, (_, seconds) in begun.items()}
+    return {
+        key: study.config.schedule_of(key.init, key.variant).epochs
+        * each.get(key.plan, each.get(nothing, math.nan))
+        for key in keys
+    }
+
+
+def _fewer(study: Study, facts: Mapping[Candidate, Facts]) -> dict[Candidate, Facts]:
+    """Nothing frozen on a share of the images; for our own loop, which can take them away."""
+    if not can_pause(study.config.trainer):
+        return {}
+    return {
+        Candidate(
+            cell.init, cell.label, fewer_variant(cell.variant or None, FEWER_PERCENT)
+        ): dataclasses.replace(one, images=FEWER_PERCENT / 100)
+        for cell, one in facts.items()
+        if one.depth == 0
+    }
 
 
 def _short(

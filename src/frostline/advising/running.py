@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from frostline.advice.budget import parse_budget, trainings
 from frostline.advice.cells import Decision, Evaluated, Policy, Problem
@@ -27,6 +28,7 @@ from frostline.errors import ConfigError, TrainingError
 from frostline.events import Event
 from frostline.identity import FIRST_TASK
 from frostline.members import can_pause
+from frostline.policy import Advance, Observed
 from frostline.records import FILES, TrialKey, set_aside
 from frostline.study import Study, threads_of_trial
 from frostline.variants import SHORT_PERCENT
@@ -45,7 +47,7 @@ class Outlook:
     Attributes:
         candidates: starts (and rates) with nothing frozen.
         budget: trainings, ``x``.
-        unit_minutes: minutes of 1x; None for trainers of one's own, which are not measured.
+        unit_minutes: minutes of 1x; None where the first trial of one's own trainer is to tell.
         minutes: of all of it, one trial after another; None likewise.
         first: epochs to which each candidate goes at first.
         epochs: of a complete training.
@@ -88,7 +90,7 @@ def outlook(
     if choice.short:
         first = short_epochs(problem.epochs, SHORT_PERCENT)
     tensors = 0.0 if known is None else known.weights_mb
-    unit = None if known is None else choice.unit_seconds / 60
+    unit = choice.unit_seconds / 60 if choice.priced else None
     return Outlook(
         candidates=len(problem.unfrozen),
         budget=asked,
@@ -137,6 +139,10 @@ def advise_study(
     """
     study.check()
     choice = _choices(study, workers, threads, device, keep=True, say=say)
+    if not choice.priced and budget is not None and parse_budget(budget).minutes is not None:
+        resources: dict[str, Any] = {"threads": threads, "device": device, "on_event": on_event}
+        _run_first(study, choice, say, resources)
+        choice = _choices(study, workers, threads, device, keep=True)
     asked = _budget(study, choice, budget, workers)
     known = constants or _constants(study)
     policy = _policy(study, choice, known, prefer)
@@ -158,6 +164,8 @@ def advise_study(
         if not _without_weights(study, pick):
             break
         set_aside(study.trial_folder(pick) / FILES.record)
+    if not choice.priced:  # now its trials have shown it
+        choice = _choices(study, workers, threads, device, keep=True)
     ran = Ran(study, choice, policy, known, asked, prefer, keep, device)
     return write_advice(ran, pick)
 
@@ -177,6 +185,22 @@ def _choices(
     return choices(study, prices, study.splits())
 
 
+def _run_first(
+    study: Study, choice: Choices, say: Callable[[str], None], resources: dict[str, Any]
+) -> None:
+    """The first short run of one's own trainer: it shows what a training takes."""
+    if not choice.short:
+        return
+    key = key_of(next(iter(choice.short)), choice.problem.seed)
+    say(f"{key.slug} first, which shows how long a training takes")
+
+    def first(observed: Observed, _budget: float | None) -> list[Advance]:
+        ended = any(one.key == key and one.last for one in observed)
+        return [] if ended else [Advance(key, None)]
+
+    study.run(policy=first, watched=True, **resources)
+
+
 def _budget(study: Study, choice: Choices, asked: str | float | None, workers: int) -> float:
     """The budget in ``x``.
 
@@ -186,10 +210,10 @@ def _budget(study: Study, choice: Choices, asked: str | float | None, workers: i
     if asked is None:
         asked = _LISTED if study.config.has_lists else _GIVEN
     budget = parse_budget(asked)
-    if budget.minutes is not None and not choice.prices:
+    if budget.minutes is not None and not choice.priced:
         raise ConfigError(
-            f"expected a budget in trainings, as 2x, for trainer {study.config.trainer}, whose "
-            f"steps are not measured; got {asked}"
+            f"expected a budget in trainings, as 2x, for trainer {study.config.trainer}, of which "
+            f"no trial has shown yet how long it takes; got {asked}"
         )
     found = trainings(budget, choice.problem, choice.unit_seconds, workers)
     least = smallest_budget(choice.problem)
@@ -221,7 +245,7 @@ def _policy(study: Study, choice: Choices, constants: Constants, prefer: Prefer)
 def _opening(choice: Choices, asked: float) -> Iterator[str]:
     count = len(choice.problem.unfrozen)
     what = f"{count} candidate{'' if count == 1 else 's'} with nothing frozen"
-    if choice.prices:
+    if choice.priced:
         unit, whole = lasting(choice.unit_seconds), lasting(asked * choice.unit_seconds)
         yield f"{what}; 1x, a complete training, is {unit} here; the budget {asked:.4g}x is {whole}"
     else:

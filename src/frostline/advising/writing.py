@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterator
 
 from frostline.advice.cells import Candidate, Evaluated, Policy, Problem, reached
 from frostline.advice.live import cell_of, key_of, seen, without
 from frostline.advice.model import Constants, condition
 from frostline.advice.replay import Step, next_steps, spent
-from frostline.advice.result import Advice, Cost, Other, Pick
+from frostline.advice.result import Advice, Cost, Labels, Other, Pick
 from frostline.advice.shipped import Prefer
-from frostline.advice.summary import Against, Summary, summarise
+from frostline.advice.summary import Against, Summary, doubled, summarise
 from frostline.advice.words import round_line
 from frostline.advising.choice import Choices, failed, failure_of
 from frostline.depth import depth_of_label
@@ -116,6 +117,32 @@ def _advice(
         remarks=tuple(_remarks(ran, problem, own, record)),
         tool=ran.study.config.trainer,
         unit=record.plan.unit,
+        labels=_labels(ran, problem, own, found, record),
+    )
+
+
+def _labels(
+    ran: Ran, problem: Problem, own: frozenset[Evaluated], found: Summary, record: TrialRecord
+) -> Labels | None:
+    """What more labels would give, where both trainings came to their ends."""
+    fewer, last = problem.fewer(found.pick), reached(own)
+    ended = {cell for cell, one in last.items() if one.epoch == problem.epochs}
+    if fewer is None or not {fewer, found.pick} <= ended:
+        return None
+    share, images = problem.cells[fewer].images, record.data["train"].images
+    score, whole = last[fewer].score, last[found.pick].score
+    posterior = condition(problem, own, ran.constants)
+    mean, low, high = doubled(posterior, score, whole, share)
+    choosing = [other.loss for other in found.others]
+    return Labels(
+        images=max(1, round(share * images)),
+        of_images=images,
+        score=score,
+        of_score=whole,
+        doubling=mean,
+        low=low,
+        high=high,
+        choosing=statistics.fmean(choosing) if choosing else None,
     )
 
 
@@ -157,7 +184,7 @@ def _other(ran: Ran, one: Against) -> Other:
 
 
 def _cost(ran: Ran, problem: Problem, own: frozenset[Evaluated]) -> Cost:
-    grid = sum(facts.price for facts in problem.cells.values() if facts.share == 1)
+    grid = sum(facts.price for facts in problem.cells.values() if facts.complete)
     unit = ran.choice.unit_seconds
     steps = tuple(_steps(ran, problem, own))
     return Cost(ran.budget, spent(own), 0.0 if math.isnan(unit) else unit, grid, steps)
@@ -197,7 +224,7 @@ def _resolution(
 ) -> float | None:
     """Between the winner and the best of the others that was trained."""
     last = reached(own)
-    others = [cell for cell in last if cell != cell_of(pick) and problem.cells[cell].share == 1]
+    others = [cell for cell in last if cell != cell_of(pick) and problem.cells[cell].complete]
     if not can_pause(ran.study.config.trainer) or not others:
         return None
     from frostline.advising.resolving import resolution

@@ -156,6 +156,18 @@ class DatasetIndex:
         """Pixels of one of the images, uint8 (H, W, 3), see `load_image`."""
         return load_image(self.root, image.file, size=image.size, grey_levels=self.grey_levels)
 
+    def share(self, share: float) -> "DatasetIndex":
+        """A share of the images, at least one: the first in the order of their hashed names.
+
+        A larger share holds a smaller one; which images they are does not depend on the order of
+        the annotation file, in which they stay.
+        """
+        count = max(1, round(share * len(self)))
+        files = [image.file for image in self.images]
+        kept = set(sorted(files, key=lambda f: hashlib.sha256(f.encode()).hexdigest())[:count])
+        images = tuple(image for image in self.images if image.file in kept)
+        return replace(self, images=images)
+
     def digest(self) -> str:
         """SHA-256 over classes and images in their order; neither root nor findings count.
 
