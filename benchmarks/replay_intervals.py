@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.advice.cells import Candidate
-from frostline.advice.model import condition
+from frostline.advice.model import Posterior, condition
 from frostline.advice.policies import even, ladder, priced
 from frostline.advice.replay import replay
 from grid_table import table
@@ -48,16 +48,21 @@ class Interval:
 
 
 def interval_lines(contexts: "Sequence[Context]") -> list[str]:
-    """Coverage, half width and interval score, each of the pick and of its price list."""
+    """Coverage, half width and interval score: of the pick, its price list, the other starts."""
     rows = []
     for name, policy in POLICIES.items():
-        found = [pair for context in contexts for pair in _of(context, policy)]
-        picks, prices = [i for i, _ in found], [i for _, some in found for i in some]
-        rows.append([name, *_summary(picks), *_summary(prices)])
+        found = [one for context in contexts for one in _of(context, policy)]
+        picks = [one.pick for one in found]
+        prices = [i for one in found for i in one.prices]
+        others = [i for one in found for i in one.others]
+        rows.append([name, *_summary(picks), *_summary(prices), *_summary(others)])
     prior = [i for context in contexts for i in depth_only(context, contexts)]
-    rows.append(["depth only: losses of the other families", "", "", "", *_summary(prior)])
-    header = ["after", "pick covered", "half width", "interval score",
-              "prices covered", "half width", "interval score"]  # fmt: skip
+    rows.append(
+        ["depth only: losses of the other families", "", "", "", *_summary(prior), "", "", ""]
+    )
+    header = ["after"]
+    for what in ("pick", "prices", "other starts"):
+        header += [f"{what} covered", "half width", "interval score"]
     return [
         f"95 % intervals after {BUDGET:g}x, for the mean test score over the held-out seeds; "
         "median half widths, mean interval scores (lower is better), AP points:",
@@ -76,7 +81,16 @@ def _summary(found: Sequence[Interval]) -> list[str]:
     ]
 
 
-def _of(context: "Context", policy: object) -> Iterator[tuple[Interval, list[Interval]]]:
+@dataclass(frozen=True)
+class Found:
+    """Intervals of one replay: of the pick's score, and of its lead over other cells."""
+
+    pick: Interval
+    prices: list[Interval]
+    others: list[Interval]
+
+
+def _of(context: "Context", policy: object) -> Iterator[Found]:
     task = context.task
     for seed in task.seeds:
         problem = task.problem(seed)
@@ -85,15 +99,24 @@ def _of(context: "Context", policy: object) -> Iterator[tuple[Interval, list[Int
         held = task.scores.held_out(outcome.pick, seed)
         low, high = posterior.interval(outcome.pick, len(held))
         pick = Interval(100 * low, 100 * high, 100 * _mean(context, outcome.pick, held))
-        prices = []
-        for cell in _frozen(context, outcome.pick):
-            shared = _shared(context, outcome.pick, cell, seed)
-            if shared:
-                _, low, high = posterior.difference(outcome.pick, cell, len(shared))
-                prices.append(
-                    Interval(100 * low, 100 * high, _lost(context, outcome.pick, cell, shared))
-                )
-        yield pick, prices
+        frozen = _frozen(context, outcome.pick)
+        starts = [cell for cell in problem.unfrozen if cell != outcome.pick]
+        prices, others = (
+            [i for cell in cells if (i := _lead(context, posterior, outcome.pick, cell, seed))]
+            for cells in (frozen, starts)
+        )
+        yield Found(pick, prices, others)
+
+
+def _lead(
+    context: "Context", posterior: Posterior, pick: Candidate, cell: Candidate, seed: int
+) -> Interval | None:
+    """How far the pick lies above a cell, over the seeds that both have beside the observed one."""
+    shared = _shared(context, pick, cell, seed)
+    if not shared:
+        return None
+    _, low, high = posterior.difference(pick, cell, len(shared))
+    return Interval(100 * low, 100 * high, _lost(context, pick, cell, shared))
 
 
 def _frozen(context: "Context", pick: Candidate) -> list[Candidate]:

@@ -58,6 +58,18 @@ def test_what_all_trials_still_gain_is_learnt_from_the_finished_one() -> None:
     assert after > before + 0.3
 
 
+@pytest.mark.parametrize(("gained", "expected"), [(2.0, 2.0), (0.1, 0.5)])
+def test_starts_differ_in_shares_of_what_the_task_gained(gained: float, expected: float) -> None:
+    """By hand: A ended sure, B is seen at a tenth; of its gap .2 of A's, half the mean at least."""
+    sure = dataclasses.replace(
+        PLAIN, noise=1e-4, offset_task=0.0, start=5.0, gaps=((0.1, 1.0, 1e-4, 0.2, 1e-4, 0.0), LAST)
+    )
+    end = 1 / (1 + math.exp(-log_odds(0.4) - gained))
+    some = [seen(A, 1, 0.4), seen(A, EPOCHS, end), seen(B, 1, 0.4)]
+    post = condition(problem(), some, sure)
+    assert math.sqrt(post.selection_covariance[1, 1]) == pytest.approx(0.2 * expected, rel=0.01)
+
+
 def test_conditioning_is_what_simulation_gives() -> None:
     """Draw level, starts, trials and gaps; keep the draws that fit what was seen."""
     random = np.random.default_rng(3)
@@ -191,9 +203,10 @@ def test_constants_come_back_from_data_made_with_them() -> None:
     assert found.seed < 0.02
     assert found.start == pytest.approx(0.3, rel=0.4)
     assert found.offset == pytest.approx(0.1, abs=0.01)
-    assert found.gap(np.array([0.5]))[0, 0] == pytest.approx(1.0, abs=0.02)
+    gains = np.ones(len(found.gaps))
+    assert found.gap(np.array([0.5]), gains)[0, 0] == pytest.approx(1.0, abs=0.02)
     assert found.gaps[-1] == LAST
-    sds = np.array(found.gaps)[:, 2:]
+    sds = np.array(found.gaps)[:, [2, 4, 5]]
     assert (np.diff(sds, axis=0) <= 0).all()
 
 

@@ -15,6 +15,7 @@ from frostline.advice.model import BOXES, Constants, log_odds
 __all__ = ["History", "fit"]
 
 Array = npt.NDArray[np.float64]
+SMALLEST_GAP = 0.02  # log odds: shares of less say nothing
 SHARES = (0.05, 0.1, 0.2, 0.34, 0.5, 0.7, 0.9)
 
 
@@ -288,14 +289,20 @@ def _gaps(
     for share in reversed(SHARES):
         tables = [_gaps_at(history, share) for history in histories]
         means = [statistics.fmean(map(statistics.fmean, table.values())) for table in tables]
-        cell = pool([_variance(map(statistics.fmean, table.values())) for table in tables])
+        cell = pool([_relative(t, m) for t, m in zip(tables, means, strict=True)])
         trial = pool([h.of_images(_within(t)) for h, t in zip(histories, tables, strict=True)])
         drift = pool([_drift_variance(history, share) for history in histories])
         mean, task, later = statistics.fmean(means), _between(means), rows[0]
         # The earlier a gap is looked at, the larger is its variance.
-        rows.insert(0, (share, mean, max(task, later[2]), max(cell, later[3]),
+        rows.insert(0, (share, mean, max(task, later[2]), cell,
                         max(trial, later[4]), max(drift, later[5])))  # fmt: skip
     return tuple(rows)
+
+
+def _relative(table: Mapping[Candidate, Sequence[float]], mean: float) -> float | None:
+    """Variance between cells of their mean gaps, in squares of the data set's mean gap."""
+    found = _variance(map(statistics.fmean, table.values()))
+    return None if found is None else found / max(mean, SMALLEST_GAP) ** 2
 
 
 def _within(table: Mapping[Candidate, Sequence[float]]) -> float | None:

@@ -12,7 +12,9 @@ points or logarithms. With f the log odds of a cell's selection score over seeds
 Every part is normal and independent of the others; in the products with ``rest`` and ``drift``,
 loss is a number: the mean of the starts that were looked at frozen, else that of other data sets. A
 gap is what training still gains after a share t of the epochs; its increments are independent, so
-that its covariance at t and t' is its variance at the later of the two. What images make (a trial's
+that its covariance at t and t' is its variance at the later of the two. Starts differ in it by a
+share of what the task's own trainings gained after t, where one has ended: fast tasks and slow ones
+are alike in that. What images make (a trial's
 noise and gap, a cell's offset) falls with the root of the number of boxes that they hold.
 Conditioning on everything seen is one solve of linear equations (Rasmussen and Williams, Gaussian
 Processes for Machine Learning, equations 2.23 and 2.24), done again where the loss was seen.
@@ -54,8 +56,9 @@ class Constants:
             of ``2 sqrt(s (1 - s))`` with s the shape: none where nothing or all is frozen.
         seed: SD that the cells of one seed share.
         noise: SD of one trial, with ``BOXES`` boxes.
-        gaps: (share of the epochs, mean gap, SD task, SD start and rate, SD trial with ``BOXES``
-            boxes, SD of drift), by rising share; the last share is 1 with no gap.
+        gaps: (share of the epochs, mean gap, SD task, SD start and rate as a share of the task's
+            gap, SD trial with ``BOXES`` boxes, SD of drift), by rising share; the last share is 1
+            with no gap.
         offset: mean log odds of the selection score minus log odds of the test score.
         offset_task: its SD between tasks.
         offset_cell: its SD between cells, with ``BOXES`` boxes.
@@ -80,9 +83,16 @@ class Constants:
         x, y = zip(*self.shape, strict=True)
         return float(np.interp(depth, x, y))
 
-    def gap(self, share: Array) -> Array:
-        """Mean gap and the four SDs at shares of the epochs, (5, n)."""
+    def gap(self, share: Array, gains: Array) -> Array:
+        """Mean gap and the four SDs at shares of the epochs, (5, n).
+
+        Args:
+            share: (n,).
+            gains: what the task gains after each share of ``gaps``, (m,).
+        """
         table = np.array(self.gaps).T
+        # The earlier a gap is looked at, the larger is its variance.
+        table[3] = np.maximum.accumulate((table[3] * gains)[::-1])[::-1]
         return np.stack([np.interp(share, table[0], row) for row in table[1:]])
 
 
@@ -207,6 +217,28 @@ def _seen_loss(
     return max(SMALLEST_LOSS, float(np.mean(losses))) if losses else None
 
 
+def _gains(problem: Problem, seen: Sequence[Evaluated], constants: Constants) -> Array:
+    """Log odds gained after each share of the table of gaps, (m,).
+
+    By the trials with nothing frozen that ended, but at least half of the mean of other data sets:
+    a trial that gained nothing says little of another. Where none has ended, by other data sets.
+    """
+    shares, means, tasks = np.array(constants.gaps).T[:3]
+    curves: dict[tuple[Candidate, int], list[tuple[float, float]]] = {}
+    for one in seen:
+        if problem.cells[one.cell].depth == 0:
+            point = one.epoch / problem.epochs, log_odds(one.score)
+            curves.setdefault((one.cell, one.seed), []).append(point)
+    gained = [
+        curve[-1][1] - np.interp(shares, *np.array(curve).T)
+        for curve in curves.values()
+        if curve[-1][0] == 1 and len(curve) > 1
+    ]
+    if not gained:
+        return np.asarray(np.hypot(means, tasks), float)
+    return np.asarray(np.maximum(np.mean(gained, axis=0), means / 2), float)
+
+
 def _solved(
     problem: Problem, seen: Sequence[Evaluated], constants: Constants, loss: float
 ) -> Posterior:
@@ -217,9 +249,10 @@ def _solved(
     places = np.array([cells.index(one.cell) for one in seen], dtype=int)
     shares = np.array([one.epoch / problem.epochs for one in seen])
     values = np.array([log_odds(one.score) for one in seen])
-    expected = prior_mean[places] - constants.gap(shares)[0]
+    gains = _gains(problem, seen, constants)
+    expected = prior_mean[places] - constants.gap(shares, gains)[0]
     within = prior[np.ix_(places, places)]
-    within = within + _trial_covariance(seen, shares, loss * lost[places], constants)
+    within = within + _trial_covariance(seen, shares, gains, loss * lost[places], constants)
     weights = np.linalg.solve(within + 1e-10 * np.eye(len(seen)), prior[places])
     mean = prior_mean + (values - expected) @ weights
     covariance = prior - prior[:, places] @ weights
@@ -258,14 +291,15 @@ def _covariance(
 
 
 def _trial_covariance(
-    seen: Sequence[Evaluated], shares: Array, lost: Array, constants: Constants
+    seen: Sequence[Evaluated], shares: Array, gains: Array, lost: Array, constants: Constants
 ) -> Array:
     """What trials have beside their cells: seed, noise, gaps and drift, (n, n)."""
     seed = _same([one.seed for one in seen])
     start = _same([(one.cell.init, one.cell.variant) for one in seen])
     trial = _same([(one.cell, one.seed) for one in seen])
     later = np.maximum.outer(shares, shares)
-    _, of_task, of_start, of_trial, drift = constants.gap(later.ravel()).reshape(5, *later.shape)
+    found = constants.gap(later.ravel(), gains).reshape(5, *later.shape)
+    _, of_task, of_start, of_trial, drift = found
     result: Array = (
         constants.seed**2 * seed
         + constants.noise**2 * trial
