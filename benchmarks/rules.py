@@ -5,11 +5,13 @@
     python benchmarks/rules_table.py                            # what the rows show
 
 What the committed rows have is not run again, but for nothing frozen: the rules and the noise
-floor need its weights. Rows go to ``benchmarks/results/unet/<data set>/``: ``trials.csv``,
-``layers.csv`` (how far each layer moved where nothing was frozen, and what of it is beyond the
-noise floor of the seeds), ``records.jsonl.gz`` and ``facts.json``. They are written anew after each
-trial from the records in OUT and the committed rows together. Data and weights are found through
-FROSTLINE_DATA and FROSTLINE_WEIGHTS; one thread each.
+floor need its weights. A rule whose plan freezes nothing, or everything, is that depth, bit for
+bit; ``rules.csv`` says so, and it is not run once more. Rows go to
+``benchmarks/results/unet/<data set>/``: ``trials.csv``, ``layers.csv`` (how far each layer moved
+where nothing was frozen, and what of it is beyond the noise floor of the seeds),
+``records.jsonl.gz`` and ``facts.json``. They are written anew after each trial from the records in
+OUT and the committed rows together. Data and weights are found through FROSTLINE_DATA and
+FROSTLINE_WEIGHTS; one thread each.
 """
 
 import argparse
@@ -28,14 +30,16 @@ import numpy as np
 import frostline
 from frostline.architectures import architecture_of
 from frostline.checkpoints import open_checkpoint
-from frostline.config import parse_study
+from frostline.config import PlanConfig, parse_study
+from frostline.depth import depth_label
 from frostline.difference import difference
 from frostline.difference.scatter import scatter
 from frostline.events import Ended, Event
+from frostline.plans import FreezePlan
 from frostline.records import FILES, TrialKey, TrialRecord, write_json
 from frostline.rules import FACTOR
 from frostline.study import Study
-from frostline.trial import begin
+from frostline.trial import begin, plan_of
 from grid import processor
 from grid_plan import DATASETS, WEIGHTS, chosen_rates, data_folder, rows_of, write_annotations
 
@@ -49,6 +53,7 @@ RULES = {
     "above-median": {"rule": "freeze-above", "t": "median"},
     "below-median": {"rule": "freeze-below", "t": "median"},
 }
+OF_RULES = ("rule", "t", "threshold", "frozen_layers", "of_layers")
 # The second leaves BatchNorm to train, as the depths do; the first keeps it as it starts, too.
 DECODER = {
     "decoder": {"patterns": ["decoder.*"]},
@@ -113,7 +118,7 @@ def membranes(out: Path) -> Row:
     return {"layout": "masks", "images": str(folder / "images"), **paths, "masks": classes}
 
 
-def unet_study(out: Path, init: str, lr: float, *, whole: bool) -> Study:
+def unet_study(out: Path, init: str, lr: float, *, whole: bool) -> Rest:
     """One start at one rate: all of its cells, or nothing frozen with one seed."""
     weights = Path(os.environ["FROSTLINE_WEIGHTS"]) / WEIGHTS["imagenet"]
     ranked = init == "imagenet"
@@ -146,7 +151,7 @@ def unet_study(out: Path, init: str, lr: float, *, whole: bool) -> Study:
     return Rest(parse_study(study), out, folder, done=done_at(CELLS, lr))
 
 
-def detection_study(out: Path, name: str) -> Study:
+def detection_study(out: Path, name: str) -> Rest:
     """Nothing frozen and the rules, with the settings of the grid's cells."""
     write_annotations(name, out / "data" / name)
     data, folder = DATASETS[name], out / "data" / name
@@ -201,16 +206,63 @@ def _selection(init: str) -> dict[float, float]:
     return {float(row["lr"]): float(row["val_miou"]) for row in found}
 
 
-def _run(name: str, study: Study) -> bool:
+def _run(name: str, study: Rest) -> bool:
     def on_event(event: Event) -> None:
         if isinstance(event, Ended):
             print(f"{study.folder.name} {event.key.slug}: {event.outcome.message}", flush=True)
             write_rows(name, study)
 
+    rules = [label for label in RULES if label in study.config.plans]
+    if rules:  # first what they are made from
+        cells = {
+            (init, key, seed) for init in study.config.inits for key in rules for seed in SEEDS
+        }
+        study = dataclasses.replace(study, done=study.done | cells)
     print(f"{study.folder.name}: {len(study.left())} left", flush=True)
     frostline.run(study, threads=1, on_event=on_event)
     write_rows(name, study)
+    if not rules or study.left():
+        return not study.left()
+    made = {label: study.plan_of_rule("imagenet", **RULES[label]) for label in rules}
+    equal = {label: _equal_depth(study, plan) for label, plan in made.items()}
+    _write_rules(name, study, made, equal)
+    same = {("imagenet", label, s) for label in rules if equal[label] for s in SEEDS}
+    study = dataclasses.replace(study, done=done_at(name, study.config.schedule.lr) | same)
+    print(f"{study.folder.name}: {equal}; {len(study.left())} left", flush=True)
+    frostline.run(study, threads=1, on_event=on_event)
+    write_rows(name, study)
     return not study.left()
+
+
+def _equal_depth(study: Rest, plan: Row) -> str:
+    """The depth that freezes the same as a rule's plan: nothing, or everything; else empty."""
+    ruled = FreezePlan.from_dict(plan).digest()
+    deepest = study.layers().max_depth(study.config.numbering)
+    names = set(begin(study.spec(study.cells()[0])).model.state_dict())
+    for depth in (0, deepest):
+        spec = dataclasses.replace(study.spec(study.cells()[0]), plan=PlanConfig(depth=depth))
+        if plan_of(spec, names).digest() == ruled:
+            return depth_label(depth)
+    return ""
+
+
+def _write_rules(name: str, study: Rest, made: Row, equal: dict[str, str]) -> None:
+    path = RESULTS / name / "rules.csv"
+    rows = [
+        {
+            "init": "imagenet",
+            "plan": label,
+            "lr": study.config.schedule.lr,
+            **{
+                k: plan["rule"][k] for k in ("rule", "t", "threshold", "frozen_layers", "of_layers")
+            },
+            "plan_digest": FreezePlan.from_dict(plan).digest(),
+            "same_as": equal[label],
+            "above": " ".join(x["name"] for x in plan["rule"]["layers"] if x["above"]),
+        }
+        for label, plan in made.items()
+    ]
+    _merge(path, rows, 3)
 
 
 # Rows
@@ -333,19 +385,19 @@ def _layers(study: Study) -> Iterator[Row]:
 
 
 def _halves(tensor: str, shape: list[int], bases: list[Any], ends: list[Any]) -> Row:
-    """Mean difference of what a decoder block reads from below, and of what the skip brings.
+    """By seed, the difference of what a decoder block reads from below, and of the skip's part.
 
     ``UnetDecoder`` concatenates the block below, enlarged, and then the skip; what comes from below
     has as many channels as the encoder's last stage or the block before gives out.
     """
     below = BELOW.get(tensor)
-    if below is None or below >= shape[1]:
-        return {"below": None, "skip": None}
-    pairs = list(zip(bases, ends, strict=True))
     parts = {"below": slice(None, below), "skip": slice(below, None)}
+    if below is None or below >= shape[1]:
+        return {f"{name}_s{seed}": None for name in parts for seed in range(len(bases))}
     return {
-        name: _short(float(np.mean([_cosine(b[:, part], e[:, part]) for b, e in pairs])))
+        f"{name}_s{seed}": _short(_cosine(b[:, part], e[:, part]))
         for name, part in parts.items()
+        for seed, (b, e) in enumerate(zip(bases, ends, strict=True))
     }
 
 

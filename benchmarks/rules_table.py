@@ -5,7 +5,8 @@
 Everything is computed from the committed rows under ``benchmarks/results/unet`` and, for the
 prefixes of detection sets, ``benchmarks/results/grid``. Scores are of images that chose nothing.
 Intervals are 95 %. Cells of one start are compared by Tukey's range, with the spread that is left
-after cell and seed in all of them; movement is described by quartiles over layers.
+after cell and seed in all of them; movement is described by quartiles over layers. A rule whose
+plan is that of a depth has that depth's scores, and takes no part in the comparison.
 """
 
 import csv
@@ -26,6 +27,8 @@ RESULTS = Path(__file__).parent / "results" / "unet"
 UNET = "isbi_membrane"
 DETECTION = ("bccd", "wheat29_tiles512")
 NOTHING = "k00"
+SEEDS = (0, 1, 2)
+STUDENT = 4.303  # 97.5 % of Student's t with two degrees of freedom, for three seeds
 RULES = ("above-floor", "below-floor", "above-median", "below-median")
 
 Row = dict[str, str]
@@ -40,6 +43,24 @@ def read(name: str, file: str) -> list[Row]:
         return []
     with path.open(newline="") as opened:
         return list(csv.DictReader(opened))
+
+
+def equals(name: str) -> dict[str, str]:
+    """Rule -> the depth that freezes the same, of the rules for which there is one."""
+    return {row["plan"]: row["same_as"] for row in read(name, "rules") if row["same_as"]}
+
+
+def equal_lines(name: str, cells: Mapping[str, Mapping[int, float]]) -> Iterator[list[str]]:
+    """Rule, layers, t and what it equals, of the rules that are a depth.
+
+    With how many of its seeds were trained all the same.
+    """
+    for row in read(name, "rules"):
+        if depth := row["same_as"]:
+            own = cells.get(row["plan"], {})
+            same = sum(score == cells[depth].get(seed) for seed, score in own.items())
+            told = f"is {depth}" + (f" ({same} of {len(own)} trained: equal)" if own else "")
+            yield [row["plan"], row["frozen_layers"], _threshold(row), told]
 
 
 def contrasts(cells: Mapping[str, Mapping[int, float]], against: str) -> dict[str, Estimate]:
@@ -87,7 +108,9 @@ def unet(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _cells(init: str, rows: Sequence[Row]) -> Iterator[str]:
-    cells = _by_seed(rows, "test_miou")
+    every = _by_seed(rows, "test_miou")
+    same = equals(UNET) if init == "imagenet" else {}
+    cells = {plan: scores for plan, scores in every.items() if plan not in same}
     fewest = min(map(len, cells.values()))
     found = contrasts(cells, NOTHING) if fewest > 1 and NOTHING in cells else {}
     first = {row["plan"]: row for row in rows}
@@ -98,6 +121,9 @@ def _cells(init: str, rows: Sequence[Row]) -> Iterator[str]:
          plus_minus((100 * found[plan][0], 100 * found[plan][1]), "+.2f") if plan in found else ""]
         for plan, scores in cells.items()
     ]  # fmt: skip
+    if same:
+        lines += [[init, plan, frozen, "", "", t, "", told, ""]
+                  for plan, frozen, t, told in equal_lines(UNET, every)]  # fmt: skip
     header = ["start", "plan", "frozen layers", "tensors", "parameters, million", "t", "seeds",
               "mean IoU, scored images", "against nothing frozen"]  # fmt: skip
     yield from table(header, lines)
@@ -139,11 +165,40 @@ def movement(rows: Sequence[Row]) -> Iterator[str]:
     header = ["start", "section", "layers", "1-abs(cos), lower quartile", "median",
               "upper quartile", "beyond the floor"]  # fmt: skip
     yield from table(header, lines)
-    halves = [
-        [row["init"], row["name"], f"{float(row['below']):.3g}", f"{float(row['skip']):.3g}"]
-        for row in rows if row["skip"]
-    ]  # fmt: skip
-    yield from table(["start", "decoder layer", "reads from below", "reads the skip"], halves)
+    yield from _against_the_encoder(groups)
+    halves = []
+    for row in rows:
+        below, skip = ([float(row[f"{part}_s{s}"]) for s in SEEDS if row.get(f"{part}_s{s}")]
+                       for part in ("below", "skip"))  # fmt: skip
+        if below:
+            halves.append([row["init"], row["name"], f"{statistics.fmean(below):.3g}",
+                           f"{statistics.fmean(skip):.3g}", _ratio(skip, below)])  # fmt: skip
+    header = ["start", "decoder layer", "reads from below", "reads the skip", "skip / below [95 %]"]
+    yield from table(header, halves)
+
+
+def _against_the_encoder(groups: Mapping[tuple[str, str], Sequence[Row]]) -> Iterator[str]:
+    """Median over layers of each section, over that of the encoder, seed by seed."""
+    lines = []
+    for (init, section), rows in groups.items():
+        if section != "counted":
+            own, encoder = (_medians(some) for some in (rows, groups[init, "counted"]))
+            lines.append([init, section, _ratio(own, encoder)])
+    yield from table(["start", "section", "its median over the encoder's [95 %]"], lines)
+
+
+def _medians(rows: Sequence[Row]) -> list[float]:
+    return [statistics.median(float(row[f"cosine_s{seed}"]) for row in rows) for seed in SEEDS]
+
+
+def _ratio(values: Sequence[float], others: Sequence[float]) -> str:
+    """Geometric mean of ratios by seed, with Student's interval of their logarithms."""
+    logs = [math.log(a / b) for a, b in zip(values, others, strict=True)]
+    middle, half = statistics.fmean(logs), math.inf
+    if len(logs) == len(SEEDS):
+        half = STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
+    low, mean, high = (f"{math.exp(middle + side * half):.2f}" for side in (-1, 0, 1))
+    return f"{mean} [{low}, {high}]"
 
 
 # Detection
@@ -185,8 +240,10 @@ def detection(name: str) -> Iterator[str]:
          _threshold(first[plan]) if plan in rules else "", len(scores),
          f"{100 * statistics.fmean(scores.values()):.2f}",
          plus_minus((100 * found[plan][0], 100 * found[plan][1]), "+.2f") if plan in found else ""]
-        for plan, scores in (prefixes | rules).items()
+        for plan, scores in (dict(sorted(prefixes.items())) | rules).items()
     ]  # fmt: skip
+    lines += [[plan, frozen, t, "", told, ""]
+              for plan, frozen, t, told in equal_lines(name, prefixes)]  # fmt: skip
     header = ["plan", "frozen layers", "t", "seeds", "AP, scored images", f"against {best}"]
     yield from table(header, lines)
 
