@@ -27,6 +27,7 @@ RESULTS = Path(__file__).parent / "results" / "unet"
 UNET = "isbi_membrane"
 DETECTION = ("bccd", "wheat29_tiles512")
 NOTHING = "k00"
+AGAIN = "k00, trained again"
 SEEDS = (0, 1, 2)
 STUDENT = 4.303  # 97.5 % of Student's t with two degrees of freedom, for three seeds
 RULES = ("above-floor", "below-floor", "above-median", "below-median")
@@ -50,17 +51,28 @@ def equals(name: str) -> dict[str, str]:
     return {row["plan"]: row["same_as"] for row in read(name, "rules") if row["same_as"]}
 
 
-def equal_lines(name: str, cells: Mapping[str, Mapping[int, float]]) -> Iterator[list[str]]:
+def equal_lines(name: str, score: str) -> Iterator[list[str]]:
     """Rule, layers, t and what it equals, of the rules that are a depth.
 
-    With how many of its seeds were trained all the same.
+    With how many of its seeds were trained all the same, and how many of these have the depth's
+    score in every digit, on the same processor.
     """
+    trained = read(name, "trials") + read(name, "first_processor")
     for row in read(name, "rules"):
         if depth := row["same_as"]:
-            own = cells.get(row["plan"], {})
-            same = sum(score == cells[depth].get(seed) for seed, score in own.items())
-            told = f"is {depth}" + (f" ({same} of {len(own)} trained: equal)" if own else "")
+            both = [
+                (own[score], other[score])
+                for own in trained
+                for other in trained
+                if (own["plan"], other["plan"]) == (row["plan"], depth) and _alike(own, other)
+            ]
+            same = sum(own == other for own, other in both)
+            told = f"is {depth}" + (f" ({same} of {len(both)} trained: equal)" if both else "")
             yield [row["plan"], row["frozen_layers"], _threshold(row), told]
+
+
+def _alike(row: Row, other: Row) -> bool:
+    return all(row[name] == other[name] for name in ("init", "seed", "lr", "processor"))
 
 
 def contrasts(cells: Mapping[str, Mapping[int, float]], against: str) -> dict[str, Estimate]:
@@ -105,6 +117,25 @@ def unet(rows: Sequence[Row]) -> Iterator[str]:
     kept = [row for row in rows if float(row["lr"]) == chosen[row["init"]]]
     for init in chosen:
         yield from _cells(init, [row for row in kept if row["init"] == init])
+    yield from processors(rows)
+
+
+def processors(rows: Sequence[Row]) -> Iterator[str]:
+    """The same trials on two processors: what a machine changes beside a seed."""
+    key = ("init", "plan", "seed", "lr")
+    first = read(UNET, "first_processor")
+    lines = []
+    for row in first:
+        other = next(found for found in rows if all(found[name] == row[name] for name in key))
+        lines.append([row["plan"], row["seed"], _points(row["test_miou"]),
+                      _points(other["test_miou"])])  # fmt: skip
+    if first:
+        yield (
+            f"Nothing frozen was trained on {first[0]['processor']} and again on "
+            f"{other['processor']}; the column `processor` of the rows says where the others ran."
+        )
+        yield ""
+        yield from table(["plan", "seed", "mean IoU, the first", "the second"], lines)
 
 
 def _cells(init: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -123,7 +154,7 @@ def _cells(init: str, rows: Sequence[Row]) -> Iterator[str]:
     ]  # fmt: skip
     if same:
         lines += [[init, plan, frozen, "", "", t, "", told, ""]
-                  for plan, frozen, t, told in equal_lines(UNET, every)]  # fmt: skip
+                  for plan, frozen, t, told in equal_lines(UNET, "test_miou")]  # fmt: skip
     header = ["start", "plan", "frozen layers", "tensors", "parameters, million", "t", "seeds",
               "mean IoU, scored images", "against nothing frozen"]  # fmt: skip
     yield from table(header, lines)
@@ -221,7 +252,7 @@ def detection(name: str) -> Iterator[str]:
             select.setdefault(f"k{arm.depth:02d}", {})[arm.seed] = float(row["select_ap"])
     again = {int(r["seed"]): float(r["test_ap"]) for r in rows if r["plan"] == NOTHING}
     equal = sum(again[seed] == prefixes[NOTHING].get(seed) for seed in again)
-    rules = {k: v for k, v in _by_seed(rows, "test_ap").items() if k != NOTHING}
+    rules = {AGAIN if k == NOTHING else k: v for k, v in _by_seed(rows, "test_ap").items()}
     cells = {plan: scores for plan, scores in (prefixes | rules).items() if len(scores) > 1}
     best = max(prefixes, key=lambda plan: statistics.fmean(select[plan].values()))
     yield f"## {name}: rules as detection cells"
@@ -229,12 +260,12 @@ def detection(name: str) -> Iterator[str]:
     yield (
         f"ImageNet at {chosen['imagenet']:g}, seeds {', '.join(map(str, seeds))}; the best prefix "
         f"by the selection images is {best}. Nothing frozen was trained again for the floor, "
-        f"with torch {rows[0]['torch']} on {rows[0]['processor']}: {equal} of {len(again)} AP "
-        "are equal to the grid's in every digit."
+        f"with torch {rows[0]['torch']} on {rows[0]['processor']}, as the rules were: {equal} of "
+        f"{len(again)} AP are equal in every digit to the grid's, which are of {_made_on(name)}."
     )
     yield ""
     found = contrasts(cells, best) if len(cells) > 1 else {}
-    first = {row["plan"]: row for row in rows}
+    first = {AGAIN if row["plan"] == NOTHING else row["plan"]: row for row in rows}
     lines = [
         [plan, first[plan]["frozen_layers"] if plan in rules else int(plan[1:]),
          _threshold(first[plan]) if plan in rules else "", len(scores),
@@ -243,9 +274,15 @@ def detection(name: str) -> Iterator[str]:
         for plan, scores in (dict(sorted(prefixes.items())) | rules).items()
     ]  # fmt: skip
     lines += [[plan, frozen, t, "", told, ""]
-              for plan, frozen, t, told in equal_lines(name, prefixes)]  # fmt: skip
+              for plan, frozen, t, told in equal_lines(name, "test_ap")]  # fmt: skip
     header = ["plan", "frozen layers", "t", "seeds", "AP, scored images", f"against {best}"]
     yield from table(header, lines)
+
+
+def _made_on(name: str) -> str:
+    """Torch and processors of the grid's rows."""
+    found = {(row["torch"], row["processor"]) for row in rows_of(name)}
+    return " and ".join(f"torch {torch} on {processor}" for torch, processor in sorted(found))
 
 
 # Figures
