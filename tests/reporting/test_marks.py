@@ -123,7 +123,7 @@ def test_the_plans_table_has_the_rule_its_t_and_what_it_froze(tmp_path: Path) ->
     ]  # fmt: skip
     table = {
         (row["rule"]["init"], row["frozen"].label): row
-        for row in plans(records, (), 52)
+        for row in plans(records, (), answer(records, deepest=52))
         if row["rule"]
     }
     # two starts, two plans, though both are called below and freeze as many layers

@@ -9,6 +9,7 @@ from typing import Any
 
 from frostline.advice.result import Advice
 from frostline.advice.words import next_commands, price_cells, sentences, verdict
+from frostline.architectures import architecture_of
 from frostline.cells import FROZEN_RANDOM, cell_plan, plan_of_key
 from frostline.config import StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
@@ -139,9 +140,10 @@ def _context(contents: Contents) -> dict[str, Any]:
         "first": first,
         "data": rows.data_rows(first.data),
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
-        "plans": rows.plans(records, contents.depths[0].stages, contents.answer.deepest),
+        "plans": rows.plans(records, contents.depths[0].stages, contents.answer),
         "stages": contents.depths[0].stages,
         "deepest": contents.answer.deepest,
+        "rest": architecture_of(contents.config.model).rest,
         "sources": rows.sources(records),
         "schedule": rows.schedule(records),
         "model": first.spec.get("model", {}),
@@ -201,6 +203,7 @@ def _marks(contents: Contents) -> dict[str, bool]:
     points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
+        "counts_collapsed": contents.depths[0].counts_collapsed,
         "frozen_random": any(table.frozen_random for table in contents.depths),
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),

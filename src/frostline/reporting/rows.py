@@ -167,7 +167,7 @@ def _pixel_shares(data: DataRecord) -> list[tuple[str, float]]:
 
 
 def plans(
-    records: Iterable[TrialRecord], stages: Sequence[Stage], deepest: int
+    records: Iterable[TrialRecord], stages: Sequence[Stage], answer: Answer
 ) -> list[dict[str, Any]]:
     """What each plan freezes, once per BatchNorm policy, with its strip and its audits.
 
@@ -183,7 +183,7 @@ def plans(
         {
             "plan": found[0].plan,
             "frozen": plan,
-            "reach": _reach(plan, stages, deepest),
+            "reach": _reach(plan, stages, answer),
             "strip": _strip(found[0], plan, stages),
             "share": found[0].plan.frozen_parameters
             / max(1, found[0].plan.frozen_parameters + found[0].plan.trainable_parameters),
@@ -220,14 +220,14 @@ def _rule(record: TrialRecord) -> dict[str, Any] | None:
     }
 
 
-def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
+def _reach(plan: CellPlan, stages: Sequence[Stage], answer: Answer) -> str:
     depth = plan.k
     if depth is None:
         return f"{plan.layers} {plan.unit if plan.layers == 1 else f'{plan.unit}s'}"
     if depth == 0:
         return "nothing"
-    if depth == deepest:
-        return "the whole backbone"
+    if depth == answer.deepest:
+        return f"the whole {answer.counted}"
     for stage in stages:
         if depth == stage.last:
             return f"to the end of {stage.name}"
