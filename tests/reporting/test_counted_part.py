@@ -35,6 +35,8 @@ def test_a_report_of_a_unet_speaks_of_its_encoder(tmp_path: Path) -> None:
         "where a stage of the encoder ends",
         "It says nothing about the decoder and the head",
         "The decoder and the head are trained at every depth",
+        "unet with mobilenet_v2 at 320 px",
+        "2 depths, 1 other plan, 2 seeds",
     ):
         assert said in text, said
     assert "backbone" not in " ".join(paths.lines)
@@ -44,4 +46,5 @@ def test_a_report_of_a_detector_speaks_of_its_backbone(tmp_path: Path) -> None:
     text = said_by(report(write_squares_study(tmp_path)).html)
     assert "the whole backbone" in text
     assert "The neck, the region proposal network and the box head are trained at every" in text
+    assert "faster_rcnn with mobilenet_v2 (slim) at 320 px" in text
     assert "encoder" not in text

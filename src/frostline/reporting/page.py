@@ -11,7 +11,7 @@ from frostline.advice.result import Advice
 from frostline.advice.words import next_commands, price_cells, sentences, verdict
 from frostline.architectures import architecture_of
 from frostline.cells import FROZEN_RANDOM, cell_plan, plan_of_key
-from frostline.config import StudyConfig
+from frostline.config import ModelConfig, StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
 from frostline.figures.theme import LIGHT
 from frostline.pages import render_page, template_source
@@ -144,6 +144,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "stages": contents.depths[0].stages,
         "deepest": contents.answer.deepest,
         "rest": architecture_of(contents.config.model).rest,
+        "network": _network(contents.config.model),
         "sources": rows.sources(records),
         "schedule": rows.schedule(records),
         "model": first.spec.get("model", {}),
@@ -152,6 +153,12 @@ def _context(contents: Contents) -> dict[str, Any]:
         "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
     }
+
+
+def _network(model: ModelConfig) -> str:
+    """What was trained, in a few words; a preset is named where there are several."""
+    several = len(architecture_of(model).presets) > 1
+    return f"{model.architecture} with {model.backbone}{f' ({model.preset})' if several else ''}"
 
 
 def _advice(contents: Contents) -> dict[str, Any]:
