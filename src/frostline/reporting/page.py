@@ -115,6 +115,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "figure2": drawings.figure2(contents.differences),
         "stage_means": rows.stage_means(contents.differences["cosine"]),
         "profiles": contents.differences["cosine"].lines,
+        "unprofiled": rows.unprofiled(records, contents.differences["cosine"]),
         "marks": _marks(contents),
         "curves": drawings.curves(contents.losses),
         "inits": contents.depths[0].inits,

@@ -24,6 +24,7 @@ __all__ = [
     "sources",
     "stage_means",
     "trials",
+    "unprofiled",
     "versions",
     "waiting",
 ]
@@ -39,6 +40,13 @@ def stage_means(table: DifferenceTable) -> list[dict[str, Any]]:
         values = {line.init: mean_of(line.mean[span]) for line in table.lines}
         rows.append({"stage": stage, "layers": stage.last - stage.first + 1, "values": values})
     return rows
+
+
+def unprofiled(records: Iterable[TrialRecord], table: DifferenceTable) -> list[str]:
+    """Starts without a line in Figure 2, since what they trained with nothing frozen collapsed."""
+    shown = {line.init for line in table.lines}
+    lost = (r.key.init for r in records if r.plan.nothing_frozen and is_collapsed(r))
+    return [init for init in dict.fromkeys(lost) if init not in shown]
 
 
 def forest(answer: Answer) -> list[dict[str, Any]]:
