@@ -390,6 +390,7 @@ def _segmented(
     frozen = record.key.init == "random" and record.plan.layers
     return record.model_copy(
         update={
+            "init": record.init.model_copy(update={"parts": ("encoder",)}),
             "task": SEGMENTATION.declares,
             "scores": {"val": dict(measured.scores)},
             "details": {"val": measured.details},

@@ -44,6 +44,14 @@ def test_overrides_per_init() -> None:
     [
         ({"depth": [0]}, "unknown key 'depth'; did you mean 'depths'"),
         ({"model": {"batchnorm": "live"}}, "did you mean 'batch_norm'"),
+        (
+            {"inits": {"a": {"source": "random", "allow_frozen_random": True}}},
+            r"unknown key 'inits\.a\.allow_frozen_random'; expected it at the top of the file",
+        ),
+        (
+            {"epochs": 3},
+            r"unknown key 'epochs'; expected it under 'schedule'",
+        ),
         ({"depths": [-1]}, "depths"),
         ({"depths": [0, 0]}, "'depths' repeats"),
         ({"seeds": []}, "seeds"),

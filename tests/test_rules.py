@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def _plan_command(
     code, _, told = run("--out", str(out))
     assert (code, out.exists()) == (0, True)
     assert "frostline.FreezePlan.read(file)" in told
+    assert re.search(r"^the plan of \S+, the best cell$", told, re.M), "which one is said"
     best = FreezePlan.read(out)
     assert best.digest() in {record.plan.digest for record in study.records()}
     code, printed, _ = run("--init", "a", "--rule", "freeze-above", "--t", "median")

@@ -95,6 +95,7 @@ def _record(study: "Study", cell: str | None) -> "TrialRecord":
             )
         found = [r for r in records if r.key.init == best.init and r.key.plan == best.frozen.label
                  and r.key.variant == best.frozen.variant]  # fmt: skip
+        typer.echo(f"the plan of {found[0].key.cell}, the best cell", err=True)
         return found[0]
     found = [r for r in records if cell in (r.key.cell, r.key.slug)]
     if not found:

@@ -698,6 +698,17 @@ def save_study(config: StudyConfig) -> str:
     return yaml.safe_dump({"version": config.version, **data}, sort_keys=False)
 
 
+_PLACES: dict[str, type[BaseModel]] = {
+    "at the top of the file": StudyConfig,
+    "under 'data'": DataConfig,
+    "under 'data.split'": SplitConfig,
+    "under 'data.masks'": MasksConfig,
+    "under 'model'": ModelConfig,
+    "in a start of 'inits'": InitConfig,
+    "under 'schedule'": StudySchedule,
+    "under 'schedule.augment'": AugmentConfig,
+    "under 'normalisation' of a start": Normalisation,
+}
 _FORMS = ("function-after", *_TAGS)  # parts of a place that no file has
 
 
@@ -707,20 +718,19 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"] if part not in _FORMS) or "study"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, _all_keys(), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"unknown key '{where}'{hint}{more}"
+        return f"unknown key '{where}'{_hint(str(first['loc'][-1]))}{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}; got {_shown(first['input'])}{more}"
 
 
-def _all_keys() -> list[str]:
-    models = (
-        *(StudyConfig, DataConfig, SplitConfig, MasksConfig, ModelConfig),
-        *(InitConfig, StudySchedule, AugmentConfig, Normalisation),
-    )
-    return [key for model in models for key in model.model_fields]
+def _hint(key: str) -> str:
+    """Where a key belongs that stands in the wrong place, or the nearest key there is."""
+    homes = [place for place, model in _PLACES.items() if key in model.model_fields]
+    if homes:
+        return f"; expected it {' or '.join(homes)}"
+    every = [name for model in _PLACES.values() for name in model.model_fields]
+    near = difflib.get_close_matches(key, every, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _shown(value: object) -> str:

@@ -566,7 +566,7 @@ def _require_known(plan: FreezePlan, state: Mapping[str, Tensor]) -> None:
     if unknown:
         raise PlanError(
             f"plan '{plan.label}' names {len(unknown)} tensors that the model does not have, "
-            f"first '{unknown[0]}'; was it made for this backbone and BatchNorm policy?"
+            f"first '{unknown[0]}'; was it made for this model and BatchNorm policy?"
         )
 
 

@@ -47,6 +47,7 @@ SCHEMA_VERSION = 2
 _PACKAGES = (
     *("frostline", "torch", "torchvision", "timm", "lightning-fabric", "hotcoco", "numpy"),
     "pillow",
+    "segmentation-models-pytorch",
 )
 
 

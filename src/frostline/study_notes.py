@@ -1,7 +1,7 @@
 """What is to be known of a study's folder besides its trials, in one line each."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from frostline.datasets import FileHashes
 from frostline.depth import BACKBONES
@@ -74,16 +74,15 @@ def _copy_notes(study: Study) -> Iterator[str]:
 def _rule_notes(study: Study) -> Iterator[str]:
     """What rules froze at their ends, and seeds that came after they were made."""
     cells = {key.cell: key for key in study.cells() if study.plan_file(key) is not None}
+    ends: dict[tuple[str, int], list[str]] = {}
     for cell, key in cells.items():
         file = study.plan_file(key)
         if file is None or not file.exists():
             continue
         rule = rule_of_file(file)
         if rule["frozen_layers"] in (0, rule["of_layers"]):
-            what = f"all {rule['of_layers']} layers"
-            if not rule["frozen_layers"]:
-                what = "nothing: its trials are those with k=0 again"
-            yield f"Plan {cell} ({rule['rule']}, t = {rule['t']}) freezes {what}."
+            made = f"{rule['rule']}, t = {rule['t']}"
+            ends.setdefault((made, rule["frozen_layers"]), []).append(cell)
         lost = sum(layer["above"] is None for layer in rule["layers"])
         if lost:
             yield (
@@ -94,3 +93,14 @@ def _rule_notes(study: Study) -> Iterator[str]:
                 if k.slug not in rule["references"]]  # fmt: skip
         if late:
             yield f"Plan {cell} was made before {', '.join(late)}, which it does not count."
+    for (made, layers), found in ends.items():
+        yield _end_note(found, made, layers)
+
+
+def _end_note(cells: Sequence[str], made: str, layers: int) -> str:
+    """That the plans of some cells freeze nothing, or everything that their rule looked at."""
+    plans, freeze, their = ("Plans", "freeze", "their")
+    if len(cells) == 1:
+        plans, freeze, their = ("Plan", "freezes", "its")
+    what = f"all {layers} layers" if layers else f"nothing: {their} trials are those with k=0 again"
+    return f"{plans} {', '.join(cells)} ({made}) {freeze} {what}."

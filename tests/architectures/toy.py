@@ -90,6 +90,7 @@ ARCHITECTURE = Architecture(
     presets=("stock",),
     parts={"backbone": "body.", "head": "head."},
     counted="backbone",
+    rest="the head",
     draws={"backbone": he_normal, "head": small_normal},
     replaced=("head.1.",),
     backbone=_backbone,

@@ -1,6 +1,6 @@
 """Training curves: the table and its drawing."""
 
-from frostline.figures import draw_losses, loss_table
+from frostline.figures import draw_losses, loss_table, losses_figure
 from tests.factories import make_record
 from tests.figures.samples import COLLAPSED, axes
 
@@ -41,3 +41,11 @@ def test_the_curve_of_a_trial_is_drawn_over_its_epochs() -> None:
     curve, mark = ax.lines
     assert curve.get_xydata().tolist() == [[1, 2.0], [2, 1.0], [3, 0.0]]  # type: ignore[union-attr]
     assert mark.get_xydata().tolist() == [[3, 0.0]]  # type: ignore[union-attr]
+
+
+def test_the_lowest_panel_of_each_column_has_its_epochs() -> None:
+    figure = losses_figure(loss_table([make_record(depth=k) for k in (0, 9, 18, 30)]))
+    figure.draw_without_rendering()
+    shown = [any(t.get_visible() and t.label1.get_visible() for t in ax.xaxis.get_major_ticks())
+             for ax in figure.axes[:4]]  # fmt: skip
+    assert shown == [False, True, True, True]

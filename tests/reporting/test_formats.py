@@ -46,3 +46,8 @@ def test_commands_in_a_sentence_are_code_and_stay_escaped() -> None:
     assert str(told) == (
         "<code>frostline run</code> does &lt;it&gt;, <code>&lt;b&gt;</code> too; ` alone is left"
     )
+
+
+def test_a_setting_of_several_values_is_no_python() -> None:
+    assert formats.text({"cross_entropy": 1.0, "dice": 0.5}) == "cross_entropy 1, dice 0.5"
+    assert formats.text({"flip": True, "crop": None}) == "flip on, crop none"

@@ -19,6 +19,7 @@ from frostline.reporting import answer, report
 from frostline.reporting.rows import plans
 from frostline.reporting.words import findings, headline
 from frostline.study import open_study
+from frostline.study_notes import notes_of
 from tests.factories import make_config, make_record, write_study_folder
 from tests.figures.samples import axes, texts
 
@@ -123,7 +124,7 @@ def test_the_plans_table_has_the_rule_its_t_and_what_it_froze(tmp_path: Path) ->
     ]  # fmt: skip
     table = {
         (row["rule"]["init"], row["frozen"].label): row
-        for row in plans(records, (), 52)
+        for row in plans(records, (), answer(records, deepest=52))
         if row["rule"]
     }
     # two starts, two plans, though both are called below and freeze as many layers
@@ -211,6 +212,19 @@ def test_a_rule_that_froze_nothing_or_everything_is_told(
     page = html.unescape(report(folder).html.read_text(encoding="utf-8"))
     notes = re.findall(r"Plan a-late[^<]*", page)
     assert notes == ([] if said is None else [said])
+
+
+def test_rules_that_froze_nothing_from_several_starts_are_told_in_one_line(tmp_path: Path) -> None:
+    records = [make_record(init, 0, s) for init in ("a", "b") for s in (0, 1)]
+    config = make_config(records, plans={"late": {"rule": "freeze-above", "t": 1.5}})
+    folder = write_study_folder(tmp_path / "study", records, config)
+    for cell in ("a-late", "b-late"):
+        _write_rule(folder, cell, frozen=0, lost=0)
+    said = [note for note in notes_of(open_study(folder)) if "nothing" in note]
+    assert said == [
+        "Plans a-late, b-late (freeze-above, t = 1.5) freeze nothing: their trials are those with "
+        "k=0 again."
+    ]
 
 
 def test_one_reference_tells_no_floor(tmp_path: Path) -> None:

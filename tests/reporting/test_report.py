@@ -182,9 +182,16 @@ def test_settings_versions_hashes_and_plans_are_there(whole: tuple[ReportPaths, 
     assert "6 of 6 passed" in text
 
 
+def test_a_start_that_only_collapsed_is_missed_by_name_in_figure_2(tmp_path: Path) -> None:
+    flags = ("collapsed: AP 0.003, a constant prediction has 0.000",)
+    lost = [make_record("scratch", 0, seed, ap=0.003, flags=flags) for seed in (0, 1)]
+    text = Page(make(tmp_path / "lost", [*make_grid(depths=(0,)), *lost])[1]).text
+    assert "Without a line: scratch, of which every trial that froze nothing collapsed." in text
+
+
 def test_captions_explain_the_marks_that_are_there(tmp_path: Path) -> None:
     text = Page(make(tmp_path / "plain", make_grid(seeds=(0,)))[1]).text
-    for absent in ("A red cross", "A small triangle", "A gap is"):
+    for absent in ("A red cross", "A small triangle", "A gap is", "Without a line"):
         assert absent not in text
     record = make_record()
     zero = [row | {"cosine": 0.0} for row in record.differences[:1]]

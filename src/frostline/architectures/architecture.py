@@ -26,7 +26,8 @@ class Architecture:
         parts: sections of the model by name, each with what its tensors' names begin with. Together
             they hold every tensor.
         counted: the part whose convolutions depth counts, and that a start must fill. Its layer
-            table has names without the part's prefix.
+            table has names without the part's prefix. What is said of depth calls it so.
+        rest: the other parts in a sentence ("the decoder and the head").
         draws: by part, what gives a new weight its random values. Normalisation, linear layers and
             biases start as torch's own do.
         replaced: beginnings of names of tensors that depend on the number of classes: those of
@@ -44,6 +45,7 @@ class Architecture:
     presets: tuple[str, ...]
     parts: Mapping[str, str]
     counted: str
+    rest: str
     draws: "Mapping[str, Callable[[Tensor, Generator], object]]"
     replaced: tuple[str, ...]
     backbone: Callable[[ModelConfig], KnownBackbone]

@@ -39,6 +39,7 @@ ARCHITECTURE = Architecture(
         "head": "roi_heads.",
     },
     counted="backbone",
+    rest="the neck, the region proposal network and the box head",
     draws={
         "backbone": he_normal,
         "neck": lecun_uniform,

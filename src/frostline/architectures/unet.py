@@ -172,6 +172,7 @@ ARCHITECTURE = Architecture(
     presets=("stock",),
     parts=PARTS,
     counted="encoder",
+    rest="the decoder and the head",
     draws={"encoder": he_normal, "decoder": he_uniform, "head": glorot_uniform},
     replaced=("segmentation_head.",),
     backbone=_known,

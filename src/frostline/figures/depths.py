@@ -1,8 +1,7 @@
 """Figure 3: score against the number of frozen convolutions. The table, then the drawing."""
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,16 @@ from frostline.figures.axes import (
     shortened,
     size_of,
 )
+from frostline.figures.collapsed import (
+    MOST_NAMED,
+    Collapse,
+    draw_collapsed,
+    labels_of,
+    room_for,
+)
 from frostline.figures.panels import Shape, naming, panels
 from frostline.figures.stages import Stage, backbone_of
-from frostline.figures.theme import LIGHT, SMALL, Theme, label_of, look
+from frostline.figures.theme import LIGHT, Theme, label_of, look
 from frostline.figures.values import inits_of, is_collapsed, plain_values
 from frostline.scores import merged
 
@@ -94,6 +100,11 @@ class DepthLine:
         return self.points + self.others
 
     @property
+    def all_collapsed(self) -> bool:
+        """Whether it has trials, and none of them counts."""
+        return bool(self.cells) and not any(point.values for point in self.cells)
+
+    @property
     def name(self) -> str:
         """What a figure calls it."""
         name = self.init if self.variant is None else f"{self.init}, {self.variant}"
@@ -111,8 +122,8 @@ class DepthTable:
         inits: every init of the study in its order; the position decides the colour.
         numbering: how depths count.
         unit: what they count: ``convolution`` or ``block``.
-        deepest: the depth that freezes the whole backbone, or the largest one tried if unknown.
-        stages: the backbone's stages in that numbering.
+        deepest: the depth that freezes all that depth counts, or the largest one tried if unknown.
+        stages: the stages of what depth counts, in that numbering.
         lines: one per init and variant.
         plans: labels of the plans that were not given as a depth, by what they freeze.
     """
@@ -132,6 +143,12 @@ class DepthTable:
     def frozen_random(self) -> bool:
         """Whether some of its cells keep random weights as they are."""
         return any(point.frozen_random for line in self.lines for point in line.cells)
+
+    @property
+    def counts_collapsed(self) -> bool:
+        """Whether so many trials collapsed that cells show their number, not each trial."""
+        cells = (point for line in self.lines for point in line.cells)
+        return sum(len(point.collapsed) for point in cells) > MOST_NAMED
 
     def plot(self, ax: "Axes") -> None:
         """Draw on ``ax`` with the light theme; see ``draw_depths``."""
@@ -216,7 +233,8 @@ def draw_depths(
     that were not given as a depth stand in a zone of their own at the right, by name and with
     hollow markers; a short bar is their mean. A ring marks trials that keep random weights as they
     are, as the axis says. A random reference is a dashed level with its seeds as ticks. A collapsed
-    trial is a cross on the lower edge with its seed and score, and is in no mean.
+    trial is a cross on the lower edge with its seed and score, and is in no mean; where there are
+    many, the cells have their number, as the axis says.
 
     Args:
         ax: where to draw; its limits, ticks and labels are set.
@@ -236,8 +254,9 @@ def draw_depths(
     margin = 0.04 * max(table.deepest, 1)
     ax.set_xlim(-margin, _places(table).get(table.plans[-1], 0) + 2 * margin if table.plans
                 else table.deepest + margin)  # fmt: skip
-    _fit_scores(ax, table)
-    _draw_collapsed(ax, table, theme)
+    labels = labels_of(ax, list(_collapses(table, theme)))
+    _fit_scores(ax, table, room_for(labels))
+    draw_collapsed(ax, labels, theme)
     _name_ticks(ax, table)
     ax.set_xlabel(_depth_words(table), color=theme.ink)
     ax.set_ylabel(table.axis, color=theme.ink)
@@ -245,7 +264,8 @@ def draw_depths(
     mark_stages(ax, table.stages, theme, edge=0.0)
     _mark_zone(ax, table, theme)
     shown = ranked + references
-    ends = [(line.name, _last_mean(line)) for line in shown]
+    bottom = ax.get_ylim()[0]  # where the crosses are of a line that has nothing else
+    ends = [(line.name, bottom if line.all_collapsed else _last_mean(line)) for line in shown]
     name_lines(ax, ends, [look(table.inits, x.init, x.ranked, theme)[0] for x in shown],
                 theme, names)  # fmt: skip
 
@@ -255,7 +275,15 @@ def _depth_words(table: DepthTable) -> str:
     text = f"frozen {table.unit}s k, counted from the input"
     if table.numbering == "paper":
         text = f"frozen main-path {table.unit}s k (numbering: paper)"
-    return f"{text}\nringed: {FROZEN_RANDOM}" if table.frozen_random else text
+    return "\n".join([text, *_mark_words(table)])
+
+
+def _mark_words(table: DepthTable) -> list[str]:
+    """What marks mean, a line each below the axis."""
+    lines = [f"ringed: {FROZEN_RANDOM}"] if table.frozen_random else []
+    if table.counts_collapsed:
+        lines.append("red cross: collapsed trials, and how many")
+    return lines
 
 
 def _places(table: DepthTable) -> dict[str, float]:
@@ -359,39 +387,33 @@ def _draw_reference(ax: "Axes", line: DepthLine, theme: Theme) -> None:
             markeredgewidth=1.6, color=theme.muted)  # fmt: skip
 
 
-def _fit_scores(ax: "Axes", table: DepthTable) -> None:
-    """Limits around what did not collapse, never so narrow that noise fills the axis."""
+def _fit_scores(ax: "Axes", table: DepthTable, below: float) -> None:
+    """Limits around what did not collapse, with ``below`` px left free under it."""
+    low, high = _score_limits(table)
+    ax.set_ylim(low - (high - low) * below / (size_of(ax)[0] - below), high)
+    if below:
+        ax.set_yticks([tick for tick in ax.get_yticks() if max(low, 0) <= tick <= high])
+
+
+def _score_limits(table: DepthTable) -> tuple[float, float]:
+    """From the lowest to the highest score, never so narrow that noise fills the axis."""
     values = [v for line in table.lines for point in line.cells for v in point.values]
     if not values:
-        ax.set_ylim(0, 1)
-        return
+        return 0.0, 1.0
     low, high = min(values), max(values)
     missing = max(0.0, _SHORTEST_PANEL - (high - low)) / 2
     low, high = low - missing, high + missing
     room = 0.09 * (high - low)
-    ax.set_ylim(max(low - room, -0.02), min(high + room, 1.02))
+    return max(low - room, -0.02), min(high + room, 1.02)
 
 
-def _draw_collapsed(ax: "Axes", table: DepthTable, theme: Theme) -> None:
-    """A cross on the lower edge for each collapsed trial, beside its seed and score."""
-    bottom = ax.get_ylim()[0]
-    rows = itertools.count()
+def _collapses(table: DepthTable, theme: Theme) -> Iterator[Collapse]:
+    """The cells with collapsed trials, in the colours of their starts."""
     for line in table.lines:
+        color = look(table.inits, line.init, line.ranked, theme)[0]
         for point in line.cells:
-            x = _place(table, point)
-            for seed, value in point.collapsed:
-                ax.plot(x, bottom, "X", color=theme.alert, markersize=9,
-                        clip_on=False, zorder=6)  # fmt: skip
-                right = x > table.deepest / 2
-                ax.annotate(
-                    f"seed {seed} collapsed: {value:.3f}",
-                    (x, bottom),
-                    (-8 if right else 8, 9 + next(rows) * 14),
-                    textcoords="offset points",
-                    ha="right" if right else "left",
-                    color=look(table.inits, line.init, line.ranked, theme)[0],
-                    fontsize=SMALL,
-                )
+            if point.collapsed:
+                yield Collapse(_place(table, point), color, point.collapsed)
 
 
 def _last_mean(line: DepthLine) -> float:
@@ -407,7 +429,7 @@ def depths_figure(
     """Figure 3, one panel per score; the lines are named once, in the first."""
     names = [line.name for line in tables[0].lines]
     longest = max((min(len(plan), _LONGEST_LABEL) for plan in tables[0].plans), default=0)
-    below = 46 + longest * _UPRIGHT + (_LINE if tables[0].frozen_random else 0)
+    below = 46 + longest * _UPRIGHT + _LINE * len(_mark_words(tables[0]))
     figure, axes = panels(len(tables), names, shape, theme, height=290, below=below)
     for n, (ax, table) in enumerate(zip(axes, tables, strict=True)):
         here: Names = "none" if n > 0 else naming(names, shape)

@@ -102,8 +102,10 @@ def losses_figure(table: LossTable, *, shape: Shape = "wide", theme: Theme = LIG
     )  # fmt: skip
     for ax, plan in zip(axes, table.plans, strict=False):
         draw_losses(ax, table, plan, theme=theme)
-    for ax in axes[len(table.plans) :]:
-        ax.set_visible(False)
+    for n, ax in enumerate(axes):
+        ax.set_visible(n < len(table.plans))
+        if n + columns >= len(table.plans):  # no panel below it
+            ax.tick_params(labelbottom=True)
     figure.supxlabel("epoch", fontsize=TEXT, color=theme.ink, y=6 / height)
     figure.supylabel("training loss", fontsize=TEXT, color=theme.ink, x=4 / width)
     return figure

@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from frostline.advice.result import Advice
+from frostline.architectures import architecture_of
 from frostline.cells import cell_plan
 from frostline.datasets import DatasetIndex, Looks
 from frostline.datasets.looks import LOOKS_FILE
@@ -129,7 +130,8 @@ def report(
     declared = merged(record.task for record in records)
     charts = [score.key for score in declared.scores if score.ranks or score.chart]
     depths = tuple(depth_table(records, key) for key in charts)
-    found = answer(records, deepest=depths[0].deepest)
+    counted = architecture_of(study.config.model).counted
+    found = answer(records, deepest=depths[0].deepest, counted=counted)
     differences = {quantity: difference_table(records, quantity) for quantity in _QUANTITIES}
     losses = loss_table(records)
     shown, note = _examples(study, records, found, base, examples)

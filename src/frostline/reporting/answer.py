@@ -160,7 +160,8 @@ class Answer:
     Attributes:
         score: the score that decides.
         split: the split it was measured on.
-        deepest: the depth that freezes the whole backbone, or the largest one tried.
+        deepest: the depth that freezes all of the counted part, or the largest one tried.
+        counted: what depth counts the layers of: ``backbone``, of a U-Net ``encoder``.
         comparisons: every ranked cell against the best, in the order inits x plans.
         within: init -> its cells against the best of that init, in the order of the plans.
         starts: every other ranked init against the best cell's.
@@ -172,6 +173,7 @@ class Answer:
     score: Score
     split: str
     deepest: int
+    counted: str
     comparisons: tuple[CellComparison, ...]
     within: dict[str, tuple[CellComparison, ...]]
     starts: tuple[StartComparison, ...]
@@ -224,13 +226,19 @@ class Answer:
 
 
 def answer(
-    records: Iterable[TrialRecord], *, deepest: int, score: str | None = None, split: str = "val"
+    records: Iterable[TrialRecord],
+    *,
+    deepest: int,
+    counted: str = "backbone",
+    score: str | None = None,
+    split: str = "val",
 ) -> Answer:
     """Rank the cells of a study and say which cannot be told apart.
 
     Args:
         records: finished trials of one study.
-        deepest: the depth that freezes the whole backbone.
+        deepest: the depth that freezes all of the counted part.
+        counted: what that part is called, as the architecture has it.
         score: key of the score that decides; None takes the one that ranks the task's cells.
         split: the split it is measured on.
 
@@ -253,7 +261,7 @@ def answer(
     own = [r for r in ranked if best and r.key.init == best.init and not is_collapsed(r)]
     length = measure_length(ranked, own, best.mean if best else math.nan, by, split)
     return Answer(
-        by, split, deepest, compared, within, starts, fit.noise, tuple(references), length
+        by, split, deepest, counted, compared, within, starts, fit.noise, tuple(references), length
     )
 
 

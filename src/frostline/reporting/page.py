@@ -9,8 +9,9 @@ from typing import Any
 
 from frostline.advice.result import Advice
 from frostline.advice.words import next_commands, price_cells, sentences, verdict
+from frostline.architectures import architecture_of
 from frostline.cells import FROZEN_RANDOM, cell_plan, plan_of_key
-from frostline.config import StudyConfig
+from frostline.config import ModelConfig, StudyConfig
 from frostline.figures import DepthTable, DifferenceTable, LossTable, Quantity
 from frostline.figures.theme import LIGHT
 from frostline.pages import render_page, template_source
@@ -114,6 +115,7 @@ def _context(contents: Contents) -> dict[str, Any]:
         "figure2": drawings.figure2(contents.differences),
         "stage_means": rows.stage_means(contents.differences["cosine"]),
         "profiles": contents.differences["cosine"].lines,
+        "unprofiled": rows.unprofiled(records, contents.differences["cosine"]),
         "marks": _marks(contents),
         "curves": drawings.curves(contents.losses),
         "inits": contents.depths[0].inits,
@@ -139,9 +141,11 @@ def _context(contents: Contents) -> dict[str, Any]:
         "first": first,
         "data": rows.data_rows(first.data),
         "same_data": len({str(record.spec.get("data")) for record in records}) == 1,
-        "plans": rows.plans(records, contents.depths[0].stages, contents.answer.deepest),
+        "plans": rows.plans(records, contents.depths[0].stages, contents.answer),
         "stages": contents.depths[0].stages,
         "deepest": contents.answer.deepest,
+        "rest": architecture_of(contents.config.model).rest,
+        "network": _network(contents.config.model),
         "sources": rows.sources(records),
         "schedule": rows.schedule(records),
         "model": first.spec.get("model", {}),
@@ -150,6 +154,12 @@ def _context(contents: Contents) -> dict[str, Any]:
         "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
     }
+
+
+def _network(model: ModelConfig) -> str:
+    """What was trained, in a few words; a preset is named where there are several."""
+    several = len(architecture_of(model).presets) > 1
+    return f"{model.architecture} with {model.backbone}{f' ({model.preset})' if several else ''}"
 
 
 def _advice(contents: Contents) -> dict[str, Any]:
@@ -201,6 +211,7 @@ def _marks(contents: Contents) -> dict[str, bool]:
     points = (p for table in contents.depths for line in table.lines for p in line.cells)
     return {
         "collapsed": any(point.collapsed for point in points),
+        "counts_collapsed": contents.depths[0].counts_collapsed,
         "frozen_random": any(table.frozen_random for table in contents.depths),
         "zero": 0.0 in means,
         "gap": any(math.isnan(value) for value in means),

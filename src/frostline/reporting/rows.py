@@ -24,6 +24,7 @@ __all__ = [
     "sources",
     "stage_means",
     "trials",
+    "unprofiled",
     "versions",
     "waiting",
 ]
@@ -39,6 +40,13 @@ def stage_means(table: DifferenceTable) -> list[dict[str, Any]]:
         values = {line.init: mean_of(line.mean[span]) for line in table.lines}
         rows.append({"stage": stage, "layers": stage.last - stage.first + 1, "values": values})
     return rows
+
+
+def unprofiled(records: Iterable[TrialRecord], table: DifferenceTable) -> list[str]:
+    """Starts without a line in Figure 2, since what they trained with nothing frozen collapsed."""
+    shown = {line.init for line in table.lines}
+    lost = (r.key.init for r in records if r.plan.nothing_frozen and is_collapsed(r))
+    return [init for init in dict.fromkeys(lost) if init not in shown]
 
 
 def forest(answer: Answer) -> list[dict[str, Any]]:
@@ -167,7 +175,7 @@ def _pixel_shares(data: DataRecord) -> list[tuple[str, float]]:
 
 
 def plans(
-    records: Iterable[TrialRecord], stages: Sequence[Stage], deepest: int
+    records: Iterable[TrialRecord], stages: Sequence[Stage], answer: Answer
 ) -> list[dict[str, Any]]:
     """What each plan freezes, once per BatchNorm policy, with its strip and its audits.
 
@@ -183,7 +191,7 @@ def plans(
         {
             "plan": found[0].plan,
             "frozen": plan,
-            "reach": _reach(plan, stages, deepest),
+            "reach": _reach(plan, stages, answer),
             "strip": _strip(found[0], plan, stages),
             "share": found[0].plan.frozen_parameters
             / max(1, found[0].plan.frozen_parameters + found[0].plan.trainable_parameters),
@@ -220,14 +228,14 @@ def _rule(record: TrialRecord) -> dict[str, Any] | None:
     }
 
 
-def _reach(plan: CellPlan, stages: Sequence[Stage], deepest: int) -> str:
+def _reach(plan: CellPlan, stages: Sequence[Stage], answer: Answer) -> str:
     depth = plan.k
     if depth is None:
         return f"{plan.layers} {plan.unit if plan.layers == 1 else f'{plan.unit}s'}"
     if depth == 0:
         return "nothing"
-    if depth == deepest:
-        return "the whole backbone"
+    if depth == answer.deepest:
+        return f"the whole {answer.counted}"
     for stage in stages:
         if depth == stage.last:
             return f"to the end of {stage.name}"

@@ -56,7 +56,7 @@ def _best_cell(answer: Answer) -> str:
     text = (
         f"The highest {answer.score.mean_label} on {_images(answer)}, {best.mean:.3f} over "
         f"{_seeds(len(best.values))}, came from {best.init} with "
-        f"{_frozen(best.frozen, answer.deepest)}"
+        f"{_frozen(best.frozen, answer)}"
     )
     return text + _reservation(answer) + "."
 
@@ -148,14 +148,14 @@ def signed_points(value: float) -> str:
     return sign + text
 
 
-def _frozen(plan: CellPlan, deepest: int) -> str:
-    k = plan.k
+def _frozen(plan: CellPlan, answer: Answer) -> str:
+    k, deepest = plan.k, answer.deepest
     if k is None:
         text = f"plan {plan.label}, {_layers(plan)} frozen"
     elif k == 0:
         text = "nothing frozen (k=0)"
     elif k == deepest:
-        text = f"the whole backbone frozen (k={k}{_paper_note(plan)})"
+        text = f"the whole {answer.counted} frozen (k={k}{_paper_note(plan)})"
     else:
         kind = f"{'main-path ' if plan.numbering == 'paper' else ''}{plan.unit}s"
         text = f"the first {k} of {deepest} {kind} frozen (k={k}{_paper_note(plan)})"
@@ -235,7 +235,7 @@ def _freezing(answer: Answer, init: str) -> str:
     last = next((c for c in reversed(cells) if c.cell.frozen.k == answer.deepest), None)
     if last is not None and last.verdict == "lower":
         text += (
-            f"; freezing the whole backbone costs {points(last.difference)} points "
+            f"; freezing the whole {answer.counted} costs {points(last.difference)} points "
             f"({points(last.high)} to {points(last.low)})"
         )
     return text + "."
