@@ -306,7 +306,8 @@ def movement_figure(rows: Sequence[Row]) -> str:
     for n, row in enumerate(one):
         if n and row["section"] != one[n - 1]["section"]:
             ax.axvline(n - 0.5, color=theme.muted, linewidth=0.8)
-            ax.text(n, ax.get_ylim()[1], f" {row['section']}", color=theme.muted, va="top")
+            ax.text(n, 0.02, f" {row['section']}", color=theme.muted,
+                    transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_yscale("log")
     ax.set_xlabel("layer, from the input; filled: beyond the floor of the seeds", color=theme.ink)
     ax.set_ylabel("1 - |cos|, mean over seeds", color=theme.ink)
@@ -323,7 +324,7 @@ def cells_figure(rows: Sequence[Row]) -> str:
     chosen = rates(rows)
     kept = [row for row in rows if float(row["lr"]) == chosen[row["init"]]]
     cells: dict[Cell, list[float]] = {}
-    for row in kept:
+    for row in sorted(kept, key=lambda row: list(chosen).index(row["init"])):
         cells.setdefault((row["init"], row["plan"]), []).append(100 * float(row["test_miou"]))
     figure = Figure(figsize=(9.8, 0.35 * len(cells) + 1.2), dpi=72)
     ax, theme = figure.add_subplot(), LIGHT
