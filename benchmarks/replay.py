@@ -15,7 +15,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from frostline.advice.constants import FILE, to_dict
 from frostline.advice.fitting import fit
 from frostline.advice.model import Constants, log_odds
 from frostline.advice.policies import (
+    Which,
     always,
     asha,
     at_depth,
@@ -34,22 +35,25 @@ from frostline.advice.policies import (
     halving,
     hyperband,
     ladder,
+    near_rates,
     of_known_starts,
     priced,
     probe,
     rewound,
+    scored,
     signalled,
 )
 from frostline.advice.racing import race
 from frostline.advice.replay import Played, replay
 from frostline.advice.scoring import family_interval, family_mean, reference, regret
 from frostline.advice.shipped import LOOK, advised
-from grid_more_plan import SHARES, More, rate
+from grid_more_plan import LIKELY, SHARES, More, rate
 from grid_plan import DEPTHS, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
 from replay_intervals import interval_lines
 from replay_rows import Rows, Task, given, history, names, open_rates, read
+from replay_starts import Measured, measured
 
 FOLDER = RESULTS / "advice"
 CONSTANTS = Path(frostline.advice.__file__).parent / FILE
@@ -59,11 +63,16 @@ ALL_STARTS = "every start at k=0 to the end"
 
 @dataclass(frozen=True)
 class Context:
-    """A task, and what the other families say."""
+    """A task, what the other families say, and what is known of its starts before training."""
 
     task: Task
     constants: Constants
     means: Mapping[str, float]
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+
+    @property
+    def starts(self) -> set[str]:
+        return {cell.init for cell in self.task.facts}
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,18 @@ class Entry:
     budget: float = math.inf
     needs: Candidate | None = None
     known_starts: bool = False  # works only for starts that ran on other data sets
+    signal: str | None = None  # of ``starts.csv``, without which it cannot play; its cost is paid
+
+    def plays(self, context: Context) -> bool:
+        """Whether the task has what the policy needs."""
+        if self.needs is not None and self.needs not in context.task.facts:
+            return False
+        known = context.measured.get(self.signal) if self.signal is not None else None
+        return self.signal is None or (known is not None and known.covers(context.starts))
+
+    def fee(self, context: Context) -> float:
+        """What measuring the task's starts cost, in ``1x``."""
+        return 0.0 if self.signal is None else context.measured[self.signal].cost(context.starts)
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,7 @@ def entries() -> list[Entry]:
         Entry("founding rule: smallest l_i, at 10%", fixed(signalled("movement", 0.1, -1))),
         Entry("largest l_i, at 10%", fixed(signalled("movement", 0.1, 1))),
         Entry("smallest gradient at step 0", fixed(signalled("gradient", 0.01, -1))),
+        *(Entry(name, scored_by(signal, sign), signal=signal) for name, signal, sign in SCORES),
         Entry("rewind curve at 10%, depth within 1 point", fixed(rewound(0.1, 0.01))),
         Entry("rewind curve at the end, within 1 point", fixed(rewound(1, 0.01))),
         Entry("two starts recalled from other sets, to 50%",
@@ -130,6 +152,27 @@ def entries() -> list[Entry]:
 
 
 BUDGETED = {"even shares": even, "ladder": ladder}
+SCORES = (  # policy, signal of ``starts.csv``, whether the largest or the smallest
+    ("highest LogME of the objects", "logme", 1),
+    ("highest TLogME of the objects", "tlogme", 1),
+    ("highest signal to noise (Spectrum)", "spectrum", 1),
+    ("lowest signal to noise (Spectrum)", "spectrum", -1),
+)
+RANGE_TESTS = {"range_steepest": "steepest", "range_tenth": "a tenth of the lowest"}
+
+
+def scored_by(signal: str, sign: int) -> Callable[[Context], Policy]:
+    return lambda context: scored(context.measured[signal].values, sign)
+
+
+def ranged(make: Callable[[Which], Policy], signal: str) -> Callable[[Context], Policy]:
+    """Starts at the rates that their range tests suggest."""
+    return lambda context: make(near_rates(context.measured[signal].values))
+
+
+def at_rate(make: Callable[[Which], Policy], lr: float) -> Callable[[Context], Policy]:
+    """Starts at one rate that nobody measured."""
+    return lambda context: make(near_rates(dict.fromkeys(context.starts, lr)))
 
 
 def open_entries() -> list[Entry]:
@@ -141,6 +184,11 @@ def open_entries() -> list[Entry]:
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
           for name, make in BUDGETED.items() for b in (2, 3, 4)),
+        *(Entry(f"range test, {rule}: {name}, {b}x", ranged(make, signal), b, signal=signal)
+          for signal, rule in RANGE_TESTS.items()
+          for name, make in BUDGETED.items() for b in (2, 3)),
+        *(Entry(f"{lr:g} for all: {name}, {b}x", at_rate(make, lr), b)
+          for lr in LIKELY for name, make in BUDGETED.items() for b in (2, 3)),
     ]  # fmt: skip
 
 
@@ -153,11 +201,17 @@ def contexts(tasks: Sequence[Task], sets: Mapping[str, Rows]) -> list[Context]:
     found = []
     for task in tasks:
         others = [name for name, kin in family.items() if kin != task.family]
-        bases = [name.partition(",")[0] for name in others]
+        bases = [_base(name) for name in others]
         histories = [history(sets[name]) for name in bases]
         kin = [family[name] for name in others]
-        found.append(Context(task, fit(histories, kin), recalled([sets[b] for b in bases])))
+        means = recalled([sets[base] for base in bases])
+        found.append(Context(task, fit(histories, kin), means, measured(_base(task.name))))
     return found
+
+
+def _base(name: str) -> str:
+    """Data set of a task."""
+    return name.partition(",")[0]
 
 
 def recalled(others: Iterable[Rows]) -> dict[str, float]:
@@ -176,18 +230,25 @@ def recalled(others: Iterable[Rows]) -> dict[str, float]:
 
 
 def play(entry: Entry, context: Context) -> list[Result]:
-    """A policy on every seed of a task; none where a candidate that it needs is not in it."""
+    """A policy on every seed of a task; none where the task lacks what it needs."""
     task, found = context.task, []
-    if entry.needs is not None and entry.needs not in task.facts:
+    if not entry.plays(context):
         return []
+    fee = entry.fee(context)
     for seed in task.seeds:
         policy, problem = entry.make(context), task.problem(seed)
         if entry.needs is not None and (entry.needs, seed) not in task.recorded.curves:
             continue
-        outcome = replay(policy, problem, task.recorded, entry.budget)
+        outcome = replay(policy, problem, task.recorded, entry.budget - fee)
         lost = 100 * regret(outcome.pick, seed, everything(problem), task.scores)
-        found.append(Result(context, seed, lost, outcome.spent, outcome))
+        found.append(Result(context, seed, lost, outcome.spent + fee, outcome))
     return found
+
+
+def play_all(entries_: Iterable[Entry], known: Sequence[Context]) -> dict[str, list[Result]]:
+    """Results of each policy that can play on any task."""
+    found = {entry.name: [r for c in known for r in play(entry, c)] for entry in entries_}
+    return {name: results for name, results in found.items() if results}
 
 
 def by_family(
@@ -321,15 +382,13 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     tasks = [task for rows in sets.values() if (task := given(rows, DEPTHS))]
     opened = [task for rows in sets.values() if (task := open_rates(rows))]
     known = contexts(tasks, sets)
-    played = {e.name: [r for c in known for r in play(e, c)] for e in entries()}
-    played = {name: results for name, results in played.items() if results}
+    played = play_all(entries(), known)
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
     lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
     if len({task.family for task in opened}) > 1:
-        wide = contexts(opened, sets)
-        free = {e.name: [r for c in wide for r in play(e, c)] for e in open_entries()}
+        free = play_all(open_entries(), contexts(opened, sets))
         lines += ["## Rates open", "", *policy_lines(free, opened, GRID)]
     lines += ["## Intervals", "", *interval_lines(known)]
     whole = {name: results for name, results in played.items() if _everywhere(results, played)}

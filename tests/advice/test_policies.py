@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from frostline.advice.cells import Candidate, Facts
+from frostline.advice.cells import Candidate, Facts, Problem
 from frostline.advice.policies import (
     asha,
     at_depth,
@@ -14,10 +14,12 @@ from frostline.advice.policies import (
     halving,
     hyperband,
     ladder,
+    near_rates,
     of_known_starts,
     priced,
     probe,
     rewound,
+    scored,
     signalled,
     smallest_budget,
 )
@@ -146,3 +148,25 @@ def test_a_rewind_curve_chooses_the_depth() -> None:
         outcome = replay(rewound(0.2, loss), problem(), rows)
         assert outcome.pick == pick
         assert reached_by(outcome)[pick] == EPOCHS
+
+
+@pytest.mark.parametrize(("sign", "pick"), [(1, C), (-1, A)])
+def test_a_score_from_before_training_picks_at_once(sign: int, pick: Candidate) -> None:
+    outcome = replay(scored({"a": -2.0, "b": 0.0, "c": 1.0}, sign), problem(), recorded())
+    assert (outcome.pick, len(outcome.decisions)) == (pick, 1)
+    assert outcome.spent == pytest.approx(1.0)
+
+
+def test_a_suggested_rate_leaves_each_start_its_nearest() -> None:
+    """1e-4 is not offered; 6e-4 is nearer to 1e-3 than to 3e-4, as sqrt(3e-4 * 1e-3) = 5.5e-4."""
+    rates = {"lr0.0003": 3e-4, "lr0.001": 1e-3}
+    facts = {Candidate(init, "k00", slug): Facts(0.0, 1.0, lr)
+             for init in "ab" for slug, lr in rates.items()}  # fmt: skip
+    facts[Candidate("a", "k52", "lr0.001")] = Facts(1.0, 0.6, 1e-3)
+    choice = Problem(facts, EPOCHS, 0)
+    found = near_rates({"a": 1e-4, "b": 6e-4})(choice)
+    assert found == (Candidate("a", "k00", "lr0.0003"), Candidate("b", "k00", "lr0.001"))
+    curves = {(cell, 0): (0.1,) * EPOCHS for cell in facts}
+    outcome = replay(even(near_rates({"a": 1e-4, "b": 6e-4})), choice, Recorded(curves), 1.3)
+    assert outcome.pick == found[0]
+    assert reached_by(outcome) == {found[0]: 10, found[1]: 3}

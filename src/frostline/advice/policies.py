@@ -22,10 +22,12 @@ __all__ = [
     "hyperband",
     "ladder",
     "ladder_plan",
+    "near_rates",
     "of_known_starts",
     "priced",
     "probe",
     "rewound",
+    "scored",
     "signalled",
     "smallest_budget",
 ]
@@ -49,6 +51,30 @@ def everything(problem: Problem) -> tuple[Candidate, ...]:
 def at_depth(label: str) -> Which:
     """Every start at one depth."""
     return lambda problem: tuple(cell for cell in everything(problem) if cell.label == label)
+
+
+def near_rates(rates: Mapping[str, float]) -> Which:
+    """Every start with nothing frozen, at the candidate rate nearest to the one suggested for it.
+
+    Near by the logarithm. The suggestion itself may be no candidate.
+
+    Args:
+        rates: start -> learning rate, > 0.
+    """
+
+    def which(problem: Problem) -> tuple[Candidate, ...]:
+        found: dict[str, Candidate] = {}
+        for cell in problem.unfrozen:
+            best = found.setdefault(cell.init, cell)
+            if _distance(problem, cell, rates) < _distance(problem, best, rates):
+                found[cell.init] = cell
+        return tuple(found.values())
+
+    return which
+
+
+def _distance(problem: Problem, cell: Candidate, rates: Mapping[str, float]) -> float:
+    return abs(math.log(problem.cells[cell].rate / rates[cell.init]))
 
 
 def always(cell: Candidate) -> Policy:
@@ -209,6 +235,20 @@ def of_known_starts(means: Mapping[str, float], keep: int, share: float) -> Poli
         return tuple(cell for cell in problem.unfrozen if cell.init in order)
 
     return probe(share, kept)
+
+
+def scored(values: Mapping[str, float], sign: int) -> Policy:
+    """The start with the largest (sign 1) or smallest (-1) value of what needs no training.
+
+    Args:
+        values: start -> what was computed from its weights, or from its features of the images.
+        sign: which end is taken.
+    """
+
+    def policy(problem: Problem, observed: Observed, left: float) -> Decision:
+        return Decision(pick=max(problem.unfrozen, key=lambda cell: sign * values[cell.init]))
+
+    return policy
 
 
 def signalled(name: str, share: float, sign: int) -> Policy:
