@@ -20,7 +20,7 @@ import numpy as np
 from frostline.figures import LIGHT, svg_text
 from frostline.reporting.tukey import tukey_quantile
 from grid_plan import DEPTHS, Arm, chosen_rates, rows_of
-from grid_statistics import Estimate
+from grid_statistics import Estimate, interval, student
 from grid_table import plus_minus, table
 
 RESULTS = Path(__file__).parent / "results" / "unet"
@@ -29,7 +29,6 @@ DETECTION = ("bccd", "wheat29_tiles512")
 NOTHING = "k00"
 AGAIN = "k00, trained again"
 SEEDS = (0, 1, 2)
-STUDENT = 4.303  # 97.5 % of Student's t with two degrees of freedom, for three seeds
 RULES = ("above-floor", "below-floor", "above-median", "below-median")
 
 Row = dict[str, str]
@@ -117,7 +116,22 @@ def unet(rows: Sequence[Row]) -> Iterator[str]:
     kept = [row for row in rows if float(row["lr"]) == chosen[row["init"]]]
     for init in chosen:
         yield from _cells(init, [row for row in kept if row["init"] == init])
+    yield from between_starts(kept)
     yield from processors(rows)
+
+
+def between_starts(rows: Sequence[Row]) -> Iterator[str]:
+    """ImageNet against random at equal depths; the decoder's random values differ, so unpaired."""
+    lines = []
+    for plan in (NOTHING, "k52"):
+        a, b = ([100 * float(row["test_miou"]) for row in rows
+                 if (row["init"], row["plan"]) == (init, plan)]
+                for init in ("imagenet", "random"))  # fmt: skip
+        if len(a) == len(b) == len(SEEDS):
+            spread = math.sqrt((statistics.variance(a) + statistics.variance(b)) / len(SEEDS))
+            gain = statistics.fmean(a) - statistics.fmean(b)
+            lines.append([plan, plus_minus((gain, student(2 * len(SEEDS) - 2) * spread), "+.2f")])
+    yield from table(["plan", "imagenet minus random, mean IoU"], lines)
 
 
 def processors(rows: Sequence[Row]) -> Iterator[str]:
@@ -225,9 +239,7 @@ def _medians(rows: Sequence[Row]) -> list[float]:
 def _ratio(values: Sequence[float], others: Sequence[float]) -> str:
     """Geometric mean of ratios by seed, with Student's interval of their logarithms."""
     logs = [math.log(a / b) for a, b in zip(values, others, strict=True)]
-    middle, half = statistics.fmean(logs), math.inf
-    if len(logs) == len(SEEDS):
-        half = STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
+    middle, half = interval(logs)
     low, mean, high = (f"{math.exp(middle + side * half):.2f}" for side in (-1, 0, 1))
     return f"{mean} [{low}, {high}]"
 
