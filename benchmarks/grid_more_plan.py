@@ -228,16 +228,14 @@ OTHERS = {
     BOARDS: (CARDS, CELLS), PEARS: (WHEAT, CARDS), TREES: (WHEAT, CELLS),
 }  # fmt: skip
 STAGES = (
-    *((name, common, seed) for name in (BOARDS, TREES) for seed in (0, 1)),
-    (PEARS, likely, 0),
-    (PEARS, best, 1),
+    *((name, common, seed) for name in (BOARDS, TREES, PEARS) for seed in (0, 1)),
     *((name, ends, 0) for name in NEW),
     (WHEAT, likely, 0),
     *((name, ends, 1) for name in NEW),
     *((name, best, 2) for name in NEW),
     *((name, brief, 0) for name in (BOARDS, CELLS, CARDS)),
     *((WHEAT, best, seed) for seed in (1, 2)),
-    *((name, likely, 0) for name in (BOARDS, TREES)),
+    *((name, likely, 0) for name in NEW),
     *((name, likely, 1) for name in (CELLS, CARDS)),
     *((name, own, 0) for name in (CELLS, CARDS, BOARDS)),
     *((name, likely, 2) for name in (CELLS, CARDS)),
