@@ -291,6 +291,26 @@ def detection(name: str) -> Iterator[str]:
     yield from table(header, lines)
 
 
+def directions() -> Iterator[str]:
+    """Freeze-below minus freeze-above, paired by seed: on each data set, and over the detectors."""
+    scores = {UNET: "test_miou", **dict.fromkeys(DETECTION, "test_ap")}
+    lines = []
+    for t in ("floor", "median"):
+        pooled: list[float] = []
+        for name, score in scores.items():
+            rows = [row for row in read(name, "trials") if row["init"] == "imagenet"]
+            cells = _by_seed(rows, score)
+            pair = [cells.get(f"{side}-{t}", {}) for side in ("below", "above")]
+            both = sorted(pair[0].keys() & pair[1].keys())
+            gains = [100 * (pair[0][seed] - pair[1][seed]) for seed in both]
+            pooled += gains if name in DETECTION else []
+            lines.append([t, name, len(gains), plus_minus(interval(gains), "+.2f")])
+        lines.append([t, "both detectors", len(pooled), plus_minus(interval(pooled), "+.2f")])
+    yield "## Freeze-below minus freeze-above"
+    yield ""
+    yield from table(["t", "data set", "pairs", "points"], lines)
+
+
 def _made_on(name: str) -> str:
     """Torch and processors of the grid's rows."""
     found = {(row["torch"], row["processor"]) for row in rows_of(name)}
@@ -366,6 +386,7 @@ def main() -> None:
         (RESULTS / "movement.svg").write_text(movement_figure(layers))
     for name in DETECTION:
         lines += detection(name)
+    lines += directions()
     text = "\n".join(lines).rstrip() + "\n"
     (RESULTS / "tables.md").write_text(text)
     print(text)
