@@ -66,6 +66,8 @@ class DataSet:
         starts: names of ``WEIGHTS``.
         resplit: share of the pool that is scored, where the official split is too small.
         folder: folder of the data, where it is not the name.
+        alike: whether the scored images are like the selection images. Else how far their scores
+            lie apart says nothing of further images like the latter.
     """
 
     sources: tuple[str, ...]
@@ -80,6 +82,7 @@ class DataSet:
     starts: tuple[str, ...] = ("imagenet", "coco_then_person")
     resplit: float | None = None
     folder: str | None = None
+    alike: bool = True
 
 
 FLIPS = {"flip": True, "colour": False, "scale_jitter": False}
@@ -147,6 +150,7 @@ DATASETS: dict[str, DataSet] = {
         image_size=320,
         epochs=40,
         augment=ALL,
+        alike=False,  # scored is another aerial image
     ),
 }
 for _count in (50, 100):

@@ -10,6 +10,7 @@ from frostline.advice.cells import Candidate
 from frostline.advice.model import Posterior, condition
 from frostline.advice.policies import even, ladder, priced
 from frostline.advice.replay import replay
+from grid_plan import DATASETS
 from grid_table import table
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def interval_lines(contexts: "Sequence[Context]") -> list[str]:
     rows = []
     for name, policy in POLICIES.items():
         found = [one for context in contexts for one in _of(context, policy)]
-        picks = [one.pick for one in found]
+        picks = [one.pick for one in found if one.alike]
         prices = [i for one in found for i in one.prices]
         others = [i for one in found for i in one.others]
         rows.append([name, *_summary(picks), *_summary(prices), *_summary(others)])
@@ -65,7 +66,8 @@ def interval_lines(contexts: "Sequence[Context]") -> list[str]:
         header += [f"{what} covered", "half width", "interval score"]
     return [
         f"95 % intervals after {BUDGET:g}x, for the mean test score over the held-out seeds; "
-        "median half widths, mean interval scores (lower is better), AP points:",
+        "median half widths, mean interval scores (lower is better), AP points. Of the pick where "
+        "the scored images are like the selection images:",
         "",
         *table(header, rows),
     ]
@@ -88,6 +90,7 @@ class Found:
     pick: Interval
     prices: list[Interval]
     others: list[Interval]
+    alike: bool  # whether the pick was scored on images like those that selected it
 
 
 def _of(context: "Context", policy: object) -> Iterator[Found]:
@@ -105,7 +108,7 @@ def _of(context: "Context", policy: object) -> Iterator[Found]:
             [i for cell in cells if (i := _lead(context, posterior, outcome.pick, cell, seed))]
             for cells in (frozen, starts)
         )
-        yield Found(pick, prices, others)
+        yield Found(pick, prices, others, DATASETS[task.name].alike)
 
 
 def _lead(

@@ -225,7 +225,7 @@ def history(rows: Rows) -> History:
     return History(
         {cells[a]: Facts(a.depth / DEEPEST, rows.prices.get(a.depth, 1.0), a.lr) for a in arms},
         {(cells[a], a.seed): rows.curves[a] for a in arms},
-        {(cells[a], a.seed): rows.test[a] for a in arms},
+        {(cells[a], a.seed): rows.test[a] for a in arms if DATASETS[rows.name].alike},
         rows.boxes,
     )
 

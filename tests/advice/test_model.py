@@ -220,6 +220,17 @@ def test_data_sets_of_one_family_count_once() -> None:
     assert twice.noise == pytest.approx(once.noise)
 
 
+def test_a_data_set_scored_on_other_images_says_nothing_of_offsets() -> None:
+    """What it says of everything else counts."""
+    one, other = made_up(0, 0.4), made_up(1, 0.8)
+    known = fit([one, other], ["a", "b"])
+    unlike = dataclasses.replace(other, test={})
+    found = fit([one, unlike], ["a", "b"])
+    assert found.offset == pytest.approx(0.1, abs=0.01)
+    assert (found.slope, found.noise, found.gaps) == (known.slope, known.noise, known.gaps)
+    assert found.offset_cell == fit([one], ["a"]).offset_cell
+
+
 def test_candidates_without_rows_have_the_prior() -> None:
     post = condition(problem(), [], PLAIN)
     assert post.selection_mean[0] == 0

@@ -26,7 +26,7 @@ class History:
     Attributes:
         facts: its cells.
         curves: (cell, seed) -> selection score after each epoch.
-        test: (cell, seed) -> test score.
+        test: (cell, seed) -> test score; empty where test images are unlike selection images.
         boxes: on the selection images.
     """
 
@@ -57,7 +57,9 @@ def fit(histories: Sequence[History], families: Sequence[str]) -> Constants:
     slopes = [slope for history in histories if (slope := _slope(history)) is not None]
     shape = _shape(histories)
     offsets = [_offsets(history) for history in histories]
-    middles = [statistics.fmean(map(statistics.fmean, table.values())) for table in offsets]
+    middles = [
+        statistics.fmean(map(statistics.fmean, table.values())) for table in offsets if table
+    ]
     pooled = _pooled(families)
     slope = statistics.fmean(slopes)
     return Constants(
@@ -269,7 +271,7 @@ def _offsets(history: History) -> dict[Candidate, list[float]]:
     return {
         cell: [value - log_odds(history.test[cell, seed]) for seed, value in by_seed.items()]
         for cell, by_seed in history.ends().items()
-        if history.facts[cell].depth == 0
+        if history.facts[cell].depth == 0 and history.test
     }
 
 
