@@ -5,16 +5,17 @@ import hashlib
 import typing
 
 from frostline.advice import result
-from frostline.advice.result import ADVICE_VERSION, Advice, Cost, Other, Pick
+from frostline.advice.result import ADVICE_VERSION, Advice, Cost, Labels, Other, Pick
 
 FIELDS = {
-    Advice: "base chance cost images label learned others pick prefer prices regret remarks "
-    "resolution task tool unit",
+    Advice: "base chance cost images label labels learned others pick prefer prices regret "
+    "remarks resolution task tool unit",
     Pick: "depth expected high init low lr plan seed test trial val variant",
     Other: "change depth high init low memory_mb plan price trained variant",
     Cost: "budget grid spent steps unit_seconds",
+    Labels: "choosing doubling high images low of_images of_score score",
 }
-TYPES = "7bdc3f70ce80"
+TYPES = "73f5628915ef"
 
 
 def test_fields_of_version_one() -> None:

@@ -109,15 +109,8 @@ def _context(contents: Contents) -> dict[str, Any]:
                 contents.answer, waiting=len(contents.unfinished), strays=len(contents.strays)
             ),
         ),
-        "rule": compare_with_rule(contents.answer, contents.differences["cosine"]),
         "forest": rows.forest(contents.answer),
-        "figure3": drawings.figure3(contents.depths),
-        "figure2": drawings.figure2(contents.differences),
-        "stage_means": rows.stage_means(contents.differences["cosine"]),
-        "profiles": contents.differences["cosine"].lines,
-        "unprofiled": rows.unprofiled(records, contents.differences["cosine"]),
-        "marks": _marks(contents),
-        "curves": drawings.curves(contents.losses),
+        **_figures(contents),
         "inits": contents.depths[0].inits,
         "examples": contents.examples,
         "examples_note": contents.examples_note,
@@ -153,6 +146,21 @@ def _context(contents: Contents) -> dict[str, Any]:
         "phases": rows.phases(records),
         "total_seconds": sum(sum(record.seconds.values()) for record in records),
         "finished": max(record.finished_at for record in records),
+    }
+
+
+def _figures(contents: Contents) -> dict[str, Any]:
+    """The figures, and what is said beside them."""
+    cosine = contents.differences["cosine"]
+    return {
+        "rule": compare_with_rule(contents.answer, cosine),
+        "figure3": drawings.figure3(contents.depths),
+        "figure2": drawings.figure2(contents.differences),
+        "stage_means": rows.stage_means(cosine),
+        "profiles": cosine.lines,
+        "unprofiled": rows.unprofiled(contents.records, cosine),
+        "marks": _marks(contents),
+        "curves": drawings.curves(contents.losses),
     }
 
 
