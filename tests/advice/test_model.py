@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from frostline.advice.cells import Candidate, Evaluated, Facts
-from frostline.advice.fitting import History, fit, widened
+from frostline.advice.constants import widened
+from frostline.advice.fitting import History, fit
 from frostline.advice.model import FLOOR, LEVEL_SD, Constants, condition, log_odds
 from frostline.advice.racing import race
 from frostline.advice.replay import replay

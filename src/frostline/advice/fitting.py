@@ -1,6 +1,5 @@
 """Constants of the model by moments, from complete grids of other data sets."""
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -319,15 +318,3 @@ def _gaps_at(history: History, share: float) -> dict[Candidate, list[float]]:
         if history.facts[cell].depth == 0:
             found.setdefault(cell, []).append(_at(curve, 1.0) - _at(curve, share))
     return found
-
-
-def widened(constants: Constants, factor: float) -> Constants:
-    """All standard deviations times a factor: for tasks unlike those that were fitted."""
-    names = ("start", "rate", "slope_task", "slope_start", "rest", "seed", "noise",
-             "offset_task", "offset_cell")  # fmt: skip
-    scaled = {name: factor * getattr(constants, name) for name in names}
-    gaps = tuple(
-        (share, mean, task * factor, start * factor, trial * factor, drift * factor)
-        for share, mean, task, start, trial, drift in constants.gaps
-    )
-    return dataclasses.replace(constants, **scaled, gaps=gaps)
