@@ -1,6 +1,5 @@
 """What ``grid_more.py`` runs, and in which order: breadth before seeds, all from committed rows."""
 
-import csv
 import dataclasses
 import functools
 import math
@@ -17,6 +16,7 @@ from grid_plan import (
     THREE,
     Arm,
     chosen_rates,
+    csv_rows,
     rows_of,
 )
 
@@ -86,11 +86,7 @@ def pair_of(row: Mapping[str, Any]) -> tuple[str, More]:
 
 def rows_of_more(name: str, table: str = "trials") -> list[dict[str, str]]:
     """Rows of one table of a data set."""
-    path = MORE / name / f"{table}.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(MORE / name / f"{table}.csv")
 
 
 def settings(name: str, arm: More) -> tuple[int, float]:

@@ -206,7 +206,11 @@ class Arm:
 
 def rows_of(name: str, table: str = "trials") -> list[dict[str, str]]:
     """Committed rows of one table of a data set."""
-    path = RESULTS / name / f"{table}.csv"
+    return csv_rows(RESULTS / name / f"{table}.csv")
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table; none where there is no such file yet."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

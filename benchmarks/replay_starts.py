@@ -1,13 +1,12 @@
 """What is known of starts before they are trained, as committed in ``starts.csv``."""
 
-import csv
 import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from grid_plan import RESULTS
+from grid_plan import RESULTS, csv_rows
 
 STARTS = RESULTS / "advice" / "starts.csv"
 ANY = "any"  # data set of what does not depend on it
@@ -36,7 +35,7 @@ class Measured:
 @functools.cache
 def measured(name: str) -> dict[str, Measured]:
     """Every signal of a data set; empty where none was measured."""
-    rows = [row for row in _rows() if row["data"] in (name, ANY)]
+    rows = [row for row in csv_rows(STARTS) if row["data"] in (name, ANY)]
     found = {
         signal: Measured(
             {row["init"]: float(row["value"]) for row in rows if row["signal"] == signal},
@@ -59,10 +58,3 @@ def _of_features(found: Mapping[str, Measured]) -> dict[str, Measured]:
         if all(init in part.values for part in parts)
     }
     return {"logme": first, "tlogme": Measured(means, first.costs)}
-
-
-def _rows() -> list[dict[str, str]]:
-    if not STARTS.exists():
-        return []
-    with STARTS.open(newline="") as file:
-        return list(csv.DictReader(file))

@@ -41,7 +41,15 @@ from frostline.rules import FACTOR
 from frostline.study import Study
 from frostline.trial import begin, plan_of
 from grid import processor
-from grid_plan import DATASETS, WEIGHTS, chosen_rates, data_folder, rows_of, write_annotations
+from grid_plan import (
+    DATASETS,
+    WEIGHTS,
+    chosen_rates,
+    csv_rows,
+    data_folder,
+    rows_of,
+    write_annotations,
+)
 
 RESULTS = Path(__file__).parent / "results" / "unet"
 CELLS = "isbi_membrane"
@@ -95,14 +103,7 @@ def done_at(name: str, lr: float) -> frozenset[tuple[str, str, int]]:
 
 def rows_at(folder: Path) -> list[Row]:
     """Rows of ``trials.csv``."""
-    return _rows(folder / "trials.csv")
-
-
-def _rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return [*csv_rows(folder / "trials.csv")]
 
 
 def membranes(out: Path) -> Row:
@@ -224,7 +225,8 @@ def _run(name: str, study: Rest) -> bool:
     if not rules or study.left():
         return not study.left()
     made = {label: study.plan_of_rule("imagenet", **RULES[label]) for label in rules}
-    equal = {label: _equal_depth(study, plan) for label, plan in made.items()}
+    depths = _depths(study)
+    equal = {k: depths.get(FreezePlan.from_dict(plan).digest(), "") for k, plan in made.items()}
     _write_rules(name, study, made, equal)
     same = {("imagenet", label, s) for label in rules if equal[label] for s in SEEDS}
     study = dataclasses.replace(study, done=done_at(name, study.config.schedule.lr) | same)
@@ -234,16 +236,16 @@ def _run(name: str, study: Rest) -> bool:
     return not study.left()
 
 
-def _equal_depth(study: Rest, plan: Row) -> str:
-    """The depth that freezes the same as a rule's plan: nothing, or everything; else empty."""
-    ruled = FreezePlan.from_dict(plan).digest()
+def _depths(study: Rest) -> dict[str, str]:
+    """Digest of what a depth freezes -> its label: of nothing, and of everything."""
+    spec = study.spec(study.cells()[0])
+    names = set(begin(spec).model.state_dict())
     deepest = study.layers().max_depth(study.config.numbering)
-    names = set(begin(study.spec(study.cells()[0])).model.state_dict())
-    for depth in (0, deepest):
-        spec = dataclasses.replace(study.spec(study.cells()[0]), plan=PlanConfig(depth=depth))
-        if plan_of(spec, names).digest() == ruled:
-            return depth_label(depth)
-    return ""
+    plans = {
+        depth: plan_of(dataclasses.replace(spec, plan=PlanConfig(depth=depth)), names)
+        for depth in (0, deepest)
+    }
+    return {plan.digest(): depth_label(depth) for depth, plan in plans.items()}
 
 
 def _write_rules(name: str, study: Rest, made: Row, equal: dict[str, str]) -> None:
@@ -253,9 +255,7 @@ def _write_rules(name: str, study: Rest, made: Row, equal: dict[str, str]) -> No
             "init": "imagenet",
             "plan": label,
             "lr": study.config.schedule.lr,
-            **{
-                k: plan["rule"][k] for k in ("rule", "t", "threshold", "frozen_layers", "of_layers")
-            },
+            **{name: plan["rule"][name] for name in OF_RULES},
             "plan_digest": FreezePlan.from_dict(plan).digest(),
             "same_as": equal[label],
             "above": " ".join(x["name"] for x in plan["rule"]["layers"] if x["above"]),
@@ -301,7 +301,7 @@ def _merge(path: Path, rows: list[Row], key: int) -> None:
     """Put rows among the file's own, those of equal first ``key`` columns replaced."""
     if not rows:
         return
-    merged = {tuple(str(v) for v in row.values())[:key]: row for row in (*_rows(path), *rows)}
+    merged = {tuple(str(v) for v in row.values())[:key]: row for row in (*csv_rows(path), *rows)}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

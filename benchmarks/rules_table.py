@@ -9,7 +9,6 @@ after cell and seed in all of them; movement is described by quartiles over laye
 plan is that of a depth has that depth's scores, and takes no part in the comparison.
 """
 
-import csv
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 
 from frostline.figures import LIGHT, svg_text
 from frostline.reporting.tukey import tukey_quantile
-from grid_plan import DEPTHS, Arm, chosen_rates, rows_of
+from grid_plan import DEPTHS, Arm, chosen_rates, csv_rows, rows_of
 from grid_statistics import Estimate, interval, student
 from grid_table import plus_minus, table
 
@@ -38,11 +37,7 @@ Scores = dict[Cell, dict[int, float]]  # by seed
 
 def read(name: str, file: str) -> list[Row]:
     """Committed rows; none where there is no file yet."""
-    path = RESULTS / name / f"{file}.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as opened:
-        return list(csv.DictReader(opened))
+    return csv_rows(RESULTS / name / f"{file}.csv")
 
 
 def equals(name: str) -> dict[str, str]:

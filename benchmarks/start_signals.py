@@ -8,7 +8,6 @@ own, nothing is frozen, seed 0, one thread. OUT holds nothing but annotations.
 """
 
 import argparse
-import csv
 import itertools
 import math
 import os
@@ -32,7 +31,7 @@ from frostline.tasks.boxes import PlacedImages, float_image
 from frostline.training import batch_at
 from frostline.trial import Start, begin
 from grid_more_plan import BOARDS, CARDS, CELLS, PEARS, TREES, WHEAT, More
-from grid_plan import COMMON_RATE, RESULTS, THREE, write_annotations
+from grid_plan import COMMON_RATE, RESULTS, THREE, csv_rows, write_annotations
 from start_scores import Floats, logme, one_hot, signal_to_noise, steepest, tenth_of_lowest
 
 TARGET = RESULTS / "advice"
@@ -50,7 +49,7 @@ Row = grid.Row
 
 def run(out: Path, names: tuple[str, ...] = NAMES, steps: int = STEPS) -> None:
     """Measure what has no row yet."""
-    done = {(row["data"], row["init"], row["signal"]) for row in rows()}
+    done = {(row["data"], row["init"], row["signal"]) for row in csv_rows(TARGET / "starts.csv")}
     for measure, name, init in itertools.product(MEASURES, names, THREE):
         data = ANY if measure is weight_scores else name
         if not any((data, init, signal) in done for signal in MEASURES[measure]):
@@ -59,15 +58,6 @@ def run(out: Path, names: tuple[str, ...] = NAMES, steps: int = STEPS) -> None:
             grid.append_csv(TARGET / "starts.csv", table)
             done |= {(data, init, row["signal"]) for row in found}
             print(data, init, [(row["signal"], row["value"]) for row in found], flush=True)
-
-
-def rows() -> list[dict[str, str]]:
-    """What was measured."""
-    path = TARGET / "starts.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def begun(name: str, init: str, out: Path) -> Start:

@@ -238,7 +238,7 @@ def test_logme_is_of_classes_or_else_of_boxes(
             ("wheat", "logme_boxes", "3"),
         )
     ]
-    monkeypatch.setattr(starts, "_rows", lambda: rows)
+    monkeypatch.setattr(starts, "csv_rows", lambda path: rows)
     cells, wheat = (starts.measured.__wrapped__(name) for name in ("cells", "wheat"))
     assert (cells["logme"].values, cells["tlogme"].values) == ({"a": -2.0}, {"a": -0.5})
     assert (wheat["logme"].values, wheat["tlogme"].values) == ({"a": 3.0}, {"a": 3.0})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from frostline.advice.cells import Candidate, Evaluated, Policy, Problem, reached
 from frostline.advice.live import cell_of, key_of, seen, without
-from frostline.advice.model import Constants, condition
+from frostline.advice.model import Constants, Posterior, condition
 from frostline.advice.replay import Step, next_steps, spent
 from frostline.advice.result import Advice, Cost, Labels, Other, Pick
 from frostline.advice.shipped import Prefer
@@ -97,13 +97,13 @@ def _base(problem: Problem, pick: Candidate) -> Candidate:
 def _advice(
     ran: Ran, problem: Problem, own: frozenset[Evaluated], found: Summary, record: TrialRecord
 ) -> Advice:
-    ranking = record.task.ranking
+    ranking, posterior = record.task.ranking, condition(problem, own, ran.constants)
     base = Against(found.pick, True, 0.0, 0.0, 0.0, problem.cells[found.pick].price)
     return Advice(
         task=ran.study.config.task,
         label=ranking.label,
         prefer=ran.prefer,
-        pick=_picked(ran, problem, own, record),
+        pick=_picked(ran, posterior, record),
         base=_other(ran, base),
         chance=found.chance,
         regret=found.regret,
@@ -117,12 +117,16 @@ def _advice(
         remarks=tuple(_remarks(ran, problem, own, record)),
         tool=ran.study.config.trainer,
         unit=record.plan.unit,
-        labels=_labels(ran, problem, own, found, record),
+        labels=_labels(problem, posterior, own, found, record),
     )
 
 
 def _labels(
-    ran: Ran, problem: Problem, own: frozenset[Evaluated], found: Summary, record: TrialRecord
+    problem: Problem,
+    posterior: Posterior,
+    own: frozenset[Evaluated],
+    found: Summary,
+    record: TrialRecord,
 ) -> Labels | None:
     """What more labels would give, where both trainings came to their ends."""
     fewer, last = problem.fewer(found.pick), reached(own)
@@ -131,7 +135,6 @@ def _labels(
         return None
     share, images = problem.cells[fewer].images, record.data["train"].images
     score, whole = last[fewer].score, last[found.pick].score
-    posterior = condition(problem, own, ran.constants)
     mean, low, high = doubled(posterior, score, whole, share)
     choosing = [other.loss for other in found.others]
     return Labels(
@@ -146,9 +149,8 @@ def _labels(
     )
 
 
-def _picked(ran: Ran, problem: Problem, own: frozenset[Evaluated], record: TrialRecord) -> Pick:
+def _picked(ran: Ran, posterior: Posterior, record: TrialRecord) -> Pick:
     key, cell = record.key, cell_of(record.key)
-    posterior = condition(problem, own, ran.constants)
     low, high = posterior.interval(cell, seeds=1)
     val, test = record.score(), record.score(split="test")
     return Pick(
