@@ -143,6 +143,12 @@ def rates(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     yield from (More(init, 0, seed, "adamw", lr) for init in THREE for lr in RATES)
 
 
+def searched(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    """The starts that ``grid.py`` searched rates for."""
+    starts = DATASETS[name].starts
+    yield from (More(init, 0, seed, "adamw", lr) for init in starts for lr in RATES)
+
+
 def common(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     yield from (More(init, 0, seed, "adamw", COMMON_RATE) for init in THREE)
 
@@ -159,6 +165,13 @@ def best(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
 def ends(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
     """The frameworks' default depth, and all frozen."""
     yield from (arm for arm in depths(name, done, seed) if arm.depth in (9, 52))
+
+
+def leading(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    """The ends of the two starts that are highest with nothing frozen, seed 0."""
+    scores = {arm.init: done.get(arm, 0.0) for arm in best(name, done, 0)}
+    first = sorted(scores, key=lambda init: -scores[init])[:2]
+    yield from (arm for arm in ends(name, done, seed) if arm.init in first)
 
 
 def depths(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
@@ -199,6 +212,11 @@ def own(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
         yield from (More(init, 0, seed, "adamw", lr) for lr in rates)
 
 
+def common_own(name: str, done: Mapping[More, float], seed: int) -> Iterator[More]:
+    """The same at the common rate alone."""
+    yield from (More(OWN + other, 0, seed, "adamw", COMMON_RATE) for other in OTHERS[name])
+
+
 def winner(name: str) -> Arm | None:
     """The start of a complete set, at its rate, with the highest selection AP at seed 0.
 
@@ -225,6 +243,12 @@ OTHERS = {
 }  # fmt: skip
 STAGES = (
     *((name, common, seed) for name in (BOARDS, TREES, PEARS) for seed in (0, 1)),
+    *((name, searched, 1) for name in (CELLS, CARDS)),
+    (BOARDS, leading, 0),
+    *((name, common_own, seed) for name in (BOARDS, CELLS, CARDS) for seed in (0, 1)),
+    (WHEAT, searched, 1),
+    (BOARDS, leading, 1),
+    *((name, leading, seed) for name in (TREES, PEARS) for seed in (0, 1)),
     *((name, ends, 0) for name in NEW),
     (WHEAT, likely, 0),
     *((name, ends, 1) for name in NEW),

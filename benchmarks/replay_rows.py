@@ -56,7 +56,7 @@ class Rows:
     selection: Mapping[More, float]
     test: Mapping[More, float]
     curves: Mapping[More, tuple[float, ...]]
-    seconds: Mapping[More, float]
+    seconds: Mapping[More, tuple[str, float]]
     signals: Signals
     boxes: int
 
@@ -65,13 +65,18 @@ class Rows:
         """Depth -> price in ``1x``: median seconds of complete trials, over those of k=0.
 
         The network and its freezing do not depend on the start. Where trials were timed in
-        processor seconds these count, as other work on the machine does not slow them.
+        processor seconds these count, as other work on the machine does not slow them. Only
+        trials of one processor are compared; a depth has the median over the processors.
         """
-        by_depth: dict[int, list[float]] = {}
-        for arm, seconds in self.seconds.items():
-            by_depth.setdefault(arm.depth, []).append(seconds)
-        medians = {depth: statistics.median(found) for depth, found in by_depth.items()}
-        return {depth: seconds / medians[0] for depth, seconds in medians.items()}
+        timed: dict[str, dict[int, list[float]]] = {}
+        for arm, (processor, seconds) in self.seconds.items():
+            timed.setdefault(processor, {}).setdefault(arm.depth, []).append(seconds)
+        ratios: dict[int, list[float]] = {}
+        for by_depth in timed.values():
+            medians = {depth: statistics.median(found) for depth, found in by_depth.items()}
+            for depth in medians if 0 in medians else ():
+                ratios.setdefault(depth, []).append(medians[depth] / medians[0])
+        return {depth: statistics.median(found) for depth, found in ratios.items()}
 
 
 @functools.cache
@@ -81,9 +86,13 @@ def read(name: str) -> Rows:
     curves: dict[More, dict[int, float]] = {}
     for arm, row in _arms(rows_of(name, "evaluations"), rows_of_more(name, "evaluations")):
         curves.setdefault(arm, {})[int(row["epoch"])] = float(row["select_ap"])
-    old = {arm: float(row["train_seconds"]) for arm, row in _arms(rows_of(name), ()) if arm.plain}
+    old = {
+        arm: ("", float(row["train_seconds"]))
+        for arm, row in _arms(rows_of(name), ())
+        if arm.plain
+    }
     timed = {
-        arm: float(row["step_cpu_seconds"])
+        arm: (row["processor"], float(row["step_cpu_seconds"]))
         for arm, row in _arms((), rows_of_more(name, "costs"))
         if arm.plain
     }
