@@ -48,11 +48,11 @@ from frostline.advice.replay import Played, replay
 from frostline.advice.scoring import family_interval, family_mean, reference, regret
 from frostline.advice.shipped import LOOK, advised
 from grid_more_plan import LIKELY, SHARES, More, rate
-from grid_plan import DEPTHS, RESULTS, THREE
+from grid_plan import DEPTHS, RATES, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
 from replay_intervals import interval_lines
-from replay_rows import Rows, Task, given, history, names, open_rates, read
+from replay_rows import Rows, Task, five_starts, given, history, names, open_rates, read
 from replay_starts import Measured, measured
 
 FOLDER = RESULTS / "advice"
@@ -178,17 +178,24 @@ def at_rate(make: Callable[[Which], Policy], lr: float) -> Callable[[Context], P
 def open_entries() -> list[Entry]:
     """Rates open, nothing frozen: start and rate are chosen together."""
     return [
-        Entry(GRID, fixed(probe(1))),
-        *(Entry(f"every start and rate to {s:.0%}", fixed(probe(s))) for s in (0.34, 0.1)),
-        *(Entry(f"halving, from {share:.0%} by 2", fixed(halving(share, 2))) for share in (0.1,)),
-        Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
-        *(Entry(f"{name}, {b:g}x", fixed(make()), b)
-          for name, make in BUDGETED.items() for b in (2, 3, 4)),
+        *searches("every start and rate", (2, 3, 4)),
         *(Entry(f"range test, {rule}: {name}, {b}x", ranged(make, signal), b, signal=signal)
           for signal, rule in RANGE_TESTS.items()
           for name, make in BUDGETED.items() for b in (2, 3)),
         *(Entry(f"{lr:g} for all: {name}, {b}x", at_rate(make, lr), b)
           for lr in LIKELY for name, make in BUDGETED.items() for b in (2, 3)),
+    ]  # fmt: skip
+
+
+def searches(what: str, budgets: Iterable[float]) -> list[Entry]:
+    """Policies for many candidates with nothing frozen."""
+    return [
+        Entry(GRID, fixed(probe(1))),
+        *(Entry(f"{what} to {s:.0%}", fixed(probe(s))) for s in (0.34, 0.1)),
+        Entry("halving, from 10% by 2", fixed(halving(0.1, 2))),
+        Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
+        *(Entry(f"{name}, {b:g}x", fixed(make()), b)
+          for name, make in BUDGETED.items() for b in budgets),
     ]  # fmt: skip
 
 
@@ -380,21 +387,33 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     """The page, and (policy, cost, regret) of what the figure shows."""
     sets = {name: read(name) for name in names()}
     tasks = [task for rows in sets.values() if (task := given(rows, DEPTHS))]
-    opened = [task for rows in sets.values() if (task := open_rates(rows))]
+    wide = {
+        "Two rates": [open_rates(rows, LIKELY) for rows in sets.values()],
+        "Three rates": [open_rates(rows, RATES) for rows in sets.values()],
+        "Five starts": [five_starts(rows) for rows in sets.values()],
+    }
     known = contexts(tasks, sets)
     played = play_all(entries(), known)
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
     lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
-    if len({task.family for task in opened}) > 1:
-        free = play_all(open_entries(), contexts(opened, sets))
-        lines += ["## Rates open", "", *policy_lines(free, opened, GRID)]
+    for title, found in wide.items():
+        lines += wide_lines(title, [task for task in found if task], sets)
     lines += ["## Intervals", "", *interval_lines(known)]
     whole = {name: results for name, results in played.items() if _everywhere(results, played)}
     points = [(name, _mean(r, lambda x: x.spent), _mean(r, lambda x: x.regret))
               for name, r in whole.items()]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n", points
+
+
+def wide_lines(title: str, tasks: Sequence[Task], sets: Mapping[str, Rows]) -> list[str]:
+    """A table of more candidates with nothing frozen, where two families have them."""
+    if len({task.family for task in tasks}) < 2:
+        return []
+    many = searches("every start", (2, 3)) if title == "Five starts" else open_entries()
+    played = play_all(many, contexts(tasks, sets))
+    return [f"## {title}", "", *policy_lines(played, tasks, GRID)]
 
 
 def shipped_constants(without: str = "") -> dict[str, Any]:

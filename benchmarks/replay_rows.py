@@ -5,14 +5,14 @@ import functools
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from frostline.advice.cells import Candidate, Facts, Problem
 from frostline.advice.fitting import History
 from frostline.advice.replay import Recorded
 from frostline.advice.scoring import Scores
-from grid_more_plan import LIKELY, MORE, SHARES, More, pair_of, rate, rows_of_more
+from grid_more_plan import MORE, OTHERS, OWN, SHARES, More, pair_of, rate, rows_of_more
 from grid_plan import DATASETS, DEEPEST, RESULTS, THREE, Arm, rows_of
 from grid_rows import layer_rows
 
@@ -29,7 +29,7 @@ class Task:
         family: data sets of the same images; constants are never fitted on it.
         facts: candidates.
         epochs: of a complete trial.
-        seeds: with which every candidate has a complete trial, and some other seed has one too.
+        seeds: with which every candidate has a complete trial, at least two; others do not count.
         recorded: what a policy can see.
         scores: of complete trials.
         boxes: on the selection images.
@@ -87,9 +87,7 @@ def read(name: str) -> Rows:
     for arm, row in _arms(rows_of(name, "evaluations"), rows_of_more(name, "evaluations")):
         curves.setdefault(arm, {})[int(row["epoch"])] = float(row["select_ap"])
     old = {
-        arm: ("", float(row["train_seconds"]))
-        for arm, row in _arms(rows_of(name), ())
-        if arm.plain
+        arm: ("", float(row["train_seconds"])) for arm, row in _arms(rows_of(name), ()) if arm.plain
     }
     timed = {
         arm: (row["processor"], float(row["step_cpu_seconds"]))
@@ -173,15 +171,15 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
     }
     complete = [cell for cell, arm in cells.items() if arm.share == 1]
     whole = [s for s in range(5) if all((cell, s) in trials for cell in complete)]
-    seeds = tuple(s for s in whole if len(whole) > 1)
-    if not seeds:
+    if len(whole) < 2:
         return None
+    trials = {key: arm for key, arm in trials.items() if key[1] in whole}
     return Task(
         name,
         DATASETS[rows.name].folder or rows.name,
         facts,
         epochs=max(map(len, rows.curves.values())),
-        seeds=seeds,
+        seeds=tuple(whole),
         recorded=Recorded(
             {key: rows.curves[arm] for key, arm in trials.items()},
             {
@@ -217,14 +215,26 @@ def given(rows: Rows, depths: Iterable[int]) -> Task | None:
     return task(rows, [*complete, *short], rows.name) if complete else None
 
 
-def open_rates(rows: Rows) -> Task | None:
-    """Starts and the two rates that starts chose, nothing frozen."""
-    arms = [More(init, 0, 0, "adamw", lr) for init in THREE for lr in LIKELY]
+def open_rates(rows: Rows, rates: Sequence[float]) -> Task | None:
+    """Starts and several rates, nothing frozen; None where no start has all of them twice."""
+    arms = [More(init, 0, 0, "adamw", lr) for init in THREE for lr in rates]
     complete = [arm for arm in arms if _seeds(rows, arm) > 1]
-    several = {arm.init for arm in complete if sum(a.init == arm.init for a in complete) > 1}
-    if not several:
+    if not any(sum(a.init == init for a in complete) == len(rates) for init in THREE):
         return None
-    return task(rows, complete, f"{rows.name}, rates open", rates_open=True)
+    return task(rows, complete, f"{rows.name}, {len(rates)} rates", rates_open=True)
+
+
+def five_starts(rows: Rows) -> Task | None:
+    """All starts, also the winners of two other families, nothing frozen, each at its rate."""
+    inits = [*THREE, *(OWN + other for other in OTHERS.get(rows.name, ()))]
+    arms = [
+        More(init, 0, 0, "adamw", lr)
+        for init in inits
+        if (lr := rate(rows.name, init, rows.selection))
+    ]
+    complete = [arm for arm in arms if _seeds(rows, arm) > 1]
+    whole = len(complete) == len(THREE) + 2
+    return task(rows, complete, f"{rows.name}, five starts") if whole else None
 
 
 def history(rows: Rows) -> History:

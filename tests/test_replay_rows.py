@@ -162,3 +162,56 @@ def test_a_rate_is_the_best_of_those_with_most_seeds(scripts: ModuleType) -> Non
     both = done | {arm(3e-4, 1): 0.4, arm(1e-3, 1): 0.1}
     assert plan.rate("pear640", "imagenet", both) == 1e-3
     assert plan.rate("bccd", "imagenet", {}) == 3e-4  # grid.py's own choice stays
+
+
+# Rows that are made up
+
+
+def rows_with(scripts: ModuleType, trials: dict[tuple[str, float, int], float], **more: Any) -> Any:
+    """Nothing frozen on bccd: (start, rate, seed) -> score, two epochs."""
+    plan = importlib.import_module("grid_more_plan")
+    scores = {plan.More(i, 0, seed, "adamw", lr): s for (i, lr, seed), s in trials.items()}
+    curves = {arm: (score / 2, score) for arm, score in scores.items()}
+    seconds = dict.fromkeys(scores, ("", 1.0))
+    made = {"seconds": seconds, "signals": {}, "boxes": 100} | more
+    return scripts.Rows("bccd", scores, scores, curves, **made)
+
+
+def test_only_trials_of_one_processor_are_compared_for_prices(scripts: ModuleType) -> None:
+    plan = importlib.import_module("grid_more_plan")
+
+    def arm(depth: int, seed: int) -> Any:
+        return plan.More("imagenet", depth, seed, "adamw", 3e-4)
+
+    seconds = {
+        arm(0, 0): ("fast", 1.0), arm(9, 0): ("fast", 0.8),
+        arm(0, 1): ("slow", 4.0), arm(52, 1): ("slow", 2.0),
+        arm(30, 2): ("unlike the others", 0.1),
+    }  # fmt: skip
+    rows = rows_with(scripts, {}, seconds=seconds)
+    assert rows.prices == {0: 1.0, 9: 0.8, 52: 0.5}
+
+
+def test_rates_are_open_where_a_start_has_all_of_them_twice(scripts: ModuleType) -> None:
+    rates = (1e-4, 3e-4)
+    twice = {("imagenet", lr, seed): 0.5 for lr in rates for seed in (0, 1)}
+    assert scripts.open_rates(rows_with(scripts, twice), rates).seeds == (0, 1)
+    assert scripts.open_rates(rows_with(scripts, twice), (*rates, 1e-3)) is None
+    once = {key: score for key, score in twice.items() if key != ("imagenet", 1e-4, 1)}
+    assert scripts.open_rates(rows_with(scripts, once), rates) is None
+
+
+def test_five_starts_count_seeds_that_all_have(scripts: ModuleType) -> None:
+    own = ("own_playing_cards", "own_wheat29_tiles512")
+    starts = ("imagenet", "coco_then_person", "coco_dequantised", *own)
+    rate = importlib.import_module("grid_more_plan").rate
+    rates = {init: rate("bccd", init, {}) or 3e-4 for init in starts}
+    trials = {
+        (init, rates[init], seed): 0.5 for init in starts for seed in range(2 if init in own else 5)
+    }
+    found = scripts.five_starts(rows_with(scripts, trials))
+    assert {cell.init for cell in found.facts} == set(starts)
+    assert found.seeds == (0, 1)
+    assert {seed for _, seed in found.scores.test} == {0, 1}
+    del trials["own_playing_cards", 3e-4, 1]
+    assert scripts.five_starts(rows_with(scripts, trials)) is None
