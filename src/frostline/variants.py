@@ -65,24 +65,24 @@ def slug_of(values: Mapping[str, float]) -> str | None:
     return "-".join(parts) or None
 
 
-def short_variant(variant: str | None, percent: int) -> str:
-    """The same with a complete schedule of a share of the epochs.
+def short_variant(variant: str | None) -> str:
+    """The same with a complete schedule of ``SHORT_PERCENT`` of the epochs.
 
     Example:
-        >>> short_variant("lr3e-4", 25), short_variant(None, 25)
+        >>> short_variant("lr3e-4"), short_variant(None)
         ('lr3e-4-e25', 'e25')
     """
-    return "-".join(filter(None, (variant, f"e{percent}")))
+    return "-".join(filter(None, (variant, f"e{SHORT_PERCENT}")))
 
 
-def fewer_variant(variant: str | None, percent: int) -> str:
-    """The same with a share of the training images.
+def fewer_variant(variant: str | None) -> str:
+    """The same with ``FEWER_PERCENT`` of the training images.
 
     Example:
-        >>> fewer_variant("lr3e-4", 25), fewer_variant(None, 25)
+        >>> fewer_variant("lr3e-4"), fewer_variant(None)
         ('lr3e-4-i25', 'i25')
     """
-    return "-".join(filter(None, (variant, f"i{percent}")))
+    return "-".join(filter(None, (variant, f"i{FEWER_PERCENT}")))
 
 
 def values_of(variant: str | None) -> Changes:

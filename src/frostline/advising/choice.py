@@ -204,7 +204,7 @@ def _own_seconds(study: Study, keys: list[TrialKey]) -> dict[TrialKey, float]:
     nothing = depth_label(0)
     begun: dict[str, tuple[str, float]] = {}
     short = [
-        key.model_copy(update={"variant": short_variant(key.variant, SHORT_PERCENT)})
+        key.model_copy(update={"variant": short_variant(key.variant)})
         for key in keys
         if key.plan == nothing
     ]
@@ -227,9 +227,9 @@ def _fewer(study: Study, facts: Mapping[Candidate, Facts]) -> dict[Candidate, Fa
     if not can_pause(study.config.trainer):
         return {}
     return {
-        Candidate(
-            cell.init, cell.label, fewer_variant(cell.variant or None, FEWER_PERCENT)
-        ): dataclasses.replace(one, images=FEWER_PERCENT / 100)
+        Candidate(cell.init, cell.label, fewer_variant(cell.variant)): dataclasses.replace(
+            one, images=FEWER_PERCENT / 100
+        )
         for cell, one in facts.items()
         if one.depth == 0
     }
@@ -241,7 +241,7 @@ def _short(
     if can_pause(study.config.trainer) or short_epochs(epochs, SHORT_PERCENT) == epochs:
         return {}
     return {
-        Candidate(cell.init, cell.label, short_variant(cell.variant or None, SHORT_PERCENT)): cell
+        Candidate(cell.init, cell.label, short_variant(cell.variant)): cell
         for cell, one in facts.items()
         if one.depth == 0
     }
