@@ -124,7 +124,7 @@ def _lead(
 
 def _frozen(context: "Context", pick: Candidate) -> list[Candidate]:
     facts = context.task.facts
-    return [c for c in facts if (c.init, c.variant) == (pick.init, pick.variant) and facts[c].depth]
+    return [c for c in facts if c.arm == pick.arm and facts[c].depth]
 
 
 def _mean(context: "Context", cell: Candidate, seeds: frozenset[int]) -> float:

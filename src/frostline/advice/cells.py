@@ -22,6 +22,16 @@ class Candidate:
     label: str
     variant: str = ""
 
+    @property
+    def arm(self) -> tuple[str, str]:
+        """Start and schedule: what cells have in common that differ in what is frozen."""
+        return self.init, self.variant
+
+    @property
+    def arm_name(self) -> str:
+        """The same in a word or two."""
+        return " ".join(filter(None, self.arm))
+
 
 @dataclass(frozen=True)
 class Facts:

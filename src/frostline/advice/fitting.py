@@ -149,7 +149,7 @@ def _losses(history: History) -> dict[str, dict[float, float]]:
         shared = sorted(by_seed.keys() & ends.get(whole, {}).keys()) if whole else []
         if whole and depth > 0 and shared:
             lost = statistics.fmean(ends[whole][s] - by_seed[s] for s in shared)
-            found.setdefault((cell.init, cell.variant), {})[depth] = lost
+            found.setdefault(cell.arm, {})[depth] = lost
     widest: dict[str, dict[float, float]] = {}
     for (init, _), by_depth in sorted(found.items()):
         if len(by_depth) > len(widest.get(init, {})):
@@ -162,7 +162,7 @@ def _whole(history: History, cell: Candidate) -> Candidate | None:
     same = (
         other
         for other, facts in history.facts.items()
-        if facts.depth == 0 and (other.init, other.variant) == (cell.init, cell.variant)
+        if facts.depth == 0 and other.arm == cell.arm
     )
     return next(same, None)
 

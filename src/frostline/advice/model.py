@@ -277,7 +277,7 @@ def _covariance(
 ) -> Array:
     """Prior covariance of cells, (n, n)."""
     start = _same([cell.init for cell in cells])
-    rate = _same([(cell.init, cell.variant) for cell in cells])
+    rate = _same([cell.arm for cell in cells])
     slopes = constants.slope_task**2 + constants.slope_start**2 * start
     rest = 2 * constants.rest * loss * np.sqrt(lost * (1 - lost))
     result: Array = (
@@ -295,7 +295,7 @@ def _trial_covariance(
 ) -> Array:
     """What trials have beside their cells: seed, noise, gaps and drift, (n, n)."""
     seed = _same([one.seed for one in seen])
-    start = _same([(one.cell.init, one.cell.variant) for one in seen])
+    start = _same([one.cell.arm for one in seen])
     trial = _same([(one.cell, one.seed) for one in seen])
     later = np.maximum.outer(shares, shares)
     found = constants.gap(later.ravel(), gains).reshape(5, *later.shape)

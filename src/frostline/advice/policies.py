@@ -180,7 +180,7 @@ def priced(policy: Policy, share: float) -> Policy:
 
 def deepest(problem: Problem, cell: Candidate) -> Candidate:
     """The candidate of a cell's start and rate that freezes most."""
-    same = [c for c in everything(problem) if (c.init, c.variant) == (cell.init, cell.variant)]
+    same = [c for c in everything(problem) if c.arm == cell.arm]
     return max(same, key=lambda c: problem.cells[c].depth)
 
 
@@ -279,7 +279,7 @@ def rewound(share: float, loss: float) -> Policy:
         whole = signal_of(observed, start, f"rewind {start.label}", epoch)
         deep = [
             cell for cell in everything(problem)
-            if (cell.init, cell.variant) == (start.init, start.variant)
+            if cell.arm == start.arm
             and signal_of(observed, start, f"rewind {cell.label}", epoch) >= whole - loss
         ]  # fmt: skip
         return Decision(pick=max(deep, key=lambda cell: problem.cells[cell].depth, default=start))

@@ -118,7 +118,7 @@ def _lead(problem: Problem, pick: Candidate, chosen: int) -> str:
     """Why one is picked."""
     if len(problem.unfrozen) == 1:
         return "the only candidate"
-    return f"{' '.join(filter(None, (pick.init, pick.variant)))} is highest after epoch {chosen}"
+    return f"{pick.arm_name} is highest after epoch {chosen}"
 
 
 def _decisive(problem: Problem, observed: Observed, chosen: int) -> list[Evaluated]:
@@ -157,11 +157,7 @@ def _fewer_images(
 def _next_depth(problem: Problem, observed: Observed, pick: Candidate, left: float) -> Goal | None:
     """The depth of the pick's start to run to its end next: the farthest from those that did."""
     left -= _rest(problem, observed, pick)
-    own = {
-        cell: facts.depth
-        for cell, facts in problem.cells.items()
-        if (cell.init, cell.variant) == (pick.init, pick.variant)
-    }
+    own = {cell: facts.depth for cell, facts in problem.cells.items() if cell.arm == pick.arm}
     ended = {0.0, own[pick]} | {d for c, d in own.items() if not _rest(problem, observed, c)}
     todo = [
         cell

@@ -88,8 +88,7 @@ def summarise(
         (
             cell
             for cell, facts in problem.cells.items()
-            if (cell.init, cell.variant) == (pick.init, pick.variant)
-            and facts.depth > problem.cells[pick].depth
+            if cell.arm == pick.arm and facts.depth > problem.cells[pick].depth
         ),
         key=lambda cell: problem.cells[cell].depth,
     )

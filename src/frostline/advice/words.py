@@ -199,7 +199,7 @@ def _trained_name(problem: Problem, cell: Candidate) -> str:
     images = problem.cells[cell].images
     if images < 1:
         return f"{cell.init} on {images:.0%} of the training images"
-    return " ".join(filter(None, (cell.init, cell.variant)))
+    return cell.arm_name
 
 
 def name_of(row: "Other", advice: "Advice") -> str:

@@ -90,8 +90,7 @@ def _scored(ran: Ran, pick: TrialKey) -> TrialRecord:
 
 def _base(problem: Problem, pick: Candidate) -> Candidate:
     """The pick's start and rate with nothing frozen."""
-    same = (pick.init, pick.variant)
-    return next((c for c in problem.unfrozen if (c.init, c.variant) == same), pick)
+    return next((cell for cell in problem.unfrozen if cell.arm == pick.arm), pick)
 
 
 def _advice(
