@@ -1,6 +1,7 @@
 """More rows of the grid, for advice: other starts, rates, seeds and families, short schedules.
 
     python benchmarks/grid_more.py run --out OUT            # everything left, in order; resumes
+    python benchmarks/grid_more.py run --out OUT --data pear640 bccd      # of these data sets alone
     python benchmarks/grid_more.py list                     # what is done and what is left
 
 Rows go to ``benchmarks/results/grid/more/<data set>/``, tables of their own: their key also names
@@ -159,11 +160,11 @@ def _cost(name: str, arm: More, meter: Meter) -> grid.Row:
     }
 
 
-def run(out: Path, pause: Path) -> bool:
+def run(out: Path, pause: Path, data: list[str]) -> bool:
     """Run what is left, one process a trial; one that fails otherwise is not tried again now."""
     failed: set[tuple[str, More]] = set()
     tried: set[tuple[str, More]] = set()
-    while todo := [pair for pair in left() if pair not in failed]:
+    while todo := [p for p in left() if p not in failed and (not data or p[0] in data)]:
         name, arm = todo[0]
         assert todo[0] not in tried, f"{name} {arm.slug}: ran, and its rows are not found"
         tried.add(todo[0])
@@ -181,6 +182,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
     runner, one = commands.add_parser("run"), commands.add_parser("one")
+    runner.add_argument("--data", nargs="+", default=[], help="data sets; all of them otherwise")
     one.add_argument("arm")
     for sub in (runner, one):
         sub.add_argument("--out", type=Path, required=True)
@@ -193,7 +195,7 @@ def main() -> None:
     out = arguments.out.resolve()
     pause = arguments.pause or out / "PAUSE"
     if arguments.command == "run":
-        raise SystemExit(0 if run(out, pause) else 1)
+        raise SystemExit(0 if run(out, pause, arguments.data) else 1)
     name, arm = pair_of(json.loads(arguments.arm))
     raise SystemExit(0 if run_one(name, arm, out, pause) else 1)
 

@@ -243,12 +243,13 @@ OTHERS = {
 }  # fmt: skip
 STAGES = (
     *((name, common, seed) for name in (BOARDS, TREES, PEARS) for seed in (0, 1)),
-    *((name, searched, 1) for name in (CELLS, CARDS)),
-    (BOARDS, leading, 0),
-    *((name, common_own, seed) for name in (BOARDS, CELLS, CARDS) for seed in (0, 1)),
-    (WHEAT, searched, 1),
-    (BOARDS, leading, 1),
+    (CELLS, searched, 1),
+    *((BOARDS, leading, seed) for seed in (0, 1)),
+    (CARDS, searched, 1),
+    *((name, common_own, seed) for name in (BOARDS, CELLS) for seed in (0, 1)),
     *((name, leading, seed) for name in (TREES, PEARS) for seed in (0, 1)),
+    (WHEAT, searched, 1),
+    *((CARDS, common_own, seed) for seed in (0, 1)),
     *((name, ends, 0) for name in NEW),
     (WHEAT, likely, 0),
     *((name, ends, 1) for name in NEW),
