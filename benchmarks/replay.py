@@ -146,8 +146,8 @@ def entries() -> list[Entry]:
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
           for name, make in BUDGETED.items() for b in (1.25, 1.5, 2, 2.5, 3)),
-        Entry("even shares, and the price of depth, 2x", fixed(priced(even(), LOOK)), 2),
-        Entry("ladder, and the price of depth, 2x", lambda c: advised(c.constants), 2),
+        Entry("even shares, and the price of depth, 2x", lambda c: advised(c.constants), 2),
+        Entry("ladder, and the price of depth, 2x", fixed(priced(ladder(), LOOK)), 2),
     ]  # fmt: skip
 
 

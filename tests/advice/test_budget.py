@@ -38,15 +38,15 @@ def test_minutes_with_one_worker_are_what_they_say() -> None:
 
 
 def test_two_workers_share_the_rounds() -> None:
-    """Three to epoch 5 take two turns and two to epoch 10 one: 1.5 x 10 min for 1 + .5 + 1."""
-    assert _x(15, 2) == pytest.approx(2.5)
-    assert _x(12.5, 2) == pytest.approx(1.75)
+    """Three to epoch 5 take two turns, the best to epoch 10 half of one: 15 min for 1.5 + .5."""
+    assert _x(15, 2) == pytest.approx(2.0)
+    assert _x(12.5, 2) == pytest.approx(1.5)
 
 
 def test_three_workers_take_all_at_once() -> None:
-    """Ten minutes are enough for 2.5x; what is left runs alone."""
-    assert _x(10, 3) == pytest.approx(2.5)
-    assert _x(12, 3) == pytest.approx(2.7)
+    """Ten minutes are enough for 3x; what is left runs alone."""
+    assert _x(10, 3) == pytest.approx(3.0)
+    assert _x(12, 3) == pytest.approx(3.2)
     assert _x(9, 3) == pytest.approx(0.9)
 
 

@@ -27,14 +27,13 @@ def _rounds(budget: float, cells: tuple[Candidate, ...] = ALL) -> list[tuple[Goa
     return [decision.advance for decision in played.decisions]
 
 
-def test_a_ladder_then_the_price_of_depth() -> None:
-    """2x: .6 x 3 of 10 epochs is .18 aside; .82 is epoch 2 of one and 5 of another (.7).
+def test_even_shares_then_the_price_of_depth() -> None:
+    """2x: .6 x 3 of 10 epochs is .18 aside; .82 is epoch 4 of two others (.8).
 
-    Epochs 3 and 6 would be .9. C is lowest at 2, A at 5; B's all-frozen cell goes to epoch 3.
+    B is highest then; its all-frozen cell goes to epoch 3.
     """
     assert _rounds(2.0) == [
-        (Goal(A, 2), Goal(B, 2), Goal(C, 2)),
-        (Goal(A, 5), Goal(B, 5)),
+        (Goal(A, 4), Goal(B, 4), Goal(C, 4)),
         (Goal(DEEP["b"], 3),),
         (),
     ]
@@ -49,10 +48,9 @@ def test_a_budget_that_has_no_room_for_the_price_of_depth() -> None:
 
 
 def test_what_is_left_prices_further_depths() -> None:
-    """3.2x: C to epoch 5, A and B to the end, everything frozen to epoch 3 and to its end."""
-    assert _rounds(3.2) == [
-        (Goal(A, 5), Goal(B, 5), Goal(C, 5)),
-        (Goal(A, EPOCHS), Goal(B, EPOCHS)),
+    """3.6x: A, B and C to the end, everything frozen to epoch 3 (.18) and to its end (.42)."""
+    assert _rounds(3.6) == [
+        (Goal(A, EPOCHS), Goal(B, EPOCHS), Goal(C, EPOCHS)),
         (Goal(DEEP["b"], 3),),
         (Goal(DEEP["b"], EPOCHS),),
         (),

@@ -17,11 +17,11 @@ __all__ = [
     "best_at",
     "deepest",
     "even",
+    "even_plan",
     "forerunners",
     "halving",
     "hyperband",
     "ladder",
-    "ladder_plan",
     "near_rates",
     "of_known_starts",
     "priced",
@@ -120,10 +120,19 @@ def even(which: Which = unfrozen) -> Policy:
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells = which(problem)
         budget = left + math.fsum(one.price for one in observed)
-        plans = ((epoch,) * (len(cells) - 1) for epoch in range(problem.epochs, 0, -1))
-        return _knocked_out(problem, observed, cells, _first_affordable(problem, plans, budget))
+        return _knocked_out(problem, observed, cells, even_plan(problem, cells, budget))
 
     return policy
+
+
+def even_plan(problem: Problem, cells: Sequence[Candidate], budget: float) -> tuple[int, ...]:
+    """The one epoch at which all candidates but the best go out, as late as it can be finished.
+
+    Raises:
+        ConfigError: there is none within the budget.
+    """
+    plans = ((epoch,) * (len(cells) - 1) for epoch in range(problem.epochs, 0, -1))
+    return _first_affordable(problem, plans, budget)
 
 
 def ladder(which: Which = unfrozen) -> Policy:
@@ -135,23 +144,15 @@ def ladder(which: Which = unfrozen) -> Policy:
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells = which(problem)
         budget = left + math.fsum(one.price for one in observed)
-        return _knocked_out(problem, observed, cells, ladder_plan(problem, cells, budget))
+        steps = len(cells) - 1
+        plans = (
+            tuple(max(1, top * i // steps) for i in range(1, steps + 1))
+            for top in range(problem.epochs, 0, -1)
+        )
+        plan = _first_affordable(problem, plans, budget)
+        return _knocked_out(problem, observed, cells, plan)
 
     return policy
-
-
-def ladder_plan(problem: Problem, cells: Sequence[Candidate], budget: float) -> tuple[int, ...]:
-    """The epochs at each of which one candidate goes out, as late as one can be finished then.
-
-    Raises:
-        ConfigError: there is no such plan within the budget.
-    """
-    steps = len(cells) - 1
-    plans = (
-        tuple(max(1, top * i // steps) for i in range(1, steps + 1))
-        for top in range(problem.epochs, 0, -1)
-    )
-    return _first_affordable(problem, plans, budget)
 
 
 def priced(policy: Policy, share: float) -> Policy:

@@ -1,8 +1,8 @@
 """The policy that ``frostline advise`` follows: of those replayed, the simplest near the best.
 
-With nothing frozen, every start (and rate) goes as far as the others, and at evenly spaced epochs
-the lowest goes out; the last is finished. What freezing costs its start is looked at with
-everything frozen, for a third of the epochs, and with what is left of the budget at further depths.
+With nothing frozen, every start (and rate) goes as far as the budget lets the best be finished
+then. What freezing costs its start is looked at with everything frozen, for a third of the epochs,
+and with what is left of the budget at further depths.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Literal
 
 from frostline.advice.cells import Candidate, Decision, Evaluated, Goal, Policy, Problem, reached
 from frostline.advice.model import Constants
-from frostline.advice.policies import deepest, ladder, ladder_plan, smallest_budget
+from frostline.advice.policies import deepest, even, even_plan, smallest_budget
 from frostline.advice.summary import fastest, summarise
 from frostline.errors import ConfigError
 
@@ -24,7 +24,7 @@ Observed = frozenset[Evaluated]
 
 
 def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
-    """A ladder, and the price of depth.
+    """Even shares, and the price of depth.
 
     Args:
         constants: of the model, which says what depth costs where ``speed`` is preferred.
@@ -37,7 +37,7 @@ def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
         aside = kept_for_depth(problem, budget)
         own = frozenset(one for one in observed if one.cell in problem.unfrozen)
         spent = math.fsum(one.price for one in own)
-        decision = ladder()(problem, own, budget - aside - spent)
+        decision = even()(problem, own, budget - aside - spent)
         if decision.pick is None:
             return Decision(decision.advance, why="which is best with nothing frozen")
         chosen = _chosen_at(problem, budget - aside)
@@ -110,8 +110,8 @@ def _epochs(problem: Problem, cell: Candidate) -> int:
 
 
 def _chosen_at(problem: Problem, budget: float) -> int:
-    """The epoch after which the last two candidates are told apart."""
-    return (problem.epochs, *ladder_plan(problem, problem.unfrozen, budget))[-1]
+    """The epoch after which the candidates are told apart."""
+    return (problem.epochs, *even_plan(problem, problem.unfrozen, budget))[-1]
 
 
 def _lead(problem: Problem, pick: Candidate, chosen: int) -> str:
