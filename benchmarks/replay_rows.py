@@ -198,14 +198,14 @@ def task(rows: Rows, arms: Iterable[More], name: str, rates_open: bool = False) 
 
 
 def given(rows: Rows, depths: Iterable[int]) -> Task | None:
-    """Starts and depths, each start at its rate."""
+    """Starts and depths that have a price, each start at its rate."""
     arms = [
         More(init, depth, 0, "adamw", lr)
         for init in THREE
         if (lr := rate(rows.name, init, rows.selection))
         for depth in depths
     ]
-    complete = [arm for arm in arms if _seeds(rows, arm) > 1]
+    complete = [arm for arm in arms if _seeds(rows, arm) > 1 and arm.depth in rows.prices]
     short = [
         found
         for arm in complete
