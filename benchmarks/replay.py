@@ -52,6 +52,7 @@ from grid_plan import DEPTHS, RATES, RESULTS, THREE
 from grid_table import table
 from replay_figure import regret_figure
 from replay_intervals import interval_lines
+from replay_live import live_lines
 from replay_rows import Rows, Task, five_starts, given, history, names, open_rates, read
 from replay_starts import Measured, measured
 
@@ -401,6 +402,8 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     for title, found in wide.items():
         lines += wide_lines(title, [task for task in found if task], sets)
     lines += ["## Intervals", "", *interval_lines(known)]
+    if live := live_lines(FOLDER):
+        lines += ["## Live", "", *live]
     whole = {name: results for name, results in played.items() if _everywhere(results, played)}
     points = [(name, _mean(r, lambda x: x.spent), _mean(r, lambda x: x.regret))
               for name, r in whole.items()]  # fmt: skip
