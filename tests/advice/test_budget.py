@@ -3,6 +3,7 @@
 import pytest
 
 from frostline.advice.budget import Budget, parse_budget, trainings
+from frostline.advice.cells import Candidate
 from frostline.errors import ConfigError
 from tests.advice.toy import A, B, C, problem
 
@@ -48,6 +49,13 @@ def test_three_workers_take_all_at_once() -> None:
     assert _x(10, 3) == pytest.approx(3.0)
     assert _x(12, 3) == pytest.approx(3.2)
     assert _x(9, 3) == pytest.approx(0.9)
+
+
+def test_of_many_candidates_one_less_runs_on_each_stretch() -> None:
+    """Four to a third of e, three to two thirds, two to e: 2, 2 and 1 turns, mean 5/3, of 3."""
+    many = problem([Candidate(init, "k00") for init in "abcd"])
+    found = trainings(Budget(None, 40 / 3), many, 600.0, 2)  # 1 1/3 x of time: e is 1/2
+    assert found == pytest.approx(1 + 0.5 * 2)
 
 
 def test_trainings_are_taken_as_they_are() -> None:

@@ -39,6 +39,18 @@ def test_even_shares_then_the_price_of_depth() -> None:
     ]
 
 
+def test_of_many_candidates_the_lowest_goes_out_first() -> None:
+    """2.5x, no depths: 1.5 is epochs 2, 4 and 7 of three (1.3); 2, 5 and 8 are 1.5, too: later.
+
+    Ends .4, .5, .6 and .7 in the order d, a, b, c.
+    """
+    many = {cell: 0.4 + 0.1 * n for n, cell in enumerate((Candidate("d", "k00"), A, B, C))}
+    played = replay(POLICY, problem(tuple(many)), _recorded(many), 2.5)
+    rounds = [{goal.cell.init: goal.epoch for goal in step.advance} for step in played.decisions]
+    assert rounds == [dict.fromkeys("abcd", 2), dict.fromkeys("abc", 5), dict.fromkeys("bc", 8), {}]
+    assert played.pick == C
+
+
 def test_a_budget_that_has_no_room_for_the_price_of_depth() -> None:
     """1.2x is the smallest: .18 aside would leave too little for an epoch of the two others."""
     assert kept_for_depth(problem(ALL), 1.2) == 0.0

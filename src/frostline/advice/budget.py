@@ -2,10 +2,11 @@
 
 import math
 import re
+import statistics
 from typing import NamedTuple
 
 from frostline.advice.cells import Problem
-from frostline.advice.shipped import kept_for_depth
+from frostline.advice.shipped import are_few, kept_for_depth
 from frostline.errors import ConfigError
 
 __all__ = ["Budget", "parse_budget", "trainings"]
@@ -50,9 +51,10 @@ def parse_budget(text: str | float) -> Budget:
 def trainings(budget: Budget, problem: Problem, unit_seconds: float, workers: int) -> float:
     """A budget in ``x``: minutes as what workers can do in them at the measured prices.
 
-    Of n candidates all go to a share e of the epochs, then the best is finished alone and its price
-    of depth looked at. With w workers, n candidates take ceil(n / w) turns, and it takes
-    (1 - e + e turns + aside) x, while (1 + e (n - 1) + aside) x are spent.
+    Of n candidates all go to a share e of the epochs, or one less on each of n - 1 equal stretches
+    of it; then the best is finished alone and its price of depth looked at. With w workers, m
+    candidates take ceil(m / w) turns, and with means over the stretches it takes
+    (1 - e + e turns + aside) x, while (1 - e + e m + aside) x are spent.
 
     Args:
         budget: what was asked for.
@@ -67,11 +69,13 @@ def trainings(budget: Budget, problem: Problem, unit_seconds: float, workers: in
     count = len(problem.unfrozen)
     if count == 1:
         return wall
-    turns = math.ceil(count / workers)
+    crowds = [count] if are_few(problem) else range(2, count + 1)
+    crowd = statistics.fmean(crowds)
+    turns = statistics.fmean(math.ceil(m / workers) for m in crowds)
     aside = kept_for_depth(problem, wall)
     rest = wall - 1 - aside
     share = min(1.0, rest / (turns - 1)) if turns > 1 else float(rest >= 0)
     if share <= 0:
         return wall
     beyond = rest - share * (turns - 1)  # every candidate is through: more depths
-    return 1 + aside + share * (count - 1) + beyond
+    return 1 + aside + share * (crowd - 1) + beyond

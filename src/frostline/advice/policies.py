@@ -22,6 +22,7 @@ __all__ = [
     "halving",
     "hyperband",
     "ladder",
+    "ladder_plan",
     "near_rates",
     "of_known_starts",
     "priced",
@@ -144,15 +145,23 @@ def ladder(which: Which = unfrozen) -> Policy:
     def policy(problem: Problem, observed: Observed, left: float) -> Decision:
         cells = which(problem)
         budget = left + math.fsum(one.price for one in observed)
-        steps = len(cells) - 1
-        plans = (
-            tuple(max(1, top * i // steps) for i in range(1, steps + 1))
-            for top in range(problem.epochs, 0, -1)
-        )
-        plan = _first_affordable(problem, plans, budget)
-        return _knocked_out(problem, observed, cells, plan)
+        return _knocked_out(problem, observed, cells, ladder_plan(problem, cells, budget))
 
     return policy
+
+
+def ladder_plan(problem: Problem, cells: Sequence[Candidate], budget: float) -> tuple[int, ...]:
+    """The epochs at each of which one candidate goes out, as late as one can be finished then.
+
+    Raises:
+        ConfigError: there is no such plan within the budget.
+    """
+    steps = len(cells) - 1
+    plans = (
+        tuple(max(1, top * i // steps) for i in range(1, steps + 1))
+        for top in range(problem.epochs, 0, -1)
+    )
+    return _first_affordable(problem, plans, budget)
 
 
 def priced(policy: Policy, share: float) -> Policy:

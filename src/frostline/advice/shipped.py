@@ -1,7 +1,8 @@
 """The policy that ``frostline advise`` follows: of those replayed, the simplest near the best.
 
-With nothing frozen, every start (and rate) goes as far as the budget lets the best be finished
-then. What freezing costs its start is looked at with everything frozen, for a third of the epochs,
+With nothing frozen, up to three starts (or rates) go as far as the budget lets the best be finished
+then; of more, the lowest goes out at evenly spaced epochs, so that the last ones are looked at
+late. What freezing costs its start is looked at with everything frozen, for a third of the epochs,
 and with what is left of the budget at further depths.
 """
 
@@ -11,20 +12,36 @@ from typing import Literal
 
 from frostline.advice.cells import Candidate, Decision, Evaluated, Goal, Policy, Problem, reached
 from frostline.advice.model import Constants
-from frostline.advice.policies import deepest, even, even_plan, smallest_budget
+from frostline.advice.policies import (
+    deepest,
+    even,
+    even_plan,
+    ladder,
+    ladder_plan,
+    smallest_budget,
+)
 from frostline.advice.summary import fastest, summarise
 from frostline.errors import ConfigError
 
-__all__ = ["LOOK", "Prefer", "advised", "kept_for_depth", "short_runs"]
+__all__ = [
+    "LOOK",
+    "Prefer",
+    "advised",
+    "are_few",
+    "kept_for_depth",
+    "knockout_epochs",
+    "short_runs",
+]
 
 LOOK = 0.34  # of the epochs: how far everything frozen is looked at
+_FEW = 3  # candidates that share evenly
 _ROUNDING = 1e-9
 Prefer = Literal["accuracy", "speed"]
 Observed = frozenset[Evaluated]
 
 
 def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
-    """Even shares, and the price of depth.
+    """Even shares of few candidates or a ladder of many, and the price of depth.
 
     Args:
         constants: of the model, which says what depth costs where ``speed`` is preferred.
@@ -37,7 +54,7 @@ def advised(constants: Constants, prefer: Prefer = "accuracy") -> Policy:
         aside = kept_for_depth(problem, budget)
         own = frozenset(one for one in observed if one.cell in problem.unfrozen)
         spent = math.fsum(one.price for one in own)
-        decision = even()(problem, own, budget - aside - spent)
+        decision = (even if are_few(problem) else ladder)()(problem, own, budget - aside - spent)
         if decision.pick is None:
             return Decision(decision.advance, why="which is best with nothing frozen")
         chosen = _chosen_at(problem, budget - aside)
@@ -95,6 +112,25 @@ def short_runs(whole: Mapping[Candidate, Candidate], percent: int) -> Policy:
     return policy
 
 
+def are_few(problem: Problem) -> bool:
+    """Whether the candidates share the budget evenly; else the lowest go out one by one."""
+    return len(problem.unfrozen) <= _FEW
+
+
+def knockout_epochs(problem: Problem, budget: float) -> tuple[int, ...]:
+    """The epochs at which the candidates but the best go out, one each, in rising order.
+
+    Args:
+        problem: the choice.
+        budget: ``x``, without what is kept for the price of depth.
+
+    Raises:
+        ConfigError: the budget is too small for an epoch of each.
+    """
+    plan = even_plan if are_few(problem) else ladder_plan
+    return plan(problem, problem.unfrozen, budget)
+
+
 def kept_for_depth(problem: Problem, budget: float) -> float:
     """What is kept of a budget for the price of depth: none where it would leave too little."""
     frozen = [facts.price for facts in problem.cells.values() if facts.depth > 0]
@@ -111,7 +147,7 @@ def _epochs(problem: Problem, cell: Candidate) -> int:
 
 def _chosen_at(problem: Problem, budget: float) -> int:
     """The epoch after which the candidates are told apart."""
-    return (problem.epochs, *even_plan(problem, problem.unfrozen, budget))[-1]
+    return (problem.epochs, *knockout_epochs(problem, budget))[-1]
 
 
 def _lead(problem: Problem, pick: Candidate, chosen: int) -> str:

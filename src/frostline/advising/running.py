@@ -9,10 +9,16 @@ from frostline.advice.cells import Decision, Evaluated, Policy, Problem
 from frostline.advice.constants import shipped, widened
 from frostline.advice.live import key_of, seen, study_policy, without
 from frostline.advice.model import Constants
-from frostline.advice.policies import even_plan, smallest_budget
+from frostline.advice.policies import smallest_budget
 from frostline.advice.replay import Step, spent
 from frostline.advice.result import Advice
-from frostline.advice.shipped import Prefer, advised, kept_for_depth, short_runs
+from frostline.advice.shipped import (
+    Prefer,
+    advised,
+    kept_for_depth,
+    knockout_epochs,
+    short_runs,
+)
 from frostline.advice.words import lasting, round_line
 from frostline.advising.choice import (
     Choices,
@@ -86,7 +92,7 @@ def outlook(
     asked = _budget(study, choice, budget, workers)
     problem, known = choice.problem, next(iter(choice.prices.values()), None)
     aside = kept_for_depth(problem, asked)
-    first = (*even_plan(problem, problem.unfrozen, asked - aside), problem.epochs)[0]
+    first = (*knockout_epochs(problem, asked - aside), problem.epochs)[0]
     if choice.short:
         first = short_epochs(problem.epochs, SHORT_PERCENT)
     tensors = 0.0 if known is None else known.weights_mb
