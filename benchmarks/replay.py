@@ -55,6 +55,7 @@ from replay_intervals import interval_lines
 from replay_live import live_lines
 from replay_rows import Rows, Task, five_starts, given, history, names, open_rates, read
 from replay_starts import Measured, measured
+from replay_subsets import subset_lines
 
 FOLDER = RESULTS / "advice"
 CONSTANTS = Path(frostline.advice.__file__).parent / FILE
@@ -401,6 +402,7 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
     for title, found in wide.items():
         lines += wide_lines(title, [task for task in found if task], sets)
+    lines += ["## Even shares or a ladder", "", *subset_lines(sets.values())]
     lines += ["## Intervals", "", *interval_lines(known)]
     if live := live_lines(FOLDER):
         lines += ["## Live", "", *live]

@@ -205,7 +205,7 @@ def given(rows: Rows, depths: Iterable[int]) -> Task | None:
         if (lr := rate(rows.name, init, rows.selection))
         for depth in depths
     ]
-    complete = [arm for arm in arms if _seeds(rows, arm) > 1 and arm.depth in rows.prices]
+    complete = [arm for arm in arms if seeds_of(rows, arm) > 1 and arm.depth in rows.prices]
     short = [
         found
         for arm in complete
@@ -218,7 +218,7 @@ def given(rows: Rows, depths: Iterable[int]) -> Task | None:
 def open_rates(rows: Rows, rates: Sequence[float]) -> Task | None:
     """Starts and several rates, nothing frozen; None where no start has all of them twice."""
     arms = [More(init, 0, 0, "adamw", lr) for init in THREE for lr in rates]
-    complete = [arm for arm in arms if _seeds(rows, arm) > 1]
+    complete = [arm for arm in arms if seeds_of(rows, arm) > 1]
     if not any(sum(a.init == init for a in complete) == len(rates) for init in THREE):
         return None
     return task(rows, complete, f"{rows.name}, {len(rates)} rates", rates_open=True)
@@ -232,7 +232,7 @@ def five_starts(rows: Rows) -> Task | None:
         for init in inits
         if (lr := rate(rows.name, init, rows.selection))
     ]
-    complete = [arm for arm in arms if _seeds(rows, arm) > 1]
+    complete = [arm for arm in arms if seeds_of(rows, arm) > 1]
     whole = len(complete) == len(THREE) + 2
     return task(rows, complete, f"{rows.name}, five starts") if whole else None
 
@@ -249,7 +249,8 @@ def history(rows: Rows) -> History:
     )
 
 
-def _seeds(rows: Rows, arm: More) -> int:
+def seeds_of(rows: Rows, arm: More) -> int:
+    """How many seeds of an arm have ended."""
     return sum(dataclasses.replace(arm, seed=seed) in rows.selection for seed in range(5))
 
 
