@@ -61,6 +61,7 @@ FOLDER = RESULTS / "advice"
 CONSTANTS = Path(frostline.advice.__file__).parent / FILE
 GRID = "exhaustive grid, one seed"
 ALL_STARTS = "every start at k=0 to the end"
+SHIPPED = "even shares, and the price of depth, 2x"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def entries() -> list[Entry]:
         Entry("race by the model, to 70%", lambda c: race(c.constants, (0.2, 0.34, 0.5, 0.7), 0.1)),
         *(Entry(f"{name}, {b:g}x", fixed(make()), b)
           for name, make in BUDGETED.items() for b in (1.25, 1.5, 2, 2.5, 3)),
-        Entry("even shares, and the price of depth, 2x", lambda c: advised(c.constants), 2),
+        Entry(SHIPPED, lambda c: advised(c.constants), 2),
         Entry("ladder, and the price of depth, 2x", fixed(priced(ladder(), LOOK)), 2),
     ]  # fmt: skip
 
@@ -367,7 +368,7 @@ def simplest(played: Mapping[str, Sequence[Result]]) -> list[str]:
 def above_grid(played: Mapping[str, Sequence[Result]], tasks: Iterable[Task]) -> list[str]:
     """Tasks on which a policy with a budget of 2x lies above the grid by more than its error."""
     found = []
-    for name in (f"{policy}, 2x" for policy in BUDGETED):
+    for name in (*(f"{policy}, 2x" for policy in BUDGETED), SHIPPED):
         for task in tasks:
             own, grid = (
                 [r.regret for r in played[key] if r.context.task is task] for key in (name, GRID)
