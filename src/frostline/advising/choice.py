@@ -24,6 +24,7 @@ __all__ = ["Choices", "choices", "failed", "failure_of", "measured", "require_ad
 
 _FEW = 3  # epochs of a trainer that cannot pause
 _IMAGES = 40  # for training: a quarter of fewer says little
+_BOXES = 10  # that an image without any stands for, as of masks: the mean of the recorded data sets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def choices(study: Study, prices: Prices, data: Mapping[str, DatasetIndex]) -> C
     share = short_epochs(epochs, SHORT_PERCENT) / epochs
     runs = {run: dataclasses.replace(facts[cell], share=share) for run, cell in short.items()}
     fewer = _fewer(study, facts) if len(data["train"]) >= _IMAGES else {}
-    boxes = data["val"].counts().boxes or len(data["val"])
+    boxes = data["val"].counts().boxes or _BOXES * len(data["val"])
     problem = Problem(facts | runs | fewer, epochs, study.config.seeds[0], max(1, boxes))
     out = tuple(f"{name} starts from no weights, and is left out."
                 for name in study.config.inits if name not in _ranked(study))  # fmt: skip
