@@ -251,7 +251,7 @@ class Advice:
             ax.plot([change], [place], "o", markerfacecolor=face, markeredgecolor="C0")
         ax.axvline(0.0, color="0.5", linewidth=1.0)
         ax.set_yticks(range(len(rows)), [_name(row) for row in rows])
-        ax.set_ylim(len(rows) - 0.5, -0.5)  # the first at the top
+        ax.set_ylim(max(1, len(rows)) - 0.5, -0.5)  # the first at the top
         ax.set_xlabel(f"{self.label} points against {self.base.init} with nothing frozen")
 
     def _repr_html_(self) -> str:
