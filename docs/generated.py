@@ -195,9 +195,13 @@ def _models(root: type[BaseModel], module: Any) -> str:
     meet(schema["properties"], "")
     both = {**vars(scores), **vars(module)}  # a record declares its scores
     models = [(both[name], place.removesuffix(".")) for name, place in places.items()]
-    shown = {module.__name__, scores.__name__}
-    own = [_model(model, place) for model, place in models if model.__module__ in shown]
-    return "\n\n".join(own)  # a model of another module is on that module's page
+    shown = (module.__name__, scores.__name__)
+    own = [
+        _model(model, place)
+        for model, place in models
+        if model.__module__.startswith(shown)  # a model of another room is on that room's page
+    ]
+    return "\n\n".join(own)
 
 
 def _model(model: type[BaseModel], place: str) -> str:
