@@ -380,6 +380,13 @@ def above_grid(played: Mapping[str, Sequence[Result]], tasks: Iterable[Task]) ->
             f"{'; '.join(found) or 'none'}.", ""]  # fmt: skip
 
 
+def beside_all_starts(played: Mapping[str, Sequence[Result]]) -> list[str]:
+    """What is shipped against training every start to its end, seed by seed."""
+    whole = {(r.context.task.name, r.seed): r.regret for r in played[ALL_STARTS]}
+    paired = by_family(played[SHIPPED], lambda r: r.regret - whole[r.context.task.name, r.seed])
+    return [f"Regret of {SHIPPED}, minus that of {ALL_STARTS}: {estimate(paired, '+.2f')}.", ""]
+
+
 def _everywhere(results: Sequence[Result], played: Mapping[str, Sequence[Result]]) -> bool:
     tasks = {r.context.task.name for r in played[GRID]}
     return {r.context.task.name for r in results} == tasks
@@ -400,7 +407,8 @@ def text() -> tuple[str, list[tuple[str, float, float]]]:
     lines = ["# Policies, replayed", "", "Made by `make replay` from the rows beside it.", "",
              "Regret in AP points, mean over seeds (worst seed); cost in complete trainings.", "",
              "## Rates given", "", *policy_lines(played, tasks, GRID)]  # fmt: skip
-    lines += [*simplest(played), *above_grid(played, tasks), *remarks(tasks)]
+    lines += [*simplest(played), *above_grid(played, tasks), *beside_all_starts(played)]
+    lines += remarks(tasks)
     for title, found in wide.items():
         lines += wide_lines(title, [task for task in found if task], sets)
     lines += ["## Even shares or a ladder", "", *subset_lines(sets.values())]
